@@ -1,0 +1,1 @@
+//! Settings: flags, environment and file into typed values, all mistakes at once.

@@ -1,0 +1,3 @@
+//! What faces the client: transports, sessions, MCP methods, tools.
+
+pub mod transport;

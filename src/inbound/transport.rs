@@ -1,0 +1,1 @@
+//! Bytes to framed JSON-RPC messages and back; transports differ only here.

@@ -1,0 +1,13 @@
+//! The rules: who calls, what is allowed, what it costs, what is done and what is recorded of it.
+
+pub mod call;
+pub mod clock;
+pub mod error;
+pub mod event;
+pub mod limit;
+pub mod service;
+pub mod store;
+pub mod tenant;
+
+pub use clock::{Clock, ManualClock, SystemClock, Timestamp};
+pub use error::{Error, ErrorKind};

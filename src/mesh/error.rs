@@ -1,0 +1,224 @@
+//! Few kinds of failure and two messages: one for the caller, one for the log.
+
+use std::error::Error as StdError;
+use std::fmt;
+use std::time::Duration;
+
+use serde_json::{Map, Value};
+
+/// What went wrong, in one word that a caller can act on. The names on the wire are [`ErrorKind::code`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ErrorKind {
+    /// An argument is missing, unknown, of the wrong type or out of range.
+    InvalidParameter,
+    /// It does not exist, or it is another tenant's; the two look alike.
+    NotFound,
+    /// A condition did not hold, or a name is taken by something different.
+    Conflict,
+    /// The role lacks the permission.
+    PermissionDenied,
+    /// A limit of rate is reached.
+    RateLimited,
+    /// A quota of the tenant is used up.
+    QuotaExceeded,
+    /// The concurrency of the tenant or of the server is used up, or the outbox is full.
+    Overloaded,
+    /// A value, artifact, event or result is over its limit.
+    TooLarge,
+    /// AWS credentials are missing, expired or refused.
+    AwsCredentials,
+    /// AWS throttled the call even after the retries.
+    AwsThrottled,
+    /// AWS could not be reached or answered with a fault of its own, even after the retries.
+    AwsUnavailable,
+    /// An integrated server is down.
+    UpstreamUnavailable,
+    /// An integrated server answered wrongly.
+    UpstreamError,
+    /// A call broke off after it may have had an effect.
+    OutcomeUnknown,
+    /// This backend or configuration cannot do it.
+    NotSupported,
+    /// It took longer than its limit.
+    Timeout,
+    /// The caller cancelled it.
+    Cancelled,
+    /// A fault of ours; the caller gets only the request's id.
+    Internal,
+}
+
+impl ErrorKind {
+    /// Every kind, in the order of the contract's table.
+    pub const ALL: [Self; 18] = [
+        Self::InvalidParameter,
+        Self::NotFound,
+        Self::Conflict,
+        Self::PermissionDenied,
+        Self::RateLimited,
+        Self::QuotaExceeded,
+        Self::Overloaded,
+        Self::TooLarge,
+        Self::AwsCredentials,
+        Self::AwsThrottled,
+        Self::AwsUnavailable,
+        Self::UpstreamUnavailable,
+        Self::UpstreamError,
+        Self::OutcomeUnknown,
+        Self::NotSupported,
+        Self::Timeout,
+        Self::Cancelled,
+        Self::Internal,
+    ];
+
+    /// The word on the wire and in events.
+    pub const fn code(self) -> &'static str {
+        match self {
+            Self::InvalidParameter => "INVALID_PARAMETER",
+            Self::NotFound => "NOT_FOUND",
+            Self::Conflict => "CONFLICT",
+            Self::PermissionDenied => "PERMISSION_DENIED",
+            Self::RateLimited => "RATE_LIMITED",
+            Self::QuotaExceeded => "QUOTA_EXCEEDED",
+            Self::Overloaded => "OVERLOADED",
+            Self::TooLarge => "TOO_LARGE",
+            Self::AwsCredentials => "AWS_CREDENTIALS",
+            Self::AwsThrottled => "AWS_THROTTLED",
+            Self::AwsUnavailable => "AWS_UNAVAILABLE",
+            Self::UpstreamUnavailable => "UPSTREAM_UNAVAILABLE",
+            Self::UpstreamError => "UPSTREAM_ERROR",
+            Self::OutcomeUnknown => "OUTCOME_UNKNOWN",
+            Self::NotSupported => "NOT_SUPPORTED",
+            Self::Timeout => "TIMEOUT",
+            Self::Cancelled => "CANCELLED",
+            Self::Internal => "INTERNAL",
+        }
+    }
+
+    /// Whether the same call may succeed later without being changed.
+    pub const fn is_retryable(self) -> bool {
+        matches!(
+            self,
+            Self::RateLimited
+                | Self::Overloaded
+                | Self::AwsCredentials
+                | Self::AwsThrottled
+                | Self::AwsUnavailable
+                | Self::UpstreamUnavailable
+                | Self::Timeout
+        )
+    }
+}
+
+/// A failure: its kind, what the caller is told, and, for the log alone, where it came from.
+pub struct Error {
+    kind: ErrorKind,
+    message: String,
+    fix: Option<String>,
+    retry_after: Option<Duration>,
+    details: Map<String, Value>,
+    source: Option<Box<dyn StdError + Send + Sync>>,
+}
+
+impl Error {
+    /// A failure that the caller may read: `message` says what is wrong in the caller's terms and holds
+    /// nothing of another tenant, no ARN, account, secret or path of the server.
+    pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
+        Self {
+            kind,
+            message: message.into(),
+            fix: None,
+            retry_after: None,
+            details: Map::new(),
+            source: None,
+        }
+    }
+
+    /// An argument that is wrong, named in `details.parameter`.
+    pub fn invalid(parameter: &str, message: impl Into<String>) -> Self {
+        Self::new(ErrorKind::InvalidParameter, message).detail("parameter", parameter)
+    }
+
+    /// A fault of ours: `log_message` goes to the log, the caller gets the request's id.
+    pub fn internal(log_message: impl Into<String>) -> Self {
+        Self::new(ErrorKind::Internal, log_message)
+    }
+
+    /// What the caller can do about it.
+    #[must_use]
+    pub fn fix(mut self, fix: impl Into<String>) -> Self {
+        self.fix = Some(fix.into());
+        self
+    }
+
+    /// How long to wait before the same call can succeed.
+    #[must_use]
+    pub fn retry_after(mut self, wait: Duration) -> Self {
+        self.retry_after = Some(wait);
+        self
+    }
+
+    /// One member of `details`.
+    #[must_use]
+    pub fn detail(mut self, name: &str, value: impl Into<Value>) -> Self {
+        self.details.insert(name.to_owned(), value.into());
+        self
+    }
+
+    /// What caused it; only the log shows it.
+    #[must_use]
+    pub fn caused_by(mut self, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
+        self.source = Some(source.into());
+        self
+    }
+
+    /// What went wrong, in one word.
+    pub fn kind(&self) -> ErrorKind {
+        self.kind
+    }
+
+    /// What is wrong in the caller's terms. For [`ErrorKind::Internal`] it is for the log alone.
+    pub fn message(&self) -> &str {
+        &self.message
+    }
+
+    /// What the caller can do about it.
+    pub fn fix_text(&self) -> Option<&str> {
+        self.fix.as_deref()
+    }
+
+    /// How long to wait before the same call can succeed.
+    pub fn wait(&self) -> Option<Duration> {
+        self.retry_after
+    }
+
+    /// Further facts for the caller, by name.
+    pub fn details(&self) -> &Map<String, Value> {
+        &self.details
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}: {}", self.kind.code(), self.message)
+    }
+}
+
+impl fmt::Debug for Error {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{self}")?;
+        let mut source = self.source();
+        while let Some(cause) = source {
+            write!(formatter, ": {cause}")?;
+            source = cause.source();
+        }
+        Ok(())
+    }
+}
+
+impl StdError for Error {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        self.source
+            .as_deref()
+            .map(|source| source as &(dyn StdError + 'static))
+    }
+}

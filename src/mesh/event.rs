@@ -1,0 +1,5 @@
+//! The record of a call: outbox, publisher, history, counters.
+
+pub mod record;
+
+pub use record::{Event, Outcome, Priority};

@@ -1,0 +1,1 @@
+//! What a call may use: buckets of rate, concurrency, quotas.

@@ -1,0 +1,250 @@
+//! Physical keys: the one place that spells out how a tenant's data is laid out in table and bucket.
+//!
+//! Every key begins with the tenant and ends it with a character that no tenant id can hold, so the keys
+//! of two tenants never meet and IAM can hold each to its own (`dynamodb:LeadingKeys`, a prefix in S3).
+
+use crate::mesh::Timestamp;
+use crate::mesh::tenant::{TenantId, UserId};
+
+/// A partition of the table, of one tenant.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Partition {
+    tenant: TenantId,
+    key: String,
+}
+
+/// A row of the table, of one tenant.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct RowKey {
+    partition: Partition,
+    sort: String,
+}
+
+/// An object of the bucket, of one tenant.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct ObjectKey {
+    tenant: TenantId,
+    key: String,
+}
+
+/// Where a listing looks: all keys that begin with `root` and the caller's own prefix; what is listed is
+/// told relative to `root`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct ObjectPrefix {
+    tenant: TenantId,
+    root: String,
+    prefix: String,
+}
+
+impl Partition {
+    /// The tenant it belongs to.
+    pub fn tenant(&self) -> &TenantId {
+        &self.tenant
+    }
+
+    /// The partition key.
+    pub fn key(&self) -> &str {
+        &self.key
+    }
+}
+
+impl RowKey {
+    /// The tenant it belongs to.
+    pub fn tenant(&self) -> &TenantId {
+        &self.partition.tenant
+    }
+
+    /// The partition key.
+    pub fn partition(&self) -> &str {
+        &self.partition.key
+    }
+
+    /// The sort key.
+    pub fn sort(&self) -> &str {
+        &self.sort
+    }
+}
+
+impl ObjectKey {
+    /// The tenant it belongs to.
+    pub fn tenant(&self) -> &TenantId {
+        &self.tenant
+    }
+
+    /// The key in the bucket.
+    pub fn key(&self) -> &str {
+        &self.key
+    }
+}
+
+impl ObjectPrefix {
+    /// The tenant it belongs to.
+    pub fn tenant(&self) -> &TenantId {
+        &self.tenant
+    }
+
+    /// What every key in reach begins with, and what is cut off the keys that are told.
+    pub fn root(&self) -> &str {
+        &self.root
+    }
+
+    /// The whole prefix in the bucket: the root and the caller's own.
+    pub fn full(&self) -> String {
+        format!("{}{}", self.root, self.prefix)
+    }
+}
+
+/// Whose values or artifacts are meant.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Scope {
+    /// The calling user's own.
+    #[default]
+    User,
+    /// Shared by the tenant.
+    Tenant,
+}
+
+impl Scope {
+    /// The name in arguments and addresses.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::User => "user",
+            Self::Tenant => "tenant",
+        }
+    }
+}
+
+/// Forms the keys of one tenant. Only the handles of this folder, and the publisher for the tenant that a
+/// record names, can make one.
+#[derive(Clone, Debug)]
+pub(in crate::mesh) struct Keyspace {
+    tenant: TenantId,
+}
+
+impl Keyspace {
+    pub(in crate::mesh) fn of(tenant: &TenantId) -> Self {
+        Self {
+            tenant: tenant.clone(),
+        }
+    }
+
+    fn partition(&self, rest: std::fmt::Arguments<'_>) -> Partition {
+        Partition {
+            tenant: self.tenant.clone(),
+            key: format!("T#{}#{rest}", self.tenant),
+        }
+    }
+
+    fn object(&self, rest: std::fmt::Arguments<'_>) -> ObjectKey {
+        ObjectKey {
+            tenant: self.tenant.clone(),
+            key: format!("t/{}/{rest}", self.tenant),
+        }
+    }
+
+    /// The partition of the values of a user, or of the tenant.
+    pub(in crate::mesh) fn values(&self, scope: Scope, user: &UserId) -> Partition {
+        match scope {
+            Scope::User => self.partition(format_args!("KV#U#{user}")),
+            Scope::Tenant => self.partition(format_args!("KV#T")),
+        }
+    }
+
+    /// The row of a value.
+    pub(in crate::mesh) fn value(&self, scope: Scope, user: &UserId, key: &str) -> RowKey {
+        RowKey {
+            partition: self.values(scope, user),
+            sort: format!("{VALUE_PREFIX}{key}"),
+        }
+    }
+
+    /// The partition of a day's events (UTC) in one shard.
+    pub(in crate::mesh) fn events(&self, day: Timestamp, shard: u16) -> Partition {
+        self.partition(format_args!("EV#{}#{shard}", day_name(day)))
+    }
+
+    /// The row of an event, by its ULID.
+    pub(in crate::mesh) fn event(&self, time: Timestamp, shard: u16, event_id: &str) -> RowKey {
+        RowKey {
+            partition: self.events(time, shard),
+            sort: event_id.to_owned(),
+        }
+    }
+
+    /// The partition of a day's counters.
+    pub(in crate::mesh) fn counters(&self, day: Timestamp) -> Partition {
+        self.partition(format_args!("AG#{}", day_name(day)))
+    }
+
+    /// The row of one writer's counters for the hour in which `time` lies.
+    pub(in crate::mesh) fn counter(&self, time: Timestamp, writer: &str) -> RowKey {
+        let hour = time.as_seconds().div_euclid(3600).rem_euclid(24);
+        RowKey {
+            partition: self.counters(time),
+            sort: format!("{hour:02}#{writer}"),
+        }
+    }
+
+    /// The row of a quota's use, such as `ARTIFACTS`.
+    pub(in crate::mesh) fn quota(&self, name: &str) -> RowKey {
+        RowKey {
+            partition: self.partition(format_args!("Q")),
+            sort: name.to_owned(),
+        }
+    }
+
+    /// The row of an idempotency key: `hash` is of the user and the key.
+    pub(in crate::mesh) fn idempotency(&self, tool: &str, hash: &str) -> RowKey {
+        RowKey {
+            partition: self.partition(format_args!("IDEM")),
+            sort: format!("{tool}#{hash}"),
+        }
+    }
+
+    /// An artifact.
+    pub(in crate::mesh) fn artifact(&self, scope: Scope, user: &UserId, key: &str) -> ObjectKey {
+        match scope {
+            Scope::User => self.object(format_args!("u/{user}/{key}")),
+            Scope::Tenant => self.object(format_args!("t/{key}")),
+        }
+    }
+
+    /// All artifacts of a scope whose keys begin with `prefix`.
+    pub(in crate::mesh) fn artifacts(
+        &self,
+        scope: Scope,
+        user: &UserId,
+        prefix: &str,
+    ) -> ObjectPrefix {
+        let root = self.artifact(scope, user, "").key;
+        ObjectPrefix {
+            tenant: self.tenant.clone(),
+            root,
+            prefix: prefix.to_owned(),
+        }
+    }
+
+    /// All artifacts of the tenant, of every user, for counting them.
+    pub(in crate::mesh) fn all_objects(&self) -> ObjectPrefix {
+        let root = self.object(format_args!("")).key;
+        ObjectPrefix {
+            tenant: self.tenant.clone(),
+            root,
+            prefix: String::new(),
+        }
+    }
+
+    /// The body of an event that is too large for its row.
+    pub(in crate::mesh) fn event_body(&self, event_id: &str) -> ObjectKey {
+        self.object(format_args!("ev/{event_id}"))
+    }
+}
+
+/// What the sort key of a value begins with.
+pub(in crate::mesh) const VALUE_PREFIX: &str = "K#";
+
+/// The day of `time` in UTC, as `yyyymmdd`.
+fn day_name(time: Timestamp) -> String {
+    let text = time.to_string();
+    text.chars().take(10).filter(char::is_ascii_digit).collect()
+}

@@ -1,0 +1,4 @@
+//! What faces AWS, or the cloud that fits in a folder.
+
+pub mod aws;
+pub mod embedded;

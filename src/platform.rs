@@ -1,0 +1,1 @@
+//! What differs between operating systems, one function each, with a portable fallback.
