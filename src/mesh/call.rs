@@ -1,1 +1,126 @@
-//! The path of a call.
+//! The path of a call: who calls, may they, is there room, is it recorded, then the work, its event, the answer.
+
+pub mod grant;
+pub mod health;
+pub mod operation;
+pub mod request;
+pub mod stage;
+pub mod tool;
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::FutureExt as _;
+
+use crate::mesh::event::{EventReads, History, Outbox, Publisher, Rollup};
+use crate::mesh::limit::Limiter;
+use crate::mesh::store::{Bucket, Bus, Table};
+use crate::mesh::tenant::{IdentityError, Resolver, TenantRecord};
+use crate::mesh::{Clock, Error, ErrorKind};
+
+use grant::Granted;
+use operation::Operation;
+use request::Request;
+pub use stage::Answer;
+use stage::Arrived;
+use tool::Effect;
+
+/// How long a call may take before it is given up.
+pub const CALL_TIME_MAX: Duration = Duration::from_secs(60);
+
+/// Everything that calls share, whoever makes them.
+pub struct Backplane {
+    /// Who is calling.
+    pub resolver: Resolver,
+    /// What they may use.
+    pub limiter: Limiter,
+    /// Where what happens is recorded before anyone is told.
+    pub outbox: Outbox,
+    /// What brings it from there to the history and the bus.
+    pub publisher: Publisher,
+    /// What is recorded of many calls at once: refusals, and reads where the operator wants it so.
+    pub rollup: Rollup,
+    /// Whether each read is an event of its own.
+    pub event_reads: EventReads,
+    /// The table.
+    pub table: Arc<dyn Table>,
+    /// The bucket.
+    pub bucket: Arc<dyn Bucket>,
+    /// The bus.
+    pub bus: Arc<dyn Bus>,
+    /// Time.
+    pub clock: Arc<dyn Clock>,
+    /// How long a call may take; [`CALL_TIME_MAX`] but in tests.
+    pub call_time_max: Duration,
+}
+
+impl Backplane {
+    /// Runs one operation as whoever `request` presents, from the question who that is to the answer.
+    /// Arguments that could not be parsed come along as the error that they are, so that they too are
+    /// charged, recorded and answered as a call.
+    ///
+    /// # Errors
+    ///
+    /// Without a tenant there is no call: the caller gets an error of the protocol and the log a line.
+    pub async fn call<O: Operation>(
+        &self,
+        request: Request,
+        operation: Result<O, Error>,
+    ) -> Result<Answer<O::Answer>, IdentityError> {
+        let context = self.resolver.resolve(&request.presented, self.clock.now()).await?;
+        let arrived = Arrived::new(self, request, context);
+
+        let admitted = match arrived.permit(operation).admit() {
+            Ok(admitted) => admitted,
+            Err(refused) => return Ok(refused),
+        };
+        let reserved = match admitted.reserve() {
+            Ok(reserved) => reserved,
+            Err(refused) => return Ok(refused),
+        };
+        let (begun, operation) = match reserved.begin() {
+            Ok(begun) => begun,
+            Err(answered) => return Ok(answered),
+        };
+
+        let outcome = self.serve(&begun.grant(), operation).await;
+        Ok(begun.publish(outcome))
+    }
+
+    /// Does the work of an operation within its time, unless the caller gives up or it panics.
+    async fn serve<O: Operation>(
+        &self,
+        granted: &Granted<'_, O>,
+        operation: O,
+    ) -> Result<O::Answer, Error> {
+        let work = AssertUnwindSafe(operation.serve(granted)).catch_unwind();
+        tokio::select! {
+            biased;
+            () = granted.cancelled() => Err(Error::new(ErrorKind::Cancelled, "the caller cancelled the call")),
+            () = tokio::time::sleep(self.call_time_max) => Err(timed_out::<O>(self.call_time_max)),
+            outcome = work => outcome.unwrap_or_else(|panic| Err(panicked(&*panic))),
+        }
+    }
+
+    fn history(&self, tenant: &Arc<TenantRecord>) -> History {
+        History::new(Arc::clone(&self.table), Arc::clone(&self.bucket), tenant, Arc::clone(&self.clock))
+    }
+}
+
+fn timed_out<O: Operation>(limit: Duration) -> Error {
+    let error = Error::new(ErrorKind::Timeout, format!("no answer within {} s", limit.as_secs()));
+    match O::TOOL.effect() {
+        Effect::Mutation => error.fix("It may have been done: read before you repeat it."),
+        Effect::Read | Effect::Events | Effect::Health => error.fix("Try again, with less at once."),
+    }
+}
+
+fn panicked(panic: &(dyn std::any::Any + Send)) -> Error {
+    let message = panic
+        .downcast_ref::<&str>()
+        .copied()
+        .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("without a message");
+    Error::internal(format!("the service panicked: {message}"))
+}

@@ -1,1 +1,6 @@
-//! The services: one file a family.
+//! The services: the rules of one family each, over handles made from an admitted call.
+
+pub mod artifacts;
+pub mod cursor;
+pub mod events;
+pub mod kv;

@@ -3,10 +3,13 @@
 //! A physical key (`RowKey`, `ObjectKey`, ...) can be formed only in this folder, and a service gets a
 //! handle only from an admitted call, so no service can name another tenant's data.
 
+pub mod artifacts;
 pub mod bucket;
 pub mod bus;
+pub mod idempotency;
 pub mod key;
 pub mod table;
+pub mod values;
 
 pub use bucket::Bucket;
 pub use bus::Bus;

@@ -1,0 +1,194 @@
+//! What an admitted call lets its service reach, and nothing else.
+
+use std::marker::PhantomData;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use serde_json::value::RawValue;
+use ulid::Ulid;
+
+use super::health::Health;
+use super::operation::{Allows, EventsRead, EventsSend, HealthRead, Operation};
+use super::request::Request;
+use super::Backplane;
+use super::stage::{Record, Spent, held};
+use crate::mesh::event::{Event, History};
+use crate::mesh::limit::{Admission, ArtifactQuota, Direction};
+use crate::mesh::store::artifacts::Artifacts;
+use crate::mesh::store::key::{Keyspace, Scope};
+use crate::mesh::store::values::Values;
+use crate::mesh::store::{Bucket, Table};
+use crate::mesh::tenant::{Permission, TenantContext, UserId};
+use crate::mesh::{Error, Timestamp};
+
+/// The parts of one admitted call that its handles borrow.
+pub(in crate::mesh) struct Ground<'mesh> {
+    pub(super) backplane: &'mesh Backplane,
+    pub(super) context: TenantContext,
+    pub(super) admission: Admission,
+    pub(super) request: Request,
+    pub(super) record: Mutex<Record>,
+    pub(super) spent: Mutex<Spent>,
+}
+
+/// A borrowed view of one admitted call, from which this call's handles are made. The lifetime is
+/// invariant: what is made from one call cannot pass for another's.
+#[derive(Clone, Copy)]
+pub struct Reach<'call> {
+    ground: &'call Ground<'call>,
+    brand: PhantomData<fn(&'call ()) -> &'call ()>,
+}
+
+/// Proof that an operation was permitted, admitted and has its place in the outbox; the only way to a
+/// handle on the caller's data. There is one for each call, and it can be neither made nor copied by a
+/// service.
+pub struct Granted<'call, O> {
+    reach: Reach<'call>,
+    operation: PhantomData<fn() -> O>,
+}
+
+impl<'call, O: Operation> Granted<'call, O> {
+    pub(super) fn new(ground: &'call Ground<'call>) -> Self {
+        Self { reach: Reach { ground, brand: PhantomData }, operation: PhantomData }
+    }
+
+    /// The caller's values.
+    pub fn values(&self, scope: Scope) -> Values<'call, O::Needs> {
+        Values::new(self.reach, scope)
+    }
+
+    /// The caller's artifacts.
+    pub fn artifacts(&self, scope: Scope) -> Artifacts<'call, O::Needs> {
+        Artifacts::new(self.reach, scope)
+    }
+
+    /// The tenant's events.
+    pub fn history(&self) -> History
+    where
+        O::Needs: Allows<EventsRead>,
+    {
+        self.reach.ground.backplane.history(self.reach.ground.context.tenant())
+    }
+
+    /// The state of the parts that the tenant uses.
+    pub fn health(&self) -> Health<'call>
+    where
+        O::Needs: Allows<HealthRead>,
+    {
+        Health::new(self.reach.ground.backplane)
+    }
+
+    /// Waits up to `patience` for this process's own events of the tenant to be in the history, and
+    /// answers whether they are.
+    pub async fn settled(&self, patience: Duration) -> bool
+    where
+        O::Needs: Allows<EventsRead>,
+    {
+        let ground = self.reach.ground;
+        ground.backplane.publisher.stored(ground.context.tenant_id(), patience).await
+    }
+
+    /// Whether the caller also holds `permission`: widens what a tool shows, never what it does.
+    pub fn also_holds(&self, permission: Permission) -> bool {
+        self.reach.ground.context.permissions().contains(permission)
+    }
+
+    /// The caller.
+    pub fn user_id(&self) -> &'call UserId {
+        self.reach.ground.context.user_id()
+    }
+
+    /// The wall clock.
+    pub fn now(&self) -> Timestamp {
+        self.reach.now()
+    }
+
+    /// Ends when the caller no longer wants the answer.
+    pub(super) fn cancelled(&self) -> tokio_util::sync::WaitForCancellationFuture<'call> {
+        self.reach.ground.request.cancelled.cancelled()
+    }
+
+    /// Tells the caller how far the work is, where it asked to be told.
+    pub fn progress(&self, done: f64, total: Option<f64>, message: &str) {
+        self.reach.ground.request.report_progress(done, total, message);
+    }
+
+    /// An event of the caller's own, to be given to [`Granted::record`].
+    pub fn event(&self, event_id: Ulid, detail_type: String, data: Box<RawValue>) -> Event
+    where
+        O::Needs: Allows<EventsSend>,
+    {
+        let ground = self.reach.ground;
+        let mut event = ground.request.event(&ground.context, O::TOOL, self.now());
+        event.event_id = event_id;
+        event.detail_type = detail_type.into();
+        event.data = data;
+        event
+    }
+
+    /// Records the caller's `events`, all or none. They are the record of this call.
+    pub fn record(&self, events: &[Event]) -> Result<Receipt<'call>, Error>
+    where
+        O::Needs: Allows<EventsSend>,
+    {
+        let ground = self.reach.ground;
+        let committed = held(&ground.record).commit(events)?;
+        Ok(Receipt { backplane: ground.backplane, committed })
+    }
+
+    /// The rows under which answers to idempotency keys are remembered.
+    pub fn idempotency(&self) -> crate::mesh::store::idempotency::Idempotency<'call> {
+        crate::mesh::store::idempotency::Idempotency::new(self.reach, O::TOOL)
+    }
+}
+
+/// That events were recorded, and the means to wait for the bus to take them.
+pub struct Receipt<'call> {
+    backplane: &'call Backplane,
+    committed: crate::mesh::event::Committed,
+}
+
+impl Receipt<'_> {
+    /// Waits up to `patience` for the bus; whether it has taken them.
+    pub async fn published(self, patience: Duration) -> bool {
+        let published = self.backplane.publisher.published(self.committed);
+        tokio::time::timeout(patience, published).await.is_ok()
+    }
+}
+
+impl<'call> Reach<'call> {
+    pub(in crate::mesh) fn keyspace(self) -> Keyspace {
+        Keyspace::of(self.ground.context.tenant_id())
+    }
+
+    pub(in crate::mesh) fn user_id(self) -> &'call UserId {
+        self.ground.context.user_id()
+    }
+
+    pub(in crate::mesh) fn now(self) -> Timestamp {
+        self.ground.backplane.clock.now()
+    }
+
+    pub(in crate::mesh) fn table(self) -> &'call dyn Table {
+        &*self.ground.backplane.table
+    }
+
+    pub(in crate::mesh) fn bucket(self) -> &'call dyn Bucket {
+        &*self.ground.backplane.bucket
+    }
+
+    pub(in crate::mesh) fn artifact_quota(self) -> ArtifactQuota {
+        let Backplane { table, bucket, .. } = self.ground.backplane;
+        ArtifactQuota::new(
+            Arc::clone(table),
+            Arc::clone(bucket),
+            self.keyspace(),
+            Arc::clone(self.ground.context.limits()),
+        )
+    }
+
+    /// Notes what a request to AWS did cost. All of a call's together replace what was expected of it.
+    pub(in crate::mesh) fn spend(self, direction: Direction, units: f64) {
+        held(&self.ground.spent).add(direction, units);
+    }
+}

@@ -1,0 +1,145 @@
+//! How the parts are that a call goes through, each by itself and in bounded time.
+
+use std::future::Future;
+use std::time::Duration;
+
+use serde::Serialize;
+
+use super::Backplane;
+use crate::mesh::{Clock, Error};
+
+/// How long a part may take to tell how it is.
+const PATIENCE: Duration = Duration::from_secs(3);
+
+/// An event that waits longer than this makes the publisher degraded.
+const BACKLOG_AGE_MAX: Duration = Duration::from_secs(60);
+
+/// The share of the outbox from which on it is degraded.
+const OUTBOX_SHARE_MAX: f64 = 0.5;
+
+/// How a part is; a later one is worse.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Status {
+    /// As it should be.
+    Healthy,
+    /// It works, late or in part.
+    Degraded,
+    /// It does not work.
+    Unhealthy,
+}
+
+impl Status {
+    /// The word in answers.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Healthy => "healthy",
+            Self::Degraded => "degraded",
+            Self::Unhealthy => "unhealthy",
+        }
+    }
+}
+
+/// How one part is.
+#[derive(Clone, Debug, Serialize)]
+pub struct PartHealth {
+    /// Which.
+    pub name: &'static str,
+    /// How it is.
+    pub status: Status,
+    /// How long it took to tell, in milliseconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub latency_ms: Option<f64>,
+    /// What is to be said of it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
+    /// Figures.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub details: Option<serde_json::Value>,
+}
+
+/// The parts that one call may ask.
+pub struct Health<'call> {
+    backplane: &'call Backplane,
+}
+
+impl<'call> Health<'call> {
+    pub(super) fn new(backplane: &'call Backplane) -> Self {
+        Self { backplane }
+    }
+
+    /// Asks every part at once.
+    pub async fn check(&self) -> Vec<PartHealth> {
+        let Backplane { table, bucket, bus, .. } = self.backplane;
+        let (table, bucket, bus) = futures::join!(
+            self.ask("table", table.check()),
+            self.ask("bucket", bucket.check()),
+            self.ask("bus", bus.check()),
+        );
+        vec![table, bucket, bus, self.outbox(), self.publisher()]
+    }
+
+    async fn ask(
+        &self,
+        name: &'static str,
+        check: impl Future<Output = Result<(), Error>>,
+    ) -> PartHealth {
+        let clock = &self.backplane.clock;
+        let started = clock.monotonic();
+        let answer = tokio::time::timeout(PATIENCE, check).await;
+        let latency = clock.monotonic().saturating_sub(started);
+        let (status, message) = match answer {
+            Ok(Ok(())) => (Status::Healthy, None),
+            Ok(Err(error)) => (Status::Unhealthy, Some(public_message(&error))),
+            Err(_) => (Status::Unhealthy, Some(format!("no answer within {PATIENCE:?}"))),
+        };
+        let latency_ms = Some((latency.as_secs_f64() * 1e6).round() / 1e3);
+        PartHealth { name, status, latency_ms, message, details: None }
+    }
+
+    fn outbox(&self) -> PartHealth {
+        let stats = self.backplane.outbox.stats();
+        let share = stats.bytes as f64 / stats.bytes_max.max(1) as f64;
+        let (status, message) = if share >= 1.0 {
+            (Status::Unhealthy, Some("full: calls are refused until events are published".to_owned()))
+        } else if share >= OUTBOX_SHARE_MAX {
+            (Status::Degraded, Some(format!("{:.0} % full", share * 100.0)))
+        } else {
+            (Status::Healthy, None)
+        };
+        let details = serde_json::json!({
+            "waiting_events": stats.records,
+            "waiting_bytes": stats.bytes,
+            "oldest_age_ms": stats.oldest_age.map_or(0, |age| age.as_millis() as u64),
+            "torn_records": stats.torn_records,
+            "adopted_events": stats.adopted_records,
+        });
+        PartHealth { name: "outbox", status, latency_ms: None, message, details: Some(details) }
+    }
+
+    fn publisher(&self) -> PartHealth {
+        let state = self.backplane.publisher.state();
+        let late = state.oldest_age.is_some_and(|age| age > BACKLOG_AGE_MAX);
+        let (status, message) = match (&state.last_error, late) {
+            (Some(error), _) => (
+                Status::Degraded,
+                Some(format!("events wait: {error}. Nothing is lost; they are sent when it is back.")),
+            ),
+            (None, true) => (Status::Degraded, Some("events arrive late".to_owned())),
+            (None, false) => (Status::Healthy, None),
+        };
+        PartHealth { name: "publisher", status, latency_ms: None, message, details: None }
+    }
+}
+
+/// What a caller may read of a part's failure.
+fn public_message(error: &Error) -> String {
+    let what = match error.kind() {
+        crate::mesh::ErrorKind::Internal => "it failed; the log has the cause",
+        _ => error.message(),
+    };
+    match error.fix_text() {
+        Some(fix) => format!("{what}. {fix}"),
+        None => what.to_owned(),
+    }
+}

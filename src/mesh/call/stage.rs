@@ -1,0 +1,296 @@
+//! The stages of a call as types: each is made only from the one before it, and only the last can answer.
+
+use std::marker::PhantomData;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use ulid::Ulid;
+
+use super::grant::{Granted, Ground};
+use super::operation::{Needs, Operation, Report, Subject};
+use super::request::Request;
+use super::tool::{Effect, Tool};
+use super::{Backplane, EventReads};
+use crate::mesh::event::{Committed, Event, Outcome, Slot, Weight};
+use crate::mesh::limit::{Admission, Cost, Direction};
+use crate::mesh::tenant::TenantContext;
+use crate::mesh::{Clock, Error, ErrorKind};
+
+/// A call whose caller is known.
+pub struct Arrived<'mesh> {
+    backplane: &'mesh Backplane,
+    request: Request,
+    context: TenantContext,
+    started: Duration,
+}
+
+/// A call that was judged by the caller's permissions and its own arguments. It holds the operation, if
+/// it may be done, and does not give it away yet.
+pub struct Judged<'mesh, O> {
+    arrived: Arrived<'mesh>,
+    verdict: Result<O, Error>,
+}
+
+/// A call for which there is room.
+pub struct Admitted<'mesh, O> {
+    judged: Judged<'mesh, O>,
+    admission: Admission,
+}
+
+/// A call that has its place in the outbox, so that its event cannot be lost for want of one.
+pub struct Reserved<'mesh, O> {
+    admitted: Admitted<'mesh, O>,
+    slot: Slot,
+}
+
+/// A call whose work may be done: it was permitted and admitted, and if it changes something, the intent
+/// is recorded. It ends only by being published.
+pub struct Begun<'mesh, O> {
+    ground: Ground<'mesh>,
+    started: Duration,
+    subject: Subject,
+    operation: PhantomData<fn() -> O>,
+}
+
+/// What a caller is told. It exists only where the call's event does.
+#[derive(Debug)]
+#[must_use = "somebody waits for it"]
+pub struct Answer<T> {
+    request_id: Ulid,
+    result: Result<T, Error>,
+}
+
+impl<T> Answer<T> {
+    /// The request that is answered.
+    pub fn request_id(&self) -> Ulid {
+        self.request_id
+    }
+
+    /// What it is answered.
+    pub fn result(&self) -> &Result<T, Error> {
+        &self.result
+    }
+
+    /// What it is answered.
+    pub fn into_result(self) -> Result<T, Error> {
+        self.result
+    }
+}
+
+impl<'mesh> Arrived<'mesh> {
+    pub(super) fn new(
+        backplane: &'mesh Backplane,
+        request: Request,
+        context: TenantContext,
+    ) -> Self {
+        let started = backplane.clock.monotonic();
+        Self { backplane, request, context, started }
+    }
+
+    /// Judges the operation by the caller's permissions, and before them by its own arguments only where
+    /// the caller holds the permission: who may not call a tool learns nothing else of it.
+    pub(super) fn permit<O: Operation>(self, operation: Result<O, Error>) -> Judged<'mesh, O> {
+        let verdict = match self.context.permissions().contains(O::Needs::PERMISSION) {
+            true => operation,
+            false => Err(denied::<O>(&self.context)),
+        };
+        Judged { arrived: self, verdict }
+    }
+}
+
+fn denied<O: Operation>(context: &TenantContext) -> Error {
+    let permission = O::Needs::PERMISSION.name();
+    let message =
+        format!("the role `{}` lacks the permission `{permission}`", context.role().name());
+    Error::new(ErrorKind::PermissionDenied, message)
+        .fix("Ask an administrator of the tenant for a role, or a token whose scope, has it.")
+        .detail("permission", permission)
+}
+
+impl<'mesh, O: Operation> Judged<'mesh, O> {
+    /// Takes a place and the expected cost from the tenant's limits. A call that will be refused anyway
+    /// counts as a request and costs nothing else.
+    pub(super) fn admit(self) -> Result<Admitted<'mesh, O>, Answer<O::Answer>> {
+        let Arrived { backplane, context, .. } = &self.arrived;
+        let cost = self.verdict.as_ref().map_or(Cost::NONE, Operation::cost);
+        let now = backplane.clock.monotonic();
+        match backplane.limiter.admit(context.tenant_id(), context.limits(), &cost, now) {
+            Ok(admission) => Ok(Admitted { judged: self, admission }),
+            Err(refusal) => Err(self.arrived.refuse(O::TOOL, refusal.into())),
+        }
+    }
+}
+
+impl Arrived<'_> {
+    /// Answers a call that a limit refused. Its event is one with others of the same second, so that a
+    /// flood of refused calls costs next to nothing.
+    fn refuse<T>(self, tool: Tool, error: Error) -> Answer<T> {
+        let mut event = self.request.event(&self.context, tool, self.backplane.clock.now());
+        event.outcome = Outcome::Limited;
+        event.error_code = Some(error.kind().code().into());
+        self.backplane.rollup.refused(event);
+        Answer { request_id: self.request.id, result: Err(error) }
+    }
+}
+
+impl<'mesh, O: Operation> Admitted<'mesh, O> {
+    /// Takes a place in the outbox.
+    pub(super) fn reserve(self) -> Result<Reserved<'mesh, O>, Answer<O::Answer>> {
+        let weight = match O::TOOL.effect() {
+            Effect::Read => Weight::Read,
+            Effect::Mutation | Effect::Events => Weight::Mutation,
+            Effect::Health => Weight::Health,
+        };
+        let Arrived { backplane, context, .. } = &self.judged.arrived;
+        match backplane.outbox.reserve(context.tenant_id(), weight) {
+            Ok(slot) => Ok(Reserved { admitted: self, slot }),
+            Err(error) => Err(self.judged.arrived.refuse(O::TOOL, error)),
+        }
+    }
+}
+
+impl<'mesh, O: Operation> Reserved<'mesh, O> {
+    /// Hands out the operation if it may be done, and first records the intent if it changes something.
+    /// What may not be done is answered here, and its event recorded.
+    pub(super) fn begin(self) -> Result<(Begun<'mesh, O>, O), Answer<O::Answer>> {
+        let Reserved { admitted: Admitted { judged, admission }, mut slot } = self;
+        let Judged { arrived: Arrived { backplane, request, context, started }, verdict } = judged;
+        let (operation, subject) = match verdict {
+            Ok(operation) => {
+                let subject = operation.subject();
+                (Ok(operation), subject)
+            }
+            Err(error) => (Err(error), Subject::none()),
+        };
+        let operation = operation.and_then(|operation| {
+            if O::TOOL.effect() == Effect::Mutation {
+                let mut intent = request.event(&context, O::TOOL, backplane.clock.now());
+                intent.data = subject.clone().into_data(Vec::new());
+                slot.intend(&intent)?;
+            }
+            Ok(operation)
+        });
+        let record = Mutex::new(Record { slot: Some(slot) });
+        let spent = Mutex::default();
+        let ground = Ground { backplane, context, admission, request, record, spent };
+        let begun = Begun { ground, started, subject, operation: PhantomData };
+        match operation {
+            Ok(operation) => Ok((begun, operation)),
+            Err(error) => Err(begun.publish(Err(error))),
+        }
+    }
+}
+
+impl<'mesh, O: Operation> Begun<'mesh, O> {
+    /// The service's way to what is the caller's, for as long as the call lasts.
+    pub fn grant(&self) -> Granted<'_, O> {
+        Granted::new(&self.ground)
+    }
+
+    /// Settles the cost, records the event and makes the answer.
+    pub fn publish(self, outcome: Result<O::Answer, Error>) -> Answer<O::Answer> {
+        let Ground { backplane, context, mut admission, request, record, spent } = self.ground;
+        let now = backplane.clock.monotonic();
+        for (direction, units) in held(&spent).iter() {
+            admission.settle(direction, units, now);
+        }
+        let mut event = request.event(&context, O::TOOL, backplane.clock.now());
+        event.duration_ms = milliseconds(now.saturating_sub(self.started));
+        let report = match &outcome {
+            Ok(answer) => {
+                event.outcome = Outcome::Ok;
+                O::report(answer)
+            }
+            Err(error) => {
+                event.outcome = failed_outcome(O::TOOL.effect(), error.kind());
+                event.error_code = Some(error.kind().code().into());
+                log(&request, O::TOOL, error);
+                Report::default()
+            }
+        };
+        event.bytes = report.bytes;
+        event.data = self.subject.into_data(report.facts);
+        let mut record = held(&record);
+        if record.is_open() {
+            if is_rolled_up(backplane, O::TOOL, event.outcome) {
+                backplane.rollup.read(event);
+            } else if let Err(error) = record.commit(&[event]) {
+                // What was done is not undone by its record: the intent, where there was one, stands in
+                // the outbox and is published as unknown.
+                tracing::error!(request_id = %request.id, ?error, "the event of a call could not be recorded");
+            }
+        }
+        drop(record);
+        Answer { request_id: request.id, result: outcome }
+    }
+}
+
+fn is_rolled_up(backplane: &Backplane, tool: Tool, outcome: Outcome) -> bool {
+    backplane.event_reads == EventReads::Rollup
+        && tool.effect() == Effect::Read
+        && outcome == Outcome::Ok
+}
+
+/// What is known of a failed call. A change that was broken off may have happened.
+fn failed_outcome(effect: Effect, kind: ErrorKind) -> Outcome {
+    match (kind, effect) {
+        (ErrorKind::PermissionDenied, _) => Outcome::Denied,
+        (
+            ErrorKind::Timeout | ErrorKind::Cancelled | ErrorKind::Internal,
+            Effect::Mutation | Effect::Events,
+        ) => Outcome::Unknown,
+        _ => Outcome::Error,
+    }
+}
+
+fn log(request: &Request, tool: Tool, error: &Error) {
+    let (request_id, tool) = (request.id, tool.name());
+    match error.kind() {
+        ErrorKind::Internal => tracing::error!(%request_id, tool, ?error, "a call failed"),
+        ErrorKind::AwsCredentials | ErrorKind::AwsUnavailable | ErrorKind::AwsThrottled => {
+            tracing::warn!(%request_id, tool, ?error, "a call failed");
+        }
+        _ => tracing::debug!(%request_id, tool, ?error, "a call failed"),
+    }
+}
+
+/// `duration` in milliseconds with three digits.
+fn milliseconds(duration: Duration) -> f64 {
+    (duration.as_secs_f64() * 1e6).round() / 1e3
+}
+
+/// The place of a call in the outbox, until its event is there.
+pub(in crate::mesh) struct Record {
+    slot: Option<Slot>,
+}
+
+impl Record {
+    fn is_open(&self) -> bool {
+        self.slot.is_some()
+    }
+
+    /// Records `events`, all or none, as the record of the call.
+    pub(super) fn commit(&mut self, events: &[Event]) -> Result<Committed, Error> {
+        let slot = self.slot.take().ok_or_else(|| Error::internal("a call was recorded twice"))?;
+        slot.commit(events)
+    }
+}
+
+/// What the requests of one call to AWS have cost so far.
+#[derive(Debug, Default)]
+pub(in crate::mesh) struct Spent([Option<f64>; Direction::ALL.len()]);
+
+impl Spent {
+    pub(super) fn add(&mut self, direction: Direction, units: f64) {
+        *self.0[direction as usize].get_or_insert(0.0) += units;
+    }
+
+    fn iter(&self) -> impl Iterator<Item = (Direction, f64)> {
+        Direction::ALL.into_iter().zip(self.0).filter_map(|(direction, units)| Some((direction, units?)))
+    }
+}
+
+/// The lock's content, also after a panic while it was held: what it guards is whole at every step.
+pub(super) fn held<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,261 @@
+//! The closed list of what a client can have done to a tenant's data, and what each needs and reports.
+
+use crate::mesh::tenant::Permission;
+
+/// A tool, or a method of the protocol that reaches a tenant's data and so takes the same path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Tool {
+    /// Delete an artifact.
+    ArtifactsDelete,
+    /// Read an artifact.
+    ArtifactsGet,
+    /// List artifacts.
+    ArtifactsList,
+    /// Store an artifact.
+    ArtifactsPut,
+    /// Summarize events.
+    EventsAnalytics,
+    /// See the health of what the tenant uses.
+    EventsHealthCheck,
+    /// Find events.
+    EventsQuery,
+    /// Send events.
+    EventsSend,
+    /// Delete a value.
+    KvDelete,
+    /// Read a value.
+    KvGet,
+    /// List values.
+    KvList,
+    /// Store a value.
+    KvSet,
+    /// `completion/complete` of a resource's key.
+    Complete,
+    /// `resources/list`.
+    ResourcesList,
+    /// `resources/read`.
+    ResourcesRead,
+    /// `resources/subscribe`, or one resource of `subscriptions/listen`.
+    ResourcesSubscribe,
+}
+
+/// A family of tools, as `--toolsets` names it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Toolset {
+    /// Key-values.
+    Kv,
+    /// Artifacts, also as resources.
+    Artifacts,
+    /// Events.
+    Events,
+}
+
+/// What a call does to the tenant's data.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// It only reads.
+    Read,
+    /// It changes something: its intent is recorded before it begins.
+    Mutation,
+    /// It adds events, which are their own record.
+    Events,
+    /// It tells how the tenant's parts are, and must work when they do not.
+    Health,
+}
+
+impl Toolset {
+    /// Every family.
+    pub const ALL: [Self; 3] = [Self::Artifacts, Self::Events, Self::Kv];
+
+    /// The name in settings.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Kv => "kv",
+            Self::Artifacts => "artifacts",
+            Self::Events => "events",
+        }
+    }
+}
+
+impl Tool {
+    /// Every tool and method: the tools sorted by name, then the methods.
+    pub const ALL: [Self; 16] = [
+        Self::ArtifactsDelete,
+        Self::ArtifactsGet,
+        Self::ArtifactsList,
+        Self::ArtifactsPut,
+        Self::EventsAnalytics,
+        Self::EventsHealthCheck,
+        Self::EventsQuery,
+        Self::EventsSend,
+        Self::KvDelete,
+        Self::KvGet,
+        Self::KvList,
+        Self::KvSet,
+        Self::Complete,
+        Self::ResourcesList,
+        Self::ResourcesRead,
+        Self::ResourcesSubscribe,
+    ];
+
+    /// The tool's name, or the method's.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::ArtifactsDelete => "artifacts_delete",
+            Self::ArtifactsGet => "artifacts_get",
+            Self::ArtifactsList => "artifacts_list",
+            Self::ArtifactsPut => "artifacts_put",
+            Self::EventsAnalytics => "events_analytics",
+            Self::EventsHealthCheck => "events_health_check",
+            Self::EventsQuery => "events_query",
+            Self::EventsSend => "events_send",
+            Self::KvDelete => "kv_delete",
+            Self::KvGet => "kv_get",
+            Self::KvList => "kv_list",
+            Self::KvSet => "kv_set",
+            Self::Complete => "completion/complete",
+            Self::ResourcesList => "resources/list",
+            Self::ResourcesRead => "resources/read",
+            Self::ResourcesSubscribe => "resources/subscribe",
+        }
+    }
+
+    /// Whether it is called by `tools/call`, rather than being a method of its own.
+    pub const fn is_listed(self) -> bool {
+        !matches!(
+            self,
+            Self::Complete | Self::ResourcesList | Self::ResourcesRead | Self::ResourcesSubscribe
+        )
+    }
+
+    /// The family it belongs to.
+    pub const fn toolset(self) -> Toolset {
+        match self {
+            Self::KvDelete | Self::KvGet | Self::KvList | Self::KvSet => Toolset::Kv,
+            Self::ArtifactsDelete
+            | Self::ArtifactsGet
+            | Self::ArtifactsList
+            | Self::ArtifactsPut
+            | Self::Complete
+            | Self::ResourcesList
+            | Self::ResourcesRead
+            | Self::ResourcesSubscribe => Toolset::Artifacts,
+            Self::EventsAnalytics | Self::EventsHealthCheck | Self::EventsQuery | Self::EventsSend => {
+                Toolset::Events
+            }
+        }
+    }
+
+    /// The permission that a caller needs.
+    pub const fn permission(self) -> Permission {
+        match self {
+            Self::KvGet | Self::KvList => Permission::KvRead,
+            Self::KvSet | Self::KvDelete => Permission::KvWrite,
+            Self::ArtifactsGet
+            | Self::ArtifactsList
+            | Self::Complete
+            | Self::ResourcesList
+            | Self::ResourcesRead
+            | Self::ResourcesSubscribe => Permission::ArtifactsRead,
+            Self::ArtifactsPut | Self::ArtifactsDelete => Permission::ArtifactsWrite,
+            Self::EventsSend => Permission::EventsSend,
+            Self::EventsQuery | Self::EventsAnalytics => Permission::EventsRead,
+            Self::EventsHealthCheck => Permission::HealthRead,
+        }
+    }
+
+    /// The detail type of the event that records a call. `Events.Send` records only sends that were
+    /// refused or failed: one that worked is recorded by the events themselves.
+    pub const fn detail_type(self) -> &'static str {
+        match self {
+            Self::KvGet => "KV.Get",
+            Self::KvSet => "KV.Set",
+            Self::KvDelete => "KV.Deleted",
+            Self::KvList => "KV.Listed",
+            Self::ArtifactsGet | Self::ResourcesRead => "Artifacts.Get",
+            Self::ArtifactsPut => "Artifacts.Put",
+            Self::ArtifactsList | Self::ResourcesList | Self::Complete => "Artifacts.List",
+            Self::ArtifactsDelete => "Artifacts.Deleted",
+            Self::ResourcesSubscribe => "Artifacts.Subscribed",
+            Self::EventsSend => "Events.Send",
+            Self::EventsQuery => "Events.Query",
+            Self::EventsAnalytics => "Events.Analytics",
+            Self::EventsHealthCheck => "Events.HealthCheck",
+        }
+    }
+
+    /// What a call does.
+    pub const fn effect(self) -> Effect {
+        match self {
+            Self::KvSet | Self::KvDelete | Self::ArtifactsPut | Self::ArtifactsDelete => Effect::Mutation,
+            Self::EventsSend => Effect::Events,
+            Self::EventsHealthCheck => Effect::Health,
+            Self::KvGet
+            | Self::KvList
+            | Self::ArtifactsGet
+            | Self::ArtifactsList
+            | Self::EventsQuery
+            | Self::EventsAnalytics
+            | Self::Complete
+            | Self::ResourcesList
+            | Self::ResourcesRead
+            | Self::ResourcesSubscribe => Effect::Read,
+        }
+    }
+
+    /// The tool that a client means by `name`: its own name, the name behind a client's prefix
+    /// (`mcp__<server>__kv_get`, stripped once), or the older JavaScript server's spelling (`kv.get`).
+    pub fn named(name: &str) -> Option<Self> {
+        let exact = |name: &str| {
+            Self::ALL.into_iter().find(|tool| tool.is_listed() && tool.name() == name)
+        };
+        let dotted = |name: &str| match name.split_once('.') {
+            Some((family, rest)) if !rest.contains('.') && !family.contains('_') => {
+                exact(&format!("{family}_{rest}"))
+            }
+            _ => None,
+        };
+        let behind_prefix = |name: &str| {
+            let (_, rest) = name.strip_prefix("mcp__")?.rsplit_once("__")?;
+            exact(rest).or_else(|| dotted(rest))
+        };
+        exact(name).or_else(|| behind_prefix(name)).or_else(|| dotted(name))
+    }
+}
+
+/// What the detail types of operations begin with; a caller's own may not begin with any of them.
+pub const RESERVED_DETAIL_TYPES: [&str; 7] =
+    ["KV.", "Artifacts.", "Events.", "Integration.", "MCP.", "Workflow.", "Mesh."];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tools_are_sorted_by_name_and_come_before_the_methods() {
+        let listed: Vec<_> = Tool::ALL.into_iter().filter(|tool| tool.is_listed()).map(Tool::name).collect();
+        let mut sorted = listed.clone();
+        sorted.sort_unstable();
+        assert_eq!(listed, sorted);
+        assert!(Tool::ALL.into_iter().skip(listed.len()).all(|tool| !tool.is_listed()));
+    }
+
+    #[test]
+    fn a_tool_answers_to_its_name_a_clients_prefix_and_the_older_spelling() {
+        for name in ["kv_get", "mcp__agent-mesh__kv_get", "mcp__aws__kv_get", "kv.get", "mcp__my__own__kv.get"] {
+            assert_eq!(Tool::named(name), Some(Tool::KvGet), "{name}");
+        }
+        for name in
+            ["", "kv", "kv__get", "mcp__kv_get", "KV_GET", "resources/read", "k.v.get"]
+        {
+            assert_eq!(Tool::named(name), None, "{name}");
+        }
+    }
+
+    #[test]
+    fn every_detail_type_of_an_operation_is_reserved() {
+        for tool in Tool::ALL {
+            assert!(RESERVED_DETAIL_TYPES.iter().any(|prefix| tool.detail_type().starts_with(prefix)));
+        }
+    }
+}

@@ -1,0 +1,533 @@
+//! Artifacts: files under a key, private to a user or shared by the tenant.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use serde::Serialize;
+use sha2::{Digest, Sha256};
+
+use super::cursor;
+use crate::mesh::call::grant::Granted;
+use crate::mesh::call::operation::{ArtifactsRead, ArtifactsWrite, Operation, Report, Subject};
+use crate::mesh::call::tool::Tool;
+use crate::mesh::limit::{Cost, Direction};
+use crate::mesh::store::artifacts::{ArtifactKey, PART_BYTES};
+use crate::mesh::store::bucket::{
+    ByteRange, GetOutcome, Object, ObjectAttributes, ObjectCondition, ObjectHead, Presigned,
+    PutOutcome, UploadTerms,
+};
+use crate::mesh::store::idempotency::hex;
+use crate::mesh::store::key::Scope;
+use crate::mesh::{Error, ErrorKind, Timestamp};
+
+mod address;
+mod text;
+
+pub use address::{ArtifactAddress, InvalidAddress};
+pub use text::{INLINE_BYTES_MAX, Inline, is_text_type};
+
+/// The largest artifact that passes through a call: bytes. A frame of 16 MiB holds no more in base64.
+pub const CONTENT_BYTES_MAX: usize = 11 << 20;
+
+/// The largest artifact that a presigned upload may have: bytes; S3's limit for one PUT.
+pub const UPLOAD_BYTES_MAX: u64 = 5 << 30;
+
+/// How long a presigned address may be used.
+pub const ADDRESS_LIFETIME: Duration = Duration::from_mins(15);
+
+/// The most keys on one page.
+pub const LIST_LIMIT_MAX: u32 = 1000;
+
+/// How an artifact is wanted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum As {
+    /// Text inline as far as it goes, anything else as a link.
+    #[default]
+    Auto,
+    /// Text; refused where it is none.
+    Text,
+    /// Base64 inline as far as it goes.
+    Base64,
+    /// A presigned address.
+    Url,
+}
+
+/// Reads one artifact.
+#[derive(Debug)]
+pub struct ArtifactsGet {
+    /// Which.
+    pub key: ArtifactKey,
+    /// Whose.
+    pub scope: Scope,
+    /// Only this part.
+    pub range: Option<ByteRange>,
+    /// How it is wanted.
+    pub form: As,
+}
+
+/// What [`ArtifactsGet`] answers.
+#[derive(Debug, Default, Serialize)]
+pub struct ArtifactsGetAnswer {
+    key: String,
+    found: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    content: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    content_base64: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    content_type: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    size: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    etag: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    last_modified: Option<Timestamp>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    metadata: Option<BTreeMap<String, String>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    uri: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    url: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    expires_at: Option<Timestamp>,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    truncated: bool,
+    /// The resource that holds the whole, where the answer does not.
+    #[serde(skip)]
+    link: Option<ResourceLink>,
+    #[serde(skip)]
+    bytes: Option<u64>,
+}
+
+/// A resource that a client can read for what an answer does not hold.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ResourceLink {
+    /// Its address.
+    pub uri: String,
+    /// A name for a person.
+    pub name: String,
+    /// Its media type.
+    pub content_type: String,
+    /// Its size in bytes.
+    pub size: u64,
+}
+
+impl ArtifactsGetAnswer {
+    /// The resource that holds the whole, where the answer does not.
+    pub fn link(&self) -> Option<&ResourceLink> {
+        self.link.as_ref()
+    }
+
+    fn absent(key: &ArtifactKey) -> Self {
+        Self { key: key.as_str().to_owned(), ..Self::default() }
+    }
+
+    fn found(key: &ArtifactKey, scope: Scope, head: ObjectHead) -> Self {
+        Self {
+            key: key.as_str().to_owned(),
+            found: true,
+            uri: Some(ArtifactAddress::new(scope, key.clone()).to_string()),
+            content_type: Some(head.content_type),
+            size: Some(head.size),
+            etag: Some(head.etag),
+            last_modified: Some(head.last_modified),
+            metadata: Some(head.metadata),
+            ..Self::default()
+        }
+    }
+
+    fn with_body(mut self, inline: Inline, cut: bool) -> Self {
+        self.truncated = cut;
+        match inline {
+            Inline::Text(text) => self.content = Some(text),
+            Inline::Base64(text) => self.content_base64 = Some(text),
+            Inline::Nothing => self.truncated = true,
+        }
+        if self.truncated {
+            self.link = Some(ResourceLink {
+                uri: self.uri.clone().unwrap_or_default(),
+                name: self.key.clone(),
+                content_type: self.content_type.clone().unwrap_or_default(),
+                size: self.size.unwrap_or_default(),
+            });
+        }
+        self
+    }
+}
+
+impl Operation for ArtifactsGet {
+    const TOOL: Tool = Tool::ArtifactsGet;
+    type Needs = ArtifactsRead;
+    type Answer = ArtifactsGetAnswer;
+
+    fn subject(&self) -> Subject {
+        subject(self.scope, &self.key)
+    }
+
+    fn cost(&self) -> Cost {
+        Cost::of(Direction::S3Get, 1.0)
+    }
+
+    async fn serve<'call>(self, call: &Granted<'call, Self>) -> Result<ArtifactsGetAnswer, Error> {
+        if self.form == As::Url {
+            return self.address(call).await;
+        }
+        let artifacts = call.artifacts(self.scope);
+        match artifacts.get(&self.key, self.range, INLINE_BYTES_MAX as u64).await? {
+            GetOutcome::Absent => Ok(ArtifactsGetAnswer::absent(&self.key)),
+            GetOutcome::OutOfRange(size) => Err(out_of_range(&self.key, size)),
+            GetOutcome::Found(object) => self.inline(object),
+        }
+    }
+
+    fn report(answer: &ArtifactsGetAnswer) -> Report {
+        Report { bytes: answer.bytes, facts: vec![("found", answer.found.into())] }
+    }
+}
+
+impl ArtifactsGet {
+    async fn address(self, call: &Granted<'_, Self>) -> Result<ArtifactsGetAnswer, Error> {
+        let artifacts = call.artifacts(self.scope);
+        let Some(head) = artifacts.head(&self.key).await? else {
+            return Ok(ArtifactsGetAnswer::absent(&self.key));
+        };
+        let Presigned { url, .. } = artifacts.presign_get(&self.key, ADDRESS_LIFETIME).await?;
+        let mut answer = ArtifactsGetAnswer::found(&self.key, self.scope, head);
+        answer.url = Some(url);
+        answer.expires_at = Some(call.now().plus(ADDRESS_LIFETIME));
+        Ok(answer)
+    }
+
+    fn inline(self, object: Object) -> Result<ArtifactsGetAnswer, Error> {
+        let Object { head, body, offset } = object;
+        let end = offset.saturating_add(body.len() as u64);
+        let wanted_end = match self.range {
+            Some(ByteRange::From(_, Some(last))) => head.size.min(last.saturating_add(1)),
+            _ => head.size,
+        };
+        let (inline, whole) = match self.form {
+            As::Base64 => Inline::base64(&body),
+            As::Text => Inline::text(&body).ok_or_else(|| no_text(&self.key, &head))?,
+            As::Auto | As::Url => match Inline::text(&body) {
+                Some(text) if is_text_type(&head.content_type) || !body.contains(&0) => text,
+                _ => (Inline::Nothing, false),
+            },
+        };
+        let bytes = body.len() as u64;
+        let mut answer = ArtifactsGetAnswer::found(&self.key, self.scope, head)
+            .with_body(inline, !whole || end < wanted_end);
+        answer.bytes = Some(bytes);
+        Ok(answer)
+    }
+}
+
+/// Stores one artifact.
+#[derive(Debug)]
+pub struct ArtifactsPut {
+    /// Under which key.
+    pub key: ArtifactKey,
+    /// Whose.
+    pub scope: Scope,
+    /// Where its bytes are.
+    pub content: Content,
+    /// Its media type and the caller's metadata.
+    pub attributes: ObjectAttributes,
+    /// What must hold.
+    pub condition: ObjectCondition,
+}
+
+/// Where an artifact's bytes are.
+#[derive(Debug)]
+pub enum Content {
+    /// Here.
+    Here(Bytes),
+    /// With the caller, who will put them at a presigned address.
+    Upload {
+        /// Their exact number.
+        size: u64,
+        /// Their SHA-256.
+        sha256: [u8; 32],
+    },
+}
+
+/// What [`ArtifactsPut`] answers. With an upload there is no `etag` yet, but where to put the content.
+#[derive(Debug, Serialize)]
+pub struct ArtifactsPutAnswer {
+    key: String,
+    size: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    etag: Option<String>,
+    sha256: String,
+    content_type: String,
+    uri: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    upload: Option<Upload>,
+}
+
+#[derive(Debug, Serialize)]
+struct Upload {
+    method: &'static str,
+    url: String,
+    headers: BTreeMap<String, String>,
+    expires_at: Timestamp,
+}
+
+impl Operation for ArtifactsPut {
+    const TOOL: Tool = Tool::ArtifactsPut;
+    type Needs = ArtifactsWrite;
+    type Answer = ArtifactsPutAnswer;
+
+    fn subject(&self) -> Subject {
+        subject(self.scope, &self.key)
+            .with("content_type", self.attributes.content_type.as_str())
+            .with("size", self.content.size())
+    }
+
+    fn cost(&self) -> Cost {
+        let parts = match &self.content {
+            Content::Here(body) => 1 + (body.len() as u64 / PART_BYTES) * 2,
+            Content::Upload { .. } => 1,
+        };
+        Cost::of(Direction::S3Put, parts as f64)
+            .and(Direction::S3Get, 1.0)
+            .and(Direction::DynamodbWrite, 1.0)
+    }
+
+    async fn serve<'call>(self, call: &Granted<'call, Self>) -> Result<ArtifactsPutAnswer, Error> {
+        let artifacts = call.artifacts(self.scope);
+        let mut answer = ArtifactsPutAnswer {
+            key: self.key.as_str().to_owned(),
+            size: self.content.size(),
+            etag: None,
+            sha256: String::new(),
+            content_type: self.attributes.content_type.clone(),
+            uri: ArtifactAddress::new(self.scope, self.key.clone()).to_string(),
+            upload: None,
+        };
+        match self.content {
+            Content::Here(body) => {
+                answer.sha256 = hex(&Sha256::digest(&body));
+                call.progress(0.0, Some(body.len() as f64), "storing");
+                let outcome =
+                    artifacts.put(&self.key, body, &self.attributes, self.condition).await?;
+                match outcome {
+                    PutOutcome::Done(etag) => answer.etag = Some(etag),
+                    PutOutcome::ConditionFailed => return Err(condition_failed(&self.key)),
+                }
+            }
+            Content::Upload { size, sha256 } => {
+                answer.sha256 = hex(&sha256);
+                let terms = UploadTerms {
+                    size,
+                    sha256_base64: STANDARD.encode(sha256),
+                    attributes: self.attributes,
+                    condition: self.condition,
+                };
+                let Presigned { url, headers } =
+                    artifacts.presign_put(&self.key, &terms, ADDRESS_LIFETIME).await?;
+                answer.upload = Some(Upload {
+                    method: "PUT",
+                    url,
+                    headers: headers.into_iter().collect(),
+                    expires_at: call.now().plus(ADDRESS_LIFETIME),
+                });
+            }
+        }
+        Ok(answer)
+    }
+
+    fn report(answer: &ArtifactsPutAnswer) -> Report {
+        Report { bytes: Some(answer.size), facts: vec![("sha256", answer.sha256.clone().into())] }
+    }
+}
+
+impl Content {
+    fn size(&self) -> u64 {
+        match self {
+            Self::Here(body) => body.len() as u64,
+            Self::Upload { size, .. } => *size,
+        }
+    }
+}
+
+/// Deletes one artifact.
+#[derive(Debug)]
+pub struct ArtifactsDelete {
+    /// Which.
+    pub key: ArtifactKey,
+    /// Whose.
+    pub scope: Scope,
+    /// What must hold.
+    pub condition: ObjectCondition,
+}
+
+/// What [`ArtifactsDelete`] answers.
+#[derive(Debug, Serialize)]
+pub struct ArtifactsDeleteAnswer {
+    key: String,
+    existed: bool,
+}
+
+impl Operation for ArtifactsDelete {
+    const TOOL: Tool = Tool::ArtifactsDelete;
+    type Needs = ArtifactsWrite;
+    type Answer = ArtifactsDeleteAnswer;
+
+    fn subject(&self) -> Subject {
+        subject(self.scope, &self.key)
+    }
+
+    fn cost(&self) -> Cost {
+        Cost::of(Direction::S3Put, 1.0).and(Direction::S3Get, 1.0).and(Direction::DynamodbWrite, 1.0)
+    }
+
+    async fn serve<'call>(self, call: &Granted<'call, Self>) -> Result<ArtifactsDeleteAnswer, Error> {
+        match call.artifacts(self.scope).delete(&self.key, self.condition).await? {
+            Some(existed) => {
+                Ok(ArtifactsDeleteAnswer { key: self.key.as_str().to_owned(), existed })
+            }
+            None => Err(condition_failed(&self.key)),
+        }
+    }
+
+    fn report(answer: &ArtifactsDeleteAnswer) -> Report {
+        Report { bytes: None, facts: vec![("existed", answer.existed.into())] }
+    }
+}
+
+/// Lists artifacts.
+#[derive(Debug)]
+pub struct ArtifactsList {
+    /// What every key begins with.
+    pub prefix: String,
+    /// Whose.
+    pub scope: Scope,
+    /// Keys that have more than this after the prefix are told as one common prefix.
+    pub delimiter: Option<String>,
+    /// How many keys and common prefixes at most: 1 to [`LIST_LIMIT_MAX`].
+    pub limit: u32,
+    /// Where the last page ended.
+    pub token: Option<String>,
+}
+
+/// What [`ArtifactsList`] answers.
+#[derive(Debug, Serialize)]
+pub struct ArtifactsListAnswer {
+    items: Vec<ArtifactItem>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    common_prefixes: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next_cursor: Option<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct ArtifactItem {
+    key: String,
+    size: u64,
+    etag: String,
+    last_modified: Timestamp,
+}
+
+/// The most keys on a page whose text surely fits: a key of 800 bytes may be escaped to twice that.
+const LIST_BYTES_MAX: usize = 56_000;
+
+/// What an item adds to the answer's text besides its key: bytes.
+const ITEM_OVERHEAD_BYTES: usize = 140;
+
+impl ArtifactsList {
+    /// What a cursor of this listing is bound to.
+    pub fn filters(prefix: &str, scope: Scope, delimiter: Option<&str>) -> [String; 4] {
+        [
+            Tool::ArtifactsList.name().to_owned(),
+            scope.name().to_owned(),
+            prefix.to_owned(),
+            delimiter.unwrap_or_default().to_owned(),
+        ]
+    }
+}
+
+impl Operation for ArtifactsList {
+    const TOOL: Tool = Tool::ArtifactsList;
+    type Needs = ArtifactsRead;
+    type Answer = ArtifactsListAnswer;
+
+    fn subject(&self) -> Subject {
+        Subject::none().with("prefix", self.prefix.as_str()).with("scope", self.scope.name())
+    }
+
+    fn cost(&self) -> Cost {
+        Cost::of(Direction::S3List, 1.0)
+    }
+
+    async fn serve<'call>(self, call: &Granted<'call, Self>) -> Result<ArtifactsListAnswer, Error> {
+        let artifacts = call.artifacts(self.scope);
+        let (delimiter, token) = (self.delimiter.as_deref(), self.token.as_deref());
+        let mut limit = self.limit;
+        // A page whose keys are too long for one answer is read again, shorter: the bucket's token
+        // stands only where the bucket itself ended a page.
+        let page = loop {
+            let page = artifacts.list(&self.prefix, delimiter, limit, token).await?;
+            let keys = page.objects.iter().map(|(key, _)| key.len() * 2 + ITEM_OVERHEAD_BYTES);
+            let prefixes = page.common_prefixes.iter().map(|prefix| prefix.len() * 2 + 4);
+            let bytes: usize = keys.chain(prefixes).sum();
+            if bytes <= LIST_BYTES_MAX || limit == 1 {
+                break page;
+            }
+            let fits = limit as usize * LIST_BYTES_MAX / bytes;
+            limit = u32::try_from(fits).unwrap_or(limit).clamp(1, limit - 1);
+        };
+        let filters = Self::filters(&self.prefix, self.scope, delimiter);
+        let seal = |token: String| cursor::seal(&token, &filters.each_ref().map(String::as_str));
+        Ok(ArtifactsListAnswer {
+            items: page
+                .objects
+                .into_iter()
+                .map(|(key, object)| ArtifactItem {
+                    key,
+                    size: object.size,
+                    etag: object.etag,
+                    last_modified: object.last_modified,
+                })
+                .collect(),
+            common_prefixes: page.common_prefixes,
+            next_cursor: page.next.map(seal),
+        })
+    }
+
+    fn report(answer: &ArtifactsListAnswer) -> Report {
+        Report { bytes: None, facts: vec![("items", answer.items.len().into())] }
+    }
+}
+
+fn subject(scope: Scope, key: &ArtifactKey) -> Subject {
+    Subject::none().with("key", key.as_str()).with("scope", scope.name())
+}
+
+fn condition_failed(key: &ArtifactKey) -> Error {
+    Error::new(
+        ErrorKind::Conflict,
+        format!("the condition on `{}` does not hold: it was changed, or is there already", key.as_str()),
+    )
+    .fix("Read its etag with artifacts_get and try again with that, or leave the condition out.")
+}
+
+fn out_of_range(key: &ArtifactKey, size: Option<u64>) -> Error {
+    let message = match size {
+        Some(size) => format!("`range` lies outside `{}`, which has {size} bytes", key.as_str()),
+        None => format!("`range` lies outside `{}`", key.as_str()),
+    };
+    let error = Error::invalid("range", message)
+        .fix("Positions count from 0; `0-999` is the first 1,000 bytes and `-500` the last 500.");
+    match size {
+        Some(size) => error.detail("size", size),
+        None => error,
+    }
+}
+
+fn no_text(key: &ArtifactKey, head: &ObjectHead) -> Error {
+    Error::invalid("as", format!("`{}` ({}) is no UTF-8 text", key.as_str(), head.content_type))
+        .fix("Read it with `as: base64`, in ranges if it is large.")
+}

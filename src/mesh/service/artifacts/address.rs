@@ -1,0 +1,163 @@
+//! The address of an artifact as an MCP resource: `mesh://artifacts/{scope}/{+key}`.
+
+use std::fmt;
+use std::str::FromStr;
+
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
+
+use crate::mesh::store::artifacts::ArtifactKey;
+use crate::mesh::store::bucket::ByteRange;
+use crate::mesh::store::key::Scope;
+
+/// What every address begins with.
+const ROOT: &str = "mesh://artifacts/";
+
+/// What stands between a key and the part of it that is wanted.
+const RANGE: &str = "?range=";
+
+/// What stays as it is in an address: RFC 3986's unreserved characters and the slash between segments.
+const ENCODED: &AsciiSet =
+    &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~').remove(b'/');
+
+/// The address of an artifact, or of a part of one (`?range=0-999`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ArtifactAddress {
+    /// Whose it is.
+    pub scope: Scope,
+    /// Its key.
+    pub key: ArtifactKey,
+    /// The part that is wanted.
+    pub range: Option<ByteRange>,
+}
+
+/// Why a text is no address of an artifact.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "no such resource: an artifact's address is mesh://artifacts/user/<key> or \
+     mesh://artifacts/tenant/<key>, percent-encoded once, with ?range=<first>-<last> for a part"
+)]
+pub struct InvalidAddress;
+
+impl ArtifactAddress {
+    /// The address of a whole artifact.
+    pub fn new(scope: Scope, key: ArtifactKey) -> Self {
+        Self { scope, key, range: None }
+    }
+}
+
+impl fmt::Display for ArtifactAddress {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let key = utf8_percent_encode(self.key.as_str(), ENCODED);
+        write!(formatter, "{ROOT}{}/{key}", self.scope.name())?;
+        match self.range {
+            None => Ok(()),
+            Some(range) => write!(formatter, "{RANGE}{}", range_text(range)),
+        }
+    }
+}
+
+impl FromStr for ArtifactAddress {
+    type Err = InvalidAddress;
+
+    fn from_str(text: &str) -> Result<Self, InvalidAddress> {
+        let rest = text.strip_prefix(ROOT).ok_or(InvalidAddress)?;
+        let (rest, range) = match rest.split_once(RANGE) {
+            Some((rest, range)) => (rest, Some(parse_range(range).ok_or(InvalidAddress)?)),
+            None => (rest, None),
+        };
+        let (scope, key) = rest.split_once('/').ok_or(InvalidAddress)?;
+        let scope = match scope {
+            "user" => Scope::User,
+            "tenant" => Scope::Tenant,
+            _ => return Err(InvalidAddress),
+        };
+        if key.contains(['?', '#']) {
+            return Err(InvalidAddress);
+        }
+        let key = percent_decode_str(key).decode_utf8().map_err(|_| InvalidAddress)?;
+        let key = ArtifactKey::parse("uri", key.into_owned()).map_err(|_| InvalidAddress)?;
+        Ok(Self { scope, key, range })
+    }
+}
+
+/// A range as in HTTP: `first-last`, `first-` or `-count`.
+pub fn parse_range(text: &str) -> Option<ByteRange> {
+    let (first, last) = text.strip_prefix("bytes=").unwrap_or(text).split_once('-')?;
+    match (first, last) {
+        ("", count) => position(count).filter(|&count| count > 0).map(ByteRange::Suffix),
+        (first, "") => Some(ByteRange::From(position(first)?, None)),
+        (first, last) => {
+            let (first, last) = (position(first)?, position(last)?);
+            (first <= last).then_some(ByteRange::From(first, Some(last)))
+        }
+    }
+}
+
+fn position(text: &str) -> Option<u64> {
+    text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok()).flatten()
+}
+
+fn range_text(range: ByteRange) -> String {
+    match range {
+        ByteRange::From(first, Some(last)) => format!("{first}-{last}"),
+        ByteRange::From(first, None) => format!("{first}-"),
+        ByteRange::Suffix(count) => format!("-{count}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn an_address_is_decoded_exactly_once() {
+        let address: ArtifactAddress = "mesh://artifacts/tenant/a%252Fb/%C3%A9%20c".parse().unwrap();
+        assert_eq!(address.key.as_str(), "a%2Fb/é c");
+        assert_eq!(address.to_string(), "mesh://artifacts/tenant/a%252Fb/%C3%A9%20c");
+    }
+
+    #[test]
+    fn what_is_no_address_of_an_artifact_is_refused() {
+        for text in [
+            "",
+            "mesh://artifacts/",
+            "mesh://artifacts/user/",
+            "mesh://artifacts/other/a",
+            "mesh://artifacts/user/../a",
+            "mesh://artifacts/user/%2e%2e/a",
+            "mesh://artifacts/user/a%00",
+            "mesh://artifacts/user/a%ff",
+            "mesh://artifacts/user/a?x=1",
+            "mesh://artifacts/user/a?range=9-1",
+            "mesh://artifacts/user/a?range=-0",
+            "mesh://artifacts/user/a?range=+1-2",
+            "file:///etc/passwd",
+        ] {
+            assert_eq!(text.parse::<ArtifactAddress>(), Err(InvalidAddress), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_range_reads_as_in_http() {
+        assert_eq!(parse_range("0-0"), Some(ByteRange::From(0, Some(0))));
+        assert_eq!(parse_range("bytes=5-"), Some(ByteRange::From(5, None)));
+        assert_eq!(parse_range("-7"), Some(ByteRange::Suffix(7)));
+        for bad in ["", "-", "1", "a-b", "2-1", "1-2-3", "99999999999999999999-"] {
+            assert_eq!(parse_range(bad), None, "{bad}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn every_key_survives_its_address(key in "\\PC{1,60}", last in 0_u64..1000) {
+            prop_assume!(ArtifactKey::parse("key", key.clone()).is_ok());
+            let key = ArtifactKey::parse("key", key).unwrap();
+            let mut address = ArtifactAddress::new(Scope::User, key);
+            prop_assert_eq!(address.to_string().parse(), Ok(address.clone()));
+            address.range = Some(ByteRange::From(0, Some(last)));
+            prop_assert_eq!(address.to_string().parse(), Ok(address));
+        }
+    }
+}

@@ -1,0 +1,288 @@
+//! Sending events: up to ten at once, all or none, accepted when they are in the outbox.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use ulid::Ulid;
+
+use crate::mesh::call::grant::Granted;
+use crate::mesh::call::operation::{EventsSend as MaySend, Operation, Report, Subject};
+use crate::mesh::call::tool::{RESERVED_DETAIL_TYPES, Tool};
+use crate::mesh::event::{Event, Outcome, Priority};
+use crate::mesh::limit::{Cost, Direction};
+use crate::mesh::store::idempotency::{self, Begun};
+use crate::mesh::{Error, ErrorKind, Timestamp};
+
+/// The most events in one call.
+pub const EVENTS_MAX: usize = 10;
+
+/// The largest detail of one event: bytes of its JSON text.
+pub const DETAIL_BYTES_MAX: usize = 200_000;
+
+/// The most characters of a detail type or a source.
+pub const NAME_CHARS_MAX: usize = 128;
+
+/// The most tags of one event.
+pub const TAGS_MAX: usize = 20;
+
+/// The longest name or value of a tag: bytes.
+pub const TAG_BYTES_MAX: usize = 256;
+
+/// How long `wait` waits for the bus.
+const BUS_PATIENCE: Duration = Duration::from_secs(10);
+
+/// Sends events.
+#[derive(Debug)]
+pub struct EventsSend {
+    /// What happened: 1 to [`EVENTS_MAX`].
+    pub events: Vec<NewEvent>,
+    /// Whether the caller gave a list, and is answered one.
+    pub as_list: bool,
+    /// A call with the same key has its effect once.
+    pub idempotency_key: Option<String>,
+    /// Answer only when the bus has taken them.
+    pub wait: bool,
+    /// The arguments' JSON text, to recognize a repeated call by.
+    pub arguments: String,
+}
+
+/// One event of a caller's.
+#[derive(Debug)]
+pub struct NewEvent {
+    /// What happened.
+    pub detail_type: String,
+    /// What there is to know of it: one JSON object.
+    pub detail: Box<RawValue>,
+    /// What the caller calls its source.
+    pub source: Option<String>,
+    /// How urgent it is.
+    pub priority: Priority,
+    /// The caller's labels.
+    pub tags: Option<BTreeMap<String, String>>,
+}
+
+impl NewEvent {
+    /// Refuses what the contract does not allow; `at` is what stands before an argument's name in
+    /// messages, such as `events[3].`.
+    pub fn check(&self, at: &str) -> Result<(), Error> {
+        check_detail_type(&format!("{at}detail_type"), &self.detail_type)?;
+        if let Some(source) = &self.source {
+            check_name(&format!("{at}source"), source)?;
+        }
+        let size = self.detail.get().len();
+        if !self.detail.get().starts_with('{') {
+            let parameter = format!("{at}detail");
+            return Err(Error::invalid(&parameter, format!("`{parameter}` must be a JSON object")));
+        }
+        if size > DETAIL_BYTES_MAX {
+            return Err(Error::new(
+                ErrorKind::TooLarge,
+                format!("`{at}detail` has {size} bytes of JSON; an event's may have {DETAIL_BYTES_MAX}"),
+            )
+            .fix("Store the bulk with artifacts_put and send its key.")
+            .detail("limit", DETAIL_BYTES_MAX)
+            .detail("size", size));
+        }
+        check_tags(&format!("{at}tags"), self.tags.as_ref())
+    }
+}
+
+fn check_detail_type(parameter: &str, detail_type: &str) -> Result<(), Error> {
+    check_name(parameter, detail_type)?;
+    match RESERVED_DETAIL_TYPES.into_iter().find(|prefix| detail_type.starts_with(prefix)) {
+        Some(prefix) => Err(Error::invalid(
+            parameter,
+            format!("`{parameter}` begins with `{prefix}`, which is kept for the server's own events"),
+        )
+        .fix("Choose a name of your own, such as `Order.Failed`.")),
+        None => Ok(()),
+    }
+}
+
+fn check_name(parameter: &str, name: &str) -> Result<(), Error> {
+    let length = name.chars().count();
+    if (1..=NAME_CHARS_MAX).contains(&length) && !name.chars().any(char::is_control) {
+        return Ok(());
+    }
+    Err(Error::invalid(
+        parameter,
+        format!("`{parameter}` must have 1 to {NAME_CHARS_MAX} characters and no control characters"),
+    ))
+}
+
+fn check_tags(parameter: &str, tags: Option<&BTreeMap<String, String>>) -> Result<(), Error> {
+    let Some(tags) = tags else { return Ok(()) };
+    let fits = |text: &String| !text.is_empty() && text.len() <= TAG_BYTES_MAX;
+    if tags.len() <= TAGS_MAX && tags.iter().all(|(name, value)| fits(name) && fits(value)) {
+        return Ok(());
+    }
+    Err(Error::invalid(
+        parameter,
+        format!(
+            "`{parameter}` may hold {TAGS_MAX} tags, each name and value a text of 1 to \
+             {TAG_BYTES_MAX} bytes"
+        ),
+    ))
+}
+
+/// What [`EventsSend`] answers: the members of one event, or a list where a list was sent.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum EventsSendAnswer {
+    /// To a list.
+    Many {
+        /// In the order they were sent.
+        events: Vec<Accepted>,
+        /// Whether the bus has taken them, where the caller waited for that.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        published: Option<bool>,
+    },
+    /// To a single event.
+    One {
+        /// The event.
+        #[serde(flatten)]
+        event: Accepted,
+        /// Whether the bus has taken it, where the caller waited for that.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        published: Option<bool>,
+    },
+}
+
+/// An event that is in the outbox.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Accepted {
+    event_id: Ulid,
+    accepted_at: Timestamp,
+}
+
+impl Operation for EventsSend {
+    const TOOL: Tool = Tool::EventsSend;
+    type Needs = MaySend;
+    type Answer = EventsSendAnswer;
+
+    fn subject(&self) -> Subject {
+        let types: Vec<_> = self.events.iter().map(|event| event.detail_type.clone()).collect();
+        Subject::none().with("detail_types", types)
+    }
+
+    fn cost(&self) -> Cost {
+        let cost = Cost::of(Direction::Eventbridge, self.events.len() as f64);
+        match self.idempotency_key {
+            Some(_) => cost.and(Direction::DynamodbWrite, 2.0),
+            None => cost,
+        }
+    }
+
+    async fn serve<'call>(self, call: &Granted<'call, Self>) -> Result<EventsSendAnswer, Error> {
+        let ids = new_ids(call.now(), self.events.len());
+        let mut accepted: Vec<_> =
+            ids.into_iter().map(|event_id| Accepted { event_id, accepted_at: call.now() }).collect();
+        let arguments = idempotency::arguments_hash(&self.arguments);
+        let mut promise = String::new();
+        if let Some(key) = &self.idempotency_key {
+            promise = serde_json::to_string(&accepted)
+                .map_err(|error| Error::internal("an answer is no JSON").caused_by(error))?;
+            match call.idempotency().begin(key, &arguments, &promise).await? {
+                Begun::First => {}
+                Begun::OtherArguments => return Err(other_arguments()),
+                Begun::Again { result, done } => {
+                    accepted = serde_json::from_str(&result).map_err(|error| {
+                        Error::internal("a remembered answer is unreadable").caused_by(error)
+                    })?;
+                    if done {
+                        return Ok(self.answer(accepted, self.wait.then_some(true)));
+                    }
+                    // The first call may have ended before its events were recorded. Recorded again under
+                    // the same ids they are at worst delivered twice, which is what is promised.
+                    promise = result;
+                }
+            }
+        }
+        let receipt = call.record(&self.recorded(call, &accepted))?;
+        if let Some(key) = &self.idempotency_key
+            && let Err(error) = call.idempotency().finish(key, &arguments, &promise).await
+        {
+            tracing::warn!(%error, "the events are recorded, but their idempotency key is not settled");
+        }
+        let published = if self.wait { Some(receipt.published(BUS_PATIENCE).await) } else { None };
+        Ok(self.answer(accepted, published))
+    }
+
+    fn report(answer: &EventsSendAnswer) -> Report {
+        let count = match answer {
+            EventsSendAnswer::Many { events, .. } => events.len(),
+            EventsSendAnswer::One { .. } => 1,
+        };
+        Report { bytes: None, facts: vec![("events", count.into())] }
+    }
+}
+
+impl EventsSend {
+    fn recorded(&self, call: &Granted<'_, Self>, accepted: &[Accepted]) -> Vec<Event> {
+        let recorded = |(sent, accepted): (&NewEvent, &Accepted)| {
+            let mut event =
+                call.event(accepted.event_id, sent.detail_type.clone(), sent.detail.clone());
+            event.time = accepted.accepted_at;
+            event.outcome = Outcome::Ok;
+            event.bytes = Some(sent.detail.get().len() as u64);
+            event.source.clone_from(&sent.source);
+            event.priority = sent.priority;
+            event.tags.clone_from(&sent.tags);
+            event
+        };
+        self.events.iter().zip(accepted).map(recorded).collect()
+    }
+
+    fn answer(&self, accepted: Vec<Accepted>, published: Option<bool>) -> EventsSendAnswer {
+        match (self.as_list, accepted) {
+            (false, accepted) if accepted.len() == 1 => EventsSendAnswer::One {
+                event: accepted[0].clone(),
+                published,
+            },
+            (_, events) => EventsSendAnswer::Many { events, published },
+        }
+    }
+}
+
+/// New ids for `count` events of the same moment, in the order they were sent.
+fn new_ids(now: Timestamp, count: usize) -> Vec<Ulid> {
+    let time = now.as_millis().max(0).unsigned_abs();
+    let mut id = Ulid::from_parts(time, Ulid::new().random() >> 8);
+    (0..count)
+        .map(|_| {
+            let this = id;
+            id = Ulid::from_parts(time, id.random() + 1);
+            this
+        })
+        .collect()
+}
+
+fn other_arguments() -> Error {
+    Error::new(ErrorKind::Conflict, "`idempotency_key` came before with other arguments")
+        .fix("Use a new key for a new call; repeat a call with the very same arguments.")
+        .detail("parameter", "idempotency_key")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_of_one_call_are_different_and_in_order() {
+        let ids = new_ids(Timestamp::from_seconds(1_000), EVENTS_MAX);
+        assert!(ids.windows(2).all(|pair| pair[0] < pair[1]));
+        assert!(ids.iter().all(|id| id.timestamp_ms() == 1_000_000));
+    }
+
+    #[test]
+    fn a_reserved_name_is_refused_and_a_like_one_is_not() {
+        for reserved in ["KV.Set", "KV.", "Mesh.X", "Workflow.Succeeded"] {
+            assert!(check_detail_type("detail_type", reserved).is_err(), "{reserved}");
+        }
+        for free in ["KVX.Set", "kv.Set", "Order.Failed", "Meshed"] {
+            assert!(check_detail_type("detail_type", free).is_ok(), "{free}");
+        }
+    }
+}

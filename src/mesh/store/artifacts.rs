@@ -1,0 +1,197 @@
+//! The handle to a caller's artifacts: objects under keys that read like relative paths.
+
+use std::marker::PhantomData;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::bucket::{
+    ByteRange, GetOutcome, ObjectAttributes, ObjectCondition, ObjectHead, ObjectPage, Presigned,
+    PutOutcome, UploadTerms,
+};
+use super::key::{Keyspace, ObjectKey, Scope};
+use crate::mesh::Error;
+use crate::mesh::call::grant::Reach;
+use crate::mesh::call::operation::{Allows, ArtifactsRead, ArtifactsWrite};
+use crate::mesh::limit::{ArtifactQuota, Direction};
+
+/// The longest key: bytes of UTF-8. S3 allows 1,024 with what we put before it.
+pub const KEY_BYTES_MAX: usize = 800;
+
+/// Above this many bytes an artifact is stored in parts.
+pub const PART_BYTES: u64 = 8 << 20;
+
+/// A key of 1 to [`KEY_BYTES_MAX`] bytes of UTF-8: relative, without control characters and without
+/// empty, `.` or `..` segments.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ArtifactKey(String);
+
+impl ArtifactKey {
+    /// Parses the argument `parameter`.
+    pub fn parse(parameter: &str, text: String) -> Result<Self, Error> {
+        let refuse = |what: &str| {
+            Error::invalid(parameter, format!("`{parameter}` {what}")).fix(
+                "Use a relative key such as `reports/2026/june.md`: 1 to 800 bytes, no control \
+                 characters, no empty, `.` or `..` segment.",
+            )
+        };
+        if text.is_empty() {
+            return Err(refuse("is empty"));
+        }
+        if text.len() > KEY_BYTES_MAX {
+            return Err(refuse(&format!("has {} bytes", text.len())));
+        }
+        if text.chars().any(char::is_control) {
+            return Err(refuse("holds a control character"));
+        }
+        if text.split('/').any(|segment| matches!(segment, "" | "." | "..")) {
+            return Err(refuse("has an empty, `.` or `..` segment"));
+        }
+        Ok(Self(text))
+    }
+
+    /// The key as the caller wrote it.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// Artifacts of one scope of the caller, to the extent of the permission `P`.
+pub struct Artifacts<'call, P> {
+    reach: Reach<'call>,
+    scope: Scope,
+    keys: Keyspace,
+    permission: PhantomData<P>,
+}
+
+impl<'call, P> Artifacts<'call, P> {
+    pub(in crate::mesh) fn new(reach: Reach<'call>, scope: Scope) -> Self {
+        Self { keys: reach.keyspace(), reach, scope, permission: PhantomData }
+    }
+
+    /// The artifact under `key` or a part of it, cut after `bytes_max` bytes.
+    pub async fn get(
+        &self,
+        key: &ArtifactKey,
+        range: Option<ByteRange>,
+        bytes_max: u64,
+    ) -> Result<GetOutcome, Error>
+    where
+        P: Allows<ArtifactsRead>,
+    {
+        self.reach.bucket().get(&self.object(key), range, bytes_max).await
+    }
+
+    /// What is known of the artifact under `key`.
+    pub async fn head(&self, key: &ArtifactKey) -> Result<Option<ObjectHead>, Error>
+    where
+        P: Allows<ArtifactsRead>,
+    {
+        self.reach.bucket().head(&self.object(key)).await
+    }
+
+    /// An address under which the artifact can be read for `lifetime`.
+    pub async fn presign_get(&self, key: &ArtifactKey, lifetime: Duration) -> Result<Presigned, Error>
+    where
+        P: Allows<ArtifactsRead>,
+    {
+        self.reach.bucket().presign_get(&self.object(key), lifetime).await
+    }
+
+    /// A page of at most `limit` keys that begin with `prefix`.
+    pub async fn list(
+        &self,
+        prefix: &str,
+        delimiter: Option<&str>,
+        limit: u32,
+        token: Option<&str>,
+    ) -> Result<ObjectPage, Error>
+    where
+        P: Allows<ArtifactsRead>,
+    {
+        let prefix = self.keys.artifacts(self.scope, self.reach.user_id(), prefix);
+        self.reach.bucket().list(&prefix, delimiter, limit, token).await
+    }
+
+    /// Stores `body` under `key` within the tenant's quota.
+    pub async fn put(
+        &self,
+        key: &ArtifactKey,
+        body: Bytes,
+        attributes: &ObjectAttributes,
+        condition: ObjectCondition,
+    ) -> Result<PutOutcome, Error>
+    where
+        P: Allows<ArtifactsWrite>,
+    {
+        let object = self.object(key);
+        let held = self.hold(&object, body.len() as u64).await?;
+        let outcome = self.reach.bucket().put(&object, body, attributes, condition).await;
+        if !matches!(outcome, Ok(PutOutcome::Done(_))) {
+            self.quota().give_back(held.0, held.1).await;
+        }
+        outcome
+    }
+
+    /// An address under which an artifact can be written for `lifetime`, its size held in the quota.
+    pub async fn presign_put(
+        &self,
+        key: &ArtifactKey,
+        terms: &UploadTerms,
+        lifetime: Duration,
+    ) -> Result<Presigned, Error>
+    where
+        P: Allows<ArtifactsWrite>,
+    {
+        let object = self.object(key);
+        let held = self.hold(&object, terms.size).await?;
+        let outcome = self.reach.bucket().presign_put(&object, terms, lifetime).await;
+        if outcome.is_err() {
+            self.quota().give_back(held.0, held.1).await;
+        }
+        outcome
+    }
+
+    /// Deletes the artifact under `key`: whether there was one, or nothing where the condition did not
+    /// hold.
+    pub async fn delete(
+        &self,
+        key: &ArtifactKey,
+        condition: ObjectCondition,
+    ) -> Result<Option<bool>, Error>
+    where
+        P: Allows<ArtifactsWrite>,
+    {
+        let object = self.object(key);
+        let Some(head) = self.reach.bucket().head(&object).await? else {
+            return Ok((condition == ObjectCondition::Always).then_some(false));
+        };
+        if !self.reach.bucket().delete(&object, condition).await? {
+            return Ok(None);
+        }
+        self.quota().give_back(signed(head.size), 1).await;
+        Ok(Some(true))
+    }
+
+    fn object(&self, key: &ArtifactKey) -> ObjectKey {
+        self.keys.artifact(self.scope, self.reach.user_id(), key.as_str())
+    }
+
+    fn quota(&self) -> ArtifactQuota {
+        self.reach.artifact_quota()
+    }
+
+    /// Takes from the quota what storing `size` bytes under `object` adds to it: bytes and objects.
+    async fn hold(&self, object: &ObjectKey, size: u64) -> Result<(i64, i64), Error> {
+        let replaced = self.reach.bucket().head(object).await?;
+        let bytes = signed(size) - replaced.as_ref().map_or(0, |head| signed(head.size));
+        let objects = i64::from(replaced.is_none());
+        self.reach.spend(Direction::S3Get, 1.0);
+        self.quota().reserve(bytes, objects).await?;
+        Ok((bytes, objects))
+    }
+}
+
+fn signed(size: u64) -> i64 {
+    i64::try_from(size).unwrap_or(i64::MAX)
+}
