@@ -46,7 +46,11 @@ impl UserId {
     /// The user that a token's subject names: the subject itself where it fits and its issuer is the
     /// tenant's first, else a hash of both, which no plain id can equal since it begins with `~`.
     pub fn of_subject(issuer: &str, subject: &str, issuer_is_first: bool) -> Self {
-        if issuer_is_first && let Ok(user) = subject.parse() {
+        // A subject that looks like a hash is hashed again: it would otherwise be somebody else.
+        if issuer_is_first
+            && !subject.starts_with('~')
+            && let Ok(user) = subject.parse()
+        {
             return user;
         }
         let mut hash = Sha256::new();
@@ -189,6 +193,8 @@ mod tests {
             assert_eq!(user.as_str().parse::<UserId>().as_ref(), Ok(user));
         }
         assert_ne!(second, odd);
+        let disguised = UserId::of_subject("https://id", second.as_str(), true);
+        assert_ne!(disguised, second);
         assert_ne!(
             UserId::of_subject("ab", "c d", true),
             UserId::of_subject("a", "bc d", true)
