@@ -1,3 +1,7 @@
 //! What faces the client: transports, sessions, MCP methods, tools.
 
+pub mod error;
+pub mod prompt;
+pub mod server;
+pub mod tool;
 pub mod transport;

@@ -12,9 +12,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::FutureExt as _;
+use tokio::sync::broadcast;
 
 use crate::mesh::event::{EventReads, History, Outbox, Publisher, Rollup};
 use crate::mesh::limit::Limiter;
+use crate::mesh::store::artifacts::Change;
 use crate::mesh::store::{Bucket, Bus, Table};
 use crate::mesh::tenant::{IdentityError, Resolver, TenantRecord};
 use crate::mesh::{Clock, Error, ErrorKind};
@@ -49,6 +51,8 @@ pub struct Backplane {
     pub bucket: Arc<dyn Bucket>,
     /// The bus.
     pub bus: Arc<dyn Bus>,
+    /// What this process changes among the artifacts, for those who watch them.
+    pub changes: broadcast::Sender<Change>,
     /// Time.
     pub clock: Arc<dyn Clock>,
     /// How long a call may take; [`CALL_TIME_MAX`] but in tests.

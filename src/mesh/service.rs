@@ -4,3 +4,4 @@ pub mod artifacts;
 pub mod cursor;
 pub mod events;
 pub mod kv;
+pub mod resources;

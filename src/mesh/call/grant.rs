@@ -14,7 +14,7 @@ use super::Backplane;
 use super::stage::{Record, Spent, held};
 use crate::mesh::event::{Event, History};
 use crate::mesh::limit::{Admission, ArtifactQuota, Direction};
-use crate::mesh::store::artifacts::Artifacts;
+use crate::mesh::store::artifacts::{Artifacts, Change};
 use crate::mesh::store::key::{Keyspace, Scope};
 use crate::mesh::store::values::Values;
 use crate::mesh::store::{Bucket, Table};
@@ -175,6 +175,11 @@ impl<'call> Reach<'call> {
 
     pub(in crate::mesh) fn bucket(self) -> &'call dyn Bucket {
         &*self.ground.backplane.bucket
+    }
+
+    /// Tells whoever watches artifacts that one has changed.
+    pub(in crate::mesh) fn announce(self, change: Change) {
+        let _ = self.ground.backplane.changes.send(change);
     }
 
     pub(in crate::mesh) fn artifact_quota(self) -> ArtifactQuota {

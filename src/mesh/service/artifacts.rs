@@ -26,7 +26,7 @@ use crate::mesh::{Error, ErrorKind, Timestamp};
 mod address;
 mod text;
 
-pub use address::{ArtifactAddress, InvalidAddress};
+pub use address::{ArtifactAddress, InvalidAddress, parse_range};
 pub use text::{INLINE_BYTES_MAX, Inline, is_text_type};
 
 /// The largest artifact that passes through a call: bytes. A frame of 16 MiB holds no more in base64.

@@ -4,6 +4,7 @@ use std::marker::PhantomData;
 use std::time::Duration;
 
 use bytes::Bytes;
+use serde::Serialize;
 
 use super::bucket::{
     ByteRange, GetOutcome, ObjectAttributes, ObjectCondition, ObjectHead, ObjectPage, Presigned,
@@ -14,6 +15,7 @@ use crate::mesh::Error;
 use crate::mesh::call::grant::Reach;
 use crate::mesh::call::operation::{Allows, ArtifactsRead, ArtifactsWrite};
 use crate::mesh::limit::{ArtifactQuota, Direction};
+use crate::mesh::tenant::TenantId;
 
 /// The longest key: bytes of UTF-8. S3 allows 1,024 with what we put before it.
 pub const KEY_BYTES_MAX: usize = 800;
@@ -53,6 +55,30 @@ impl ArtifactKey {
     /// The key as the caller wrote it.
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+}
+
+/// One artifact that a caller watches: made from an admitted call, and compared with what changes.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
+pub struct Watched(#[serde(skip)] ObjectKey);
+
+/// That an artifact was stored or deleted by this process.
+#[derive(Clone, Debug)]
+pub struct Change {
+    object: ObjectKey,
+    /// Whether there is one artifact more or less than before.
+    pub listed: bool,
+}
+
+impl Change {
+    /// Whether it is a change of what is `watched`.
+    pub fn concerns(&self, watched: &Watched) -> bool {
+        self.object == watched.0
+    }
+
+    /// Whether it is a change among the artifacts of `tenant`.
+    pub fn is_of(&self, tenant: &TenantId) -> bool {
+        self.object.tenant() == tenant
     }
 }
 
@@ -127,7 +153,9 @@ impl<'call, P> Artifacts<'call, P> {
         let object = self.object(key);
         let held = self.hold(&object, body.len() as u64).await?;
         let outcome = self.reach.bucket().put(&object, body, attributes, condition).await;
-        if !matches!(outcome, Ok(PutOutcome::Done(_))) {
+        if matches!(outcome, Ok(PutOutcome::Done(_))) {
+            self.reach.announce(Change { object, listed: held.1 != 0 });
+        } else {
             self.quota().give_back(held.0, held.1).await;
         }
         outcome
@@ -170,7 +198,16 @@ impl<'call, P> Artifacts<'call, P> {
             return Ok(None);
         }
         self.quota().give_back(signed(head.size), 1).await;
+        self.reach.announce(Change { object, listed: true });
         Ok(Some(true))
+    }
+
+    /// The artifact under `key` as one to watch; it need not be there.
+    pub fn watch(&self, key: &ArtifactKey) -> Watched
+    where
+        P: Allows<ArtifactsRead>,
+    {
+        Watched(self.object(key))
     }
 
     fn object(&self, key: &ArtifactKey) -> ObjectKey {

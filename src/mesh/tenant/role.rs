@@ -92,6 +92,9 @@ impl PermissionSet {
     /// The set that holds nothing.
     pub const EMPTY: Self = Self(0);
 
+    /// The set of every permission.
+    pub const ALL: Self = Self::of(&Permission::ALL);
+
     /// The set of `permissions`.
     pub const fn of(permissions: &[Permission]) -> Self {
         let mut bits = 0;

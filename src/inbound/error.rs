@@ -1,0 +1,120 @@
+//! Kinds of failure to tool errors and JSON-RPC errors; the only such mapping.
+
+use rmcp::ErrorData;
+use rmcp::model::ErrorCode;
+use serde_json::{Map, Value, json};
+use ulid::Ulid;
+
+use crate::mesh::service::cursor::InvalidCursor;
+use crate::mesh::tenant::IdentityError;
+use crate::mesh::{Error, ErrorKind};
+
+/// The request's identity is missing or not accepted.
+pub const UNAUTHENTICATED: ErrorCode = ErrorCode(-32010);
+
+/// The tenant is suspended.
+pub const TENANT_SUSPENDED: ErrorCode = ErrorCode(-32011);
+
+/// The server is shutting down and takes no more requests.
+pub const SHUTTING_DOWN: ErrorCode = ErrorCode(-32012);
+
+/// The result of a call that failed: `{"error": {...}}`.
+pub fn tool_error(error: &Error, request_id: Ulid) -> Value {
+    json!({ "error": body(error, request_id) })
+}
+
+fn body(error: &Error, request_id: Ulid) -> Map<String, Value> {
+    let kind = error.kind();
+    let mut body = Map::new();
+    body.insert("code".to_owned(), kind.code().into());
+    let message = match kind {
+        ErrorKind::Internal => format!("an internal error; the server's log has it under {request_id}"),
+        _ => error.message().to_owned(),
+    };
+    body.insert("message".to_owned(), message.into());
+    if let Some(fix) = error.fix_text() {
+        body.insert("fix".to_owned(), fix.into());
+    }
+    body.insert("retryable".to_owned(), kind.is_retryable().into());
+    if let Some(wait) = error.wait() {
+        let millis = wait.as_nanos().div_ceil(1_000_000);
+        body.insert("retry_after_ms".to_owned(), u64::try_from(millis).unwrap_or(u64::MAX).into());
+    }
+    body.insert("request_id".to_owned(), request_id.to_string().into());
+    if kind != ErrorKind::Internal && !error.details().is_empty() {
+        body.insert("details".to_owned(), error.details().clone().into());
+    }
+    body
+}
+
+/// A failed method that is no tool: the kind chooses the code, and `data.error` is what a tool would have
+/// answered.
+pub fn method_error(error: &Error, request_id: Ulid) -> ErrorData {
+    let code = match error.kind() {
+        ErrorKind::NotFound => ErrorCode::RESOURCE_NOT_FOUND,
+        ErrorKind::InvalidParameter | ErrorKind::TooLarge => ErrorCode::INVALID_PARAMS,
+        _ => ErrorCode::INTERNAL_ERROR,
+    };
+    let body = body(error, request_id);
+    let message = body.get("message").and_then(Value::as_str).unwrap_or_default().to_owned();
+    ErrorData::new(code, message, Some(json!({ "error": body })))
+}
+
+/// A request without a tenant.
+pub fn identity_error(error: IdentityError) -> ErrorData {
+    let code = match error {
+        IdentityError::Suspended => TENANT_SUSPENDED,
+        IdentityError::KeysUnavailable => ErrorCode::INTERNAL_ERROR,
+        IdentityError::Missing
+        | IdentityError::Unauthenticated(_)
+        | IdentityError::Unexpected
+        | IdentityError::Foreign => UNAUTHENTICATED,
+    };
+    let fix = match error {
+        IdentityError::Missing => Some(
+            "Send a token in params._meta[\"com.agent-mesh/identity\"] with every request.",
+        ),
+        IdentityError::Unexpected | IdentityError::Foreign => Some(
+            "Leave the identity out, or run the server with AGENT_MESH_IDENTITY=jwt.",
+        ),
+        _ => None,
+    };
+    ErrorData::new(code, error.to_string(), fix.map(|fix| json!({ "fix": fix })))
+}
+
+/// A cursor that does not fit the call.
+pub fn cursor_error(error: InvalidCursor) -> ErrorData {
+    ErrorData::invalid_params(error.to_string(), Some(json!({ "parameter": "cursor" })))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn an_internal_error_tells_the_caller_nothing_but_the_request() {
+        let id = Ulid::new();
+        let error = Error::internal("row of tenant acme in arn:aws:dynamodb").detail("path", "/srv");
+        let text = tool_error(&error, id).to_string() + &format!("{:?}", method_error(&error, id));
+        assert!(text.contains(&id.to_string()));
+        for secret in ["acme", "arn", "/srv"] {
+            assert!(!text.contains(secret), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_wait_is_rounded_up_to_whole_milliseconds() {
+        let error = Error::new(ErrorKind::RateLimited, "slow down").retry_after(Duration::from_nanos(1));
+        assert_eq!(tool_error(&error, Ulid::new())["error"]["retry_after_ms"], 1);
+    }
+
+    #[test]
+    fn what_has_no_value_is_left_out() {
+        let error = Error::new(ErrorKind::Conflict, "taken");
+        let body = tool_error(&error, Ulid::new());
+        assert!(!body.to_string().contains("null"));
+        assert_eq!(body["error"].as_object().map(Map::len), Some(4));
+    }
+}

@@ -1,0 +1,207 @@
+//! The table of tools: what a client sees of each, and how its arguments become a typed call.
+
+pub mod argument;
+pub mod artifacts;
+pub mod catalog;
+pub mod description;
+pub mod events;
+pub mod kv;
+
+use serde::Serialize;
+use serde_json::value::RawValue;
+
+use argument::Arguments;
+use description::Description;
+
+use crate::mesh::Error;
+use crate::mesh::call::operation::Operation;
+use crate::mesh::call::request::Request;
+use crate::mesh::call::tool::Tool;
+use crate::mesh::call::{Answer, Backplane};
+use crate::mesh::service::artifacts::{ArtifactsGet, ResourceLink};
+use crate::mesh::service::cursor::{self, InvalidCursor};
+use crate::mesh::store::values::KEY_BYTES_MAX;
+use crate::mesh::tenant::IdentityError;
+
+use super::error::tool_error;
+
+/// Why a call of a tool is a fault of the protocol, and no tool ran.
+#[derive(Debug, thiserror::Error)]
+pub enum CallFault {
+    /// It has no tenant.
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
+    /// Its cursor does not fit.
+    #[error(transparent)]
+    Cursor(#[from] InvalidCursor),
+}
+
+/// What a tool answers, ready for the wire.
+#[derive(Debug)]
+pub struct Reply {
+    /// The result R: the text of one JSON object.
+    pub result: String,
+    /// Whether the tool failed.
+    pub is_error: bool,
+    /// Resources that hold what the result does not.
+    pub links: Vec<ResourceLink>,
+}
+
+/// What a client sees of `tool`; nothing for a method that is no tool.
+pub fn describe(tool: Tool) -> Option<Description> {
+    Some(match tool {
+        Tool::KvGet => kv::describe_get(),
+        Tool::KvSet => kv::describe_set(),
+        Tool::KvDelete => kv::describe_delete(),
+        Tool::KvList => kv::describe_list(),
+        Tool::ArtifactsGet => artifacts::describe_get(),
+        Tool::ArtifactsPut => artifacts::describe_put(),
+        Tool::ArtifactsDelete => artifacts::describe_delete(),
+        Tool::ArtifactsList => artifacts::describe_list(),
+        Tool::EventsSend => events::describe_send(),
+        Tool::EventsQuery => events::describe_query(),
+        Tool::EventsAnalytics => events::describe_analytics(),
+        Tool::EventsHealthCheck => events::describe_health_check(),
+        Tool::Complete | Tool::ResourcesList | Tool::ResourcesRead | Tool::ResourcesSubscribe => {
+            return None;
+        }
+    })
+}
+
+/// Calls `tool` with `arguments`, the text of a JSON object.
+///
+/// # Errors
+///
+/// A [`CallFault`] where no tool could run; everything else is in the reply.
+pub async fn call(
+    backplane: &Backplane,
+    tool: Tool,
+    request: Request,
+    arguments: Option<&str>,
+) -> Result<Reply, CallFault> {
+    match tool {
+        Tool::KvGet => plain(backplane, request, kv::get(arguments)).await,
+        Tool::KvSet => plain(backplane, request, kv::set(arguments)).await,
+        Tool::KvDelete => plain(backplane, request, kv::delete(arguments)).await,
+        Tool::KvList => plain(backplane, request, kv::list(arguments)?).await,
+        Tool::ArtifactsGet => linked(backplane, request, artifacts::get(arguments)).await,
+        Tool::ArtifactsPut => plain(backplane, request, artifacts::put(arguments)).await,
+        Tool::ArtifactsDelete => plain(backplane, request, artifacts::delete(arguments)).await,
+        Tool::ArtifactsList => plain(backplane, request, artifacts::list(arguments)?).await,
+        Tool::EventsSend => plain(backplane, request, events::send(arguments)).await,
+        Tool::EventsQuery => plain(backplane, request, events::query(arguments)?).await,
+        Tool::EventsAnalytics => plain(backplane, request, events::analytics(arguments)).await,
+        Tool::EventsHealthCheck => plain(backplane, request, events::health_check(arguments)).await,
+        Tool::Complete | Tool::ResourcesList | Tool::ResourcesRead | Tool::ResourcesSubscribe => {
+            let error = Error::internal("a method was called as a tool");
+            Ok(Reply::failed(&error, request.id))
+        }
+    }
+}
+
+async fn plain<O: Operation>(
+    backplane: &Backplane,
+    request: Request,
+    operation: Result<O, Error>,
+) -> Result<Reply, CallFault> {
+    Ok(Reply::of(&backplane.call(request, operation).await?))
+}
+
+async fn linked(
+    backplane: &Backplane,
+    request: Request,
+    operation: Result<ArtifactsGet, Error>,
+) -> Result<Reply, CallFault> {
+    let answer = backplane.call(request, operation).await?;
+    let link = answer.result().as_ref().ok().and_then(|found| found.link().cloned());
+    Ok(Reply { links: link.into_iter().collect(), ..Reply::of(&answer) })
+}
+
+impl Reply {
+    fn of<T: Serialize>(answer: &Answer<T>) -> Self {
+        match answer.result() {
+            Ok(result) => match serde_json::to_string(result) {
+                Ok(result) => Self { result, is_error: false, links: Vec::new() },
+                Err(error) => {
+                    let error = Error::internal("an answer is no JSON").caused_by(error);
+                    tracing::error!(request_id = %answer.request_id(), ?error, "a call failed");
+                    Self::failed(&error, answer.request_id())
+                }
+            },
+            Err(error) => Self::failed(error, answer.request_id()),
+        }
+    }
+
+    /// The reply to a call that failed.
+    pub fn failed(error: &Error, request_id: ulid::Ulid) -> Self {
+        let result = tool_error(error, request_id).to_string();
+        Self { result, is_error: true, links: Vec::new() }
+    }
+
+    /// The whole result of `tools/call` as JSON text. The result R stands in it twice, exact to the digit:
+    /// as it is for clients that know structured content, and as text for those that do not.
+    /// `complete` adds the member that the stateless revisions want.
+    pub fn to_json(&self, complete: bool) -> String {
+        let mut json = String::with_capacity(self.result.len() * 2 + self.result.len() / 4 + 160);
+        json.push_str("{\"content\":[{\"type\":\"text\",\"text\":");
+        push_string(&mut json, &self.result);
+        json.push('}');
+        for link in &self.links {
+            json.push_str(",{\"type\":\"resource_link\",\"uri\":");
+            push_string(&mut json, &link.uri);
+            json.push_str(",\"name\":");
+            push_string(&mut json, &link.name);
+            json.push_str(",\"mimeType\":");
+            push_string(&mut json, &link.content_type);
+            json.push_str(",\"size\":");
+            json.push_str(&link.size.to_string());
+            json.push('}');
+        }
+        json.push_str("],\"structuredContent\":");
+        json.push_str(&self.result);
+        json.push_str(if self.is_error { ",\"isError\":true" } else { ",\"isError\":false" });
+        if complete {
+            json.push_str(",\"resultType\":\"complete\"");
+        }
+        json.push('}');
+        json
+    }
+}
+
+/// Appends `text` as a JSON string.
+fn push_string(json: &mut String, text: &str) {
+    match serde_json::to_string(text) {
+        Ok(text) => json.push_str(&text),
+        Err(_) => json.push_str("\"\""),
+    }
+}
+
+/// The argument `prefix` of a listing.
+fn prefix(arguments: &mut Arguments<'_>) -> Result<String, Error> {
+    let prefix: String = arguments.or("prefix", String::new())?;
+    if prefix.len() > KEY_BYTES_MAX || prefix.chars().any(char::is_control) {
+        let what = format!("may have {KEY_BYTES_MAX} bytes and no control characters");
+        return Err(arguments.wrong("prefix", what));
+    }
+    Ok(prefix)
+}
+
+/// Replaces the cursor of a parsed listing by the position that it seals. `place` tells where the cursor
+/// stands and what it must have been given for.
+fn opened<C>(
+    parsed: Result<C, Error>,
+    place: impl for<'call> FnOnce(&'call mut C) -> (&'call mut Option<String>, Vec<String>),
+) -> Result<Result<C, Error>, CallFault> {
+    let Ok(mut call) = parsed else { return Ok(parsed) };
+    let (position, filters) = place(&mut call);
+    if let Some(cursor) = position.as_mut() {
+        let filters: Vec<_> = filters.iter().map(String::as_str).collect();
+        *cursor = cursor::open(cursor, &filters)?;
+    }
+    Ok(Ok(call))
+}
+
+/// The JSON text of an argument as a value of its own.
+fn owned(text: &RawValue) -> Box<RawValue> {
+    text.to_owned()
+}
