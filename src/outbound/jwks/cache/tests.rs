@@ -7,9 +7,12 @@ use super::*;
 use crate::mesh::tenant::test_key::{TestKey, key_set};
 use crate::mesh::{ManualClock, Timestamp};
 
+/// A body and how long it says it holds, or a failure.
+type Answer = Result<(String, Option<u64>), ()>;
+
 /// Answers from a list, the last one for ever; counts and can be held up.
 struct Script {
-    answers: Mutex<VecDeque<Result<(String, Option<u64>), ()>>>,
+    answers: Mutex<VecDeque<Answer>>,
     fetches: AtomicUsize,
     gate: tokio::sync::Semaphore,
 }
@@ -47,7 +50,7 @@ struct World {
     clock: Arc<ManualClock>,
 }
 
-fn world(policy: Policy, answers: Vec<Result<(String, Option<u64>), ()>>) -> World {
+fn world(policy: Policy, answers: Vec<Answer>) -> World {
     let script = Arc::new(Script {
         answers: Mutex::new(answers.into()),
         fetches: AtomicUsize::new(0),
@@ -61,7 +64,7 @@ fn world(policy: Policy, answers: Vec<Result<(String, Option<u64>), ()>>) -> Wor
     }
 }
 
-fn keys(names: &[&str]) -> Result<(String, Option<u64>), ()> {
+fn keys(names: &[&str]) -> Answer {
     let keys: Vec<TestKey> = names
         .iter()
         .map(|name| TestKey::new("EdDSA", name))
