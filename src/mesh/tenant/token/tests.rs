@@ -69,14 +69,15 @@ fn refusal_of_header(change: impl Fn(&mut Value)) -> Option<Refusal> {
 fn a_token_of_each_algorithm_says_who_calls() {
     for algorithm in ["EdDSA", "ES256", "RS256"] {
         let key = TestKey::new(algorithm, "key-1");
-        let claims = verify_by(&key, &key.token(&claims()), NOW * 1000).unwrap();
+        let token = key.token(&claims());
+        let claims = verify_by(&key, &token, NOW * 1000).unwrap();
         assert_eq!(claims.tenant.as_str(), "acme");
         assert_eq!((claims.subject.as_str(), claims.role), ("ada", Role::User));
         assert_eq!(claims.permissions(), Role::User.permissions());
         assert_eq!(claims.ends(), Timestamp::from_seconds(NOW + 305));
         assert_eq!(claims.org_id, None);
         let foreign = TestKey::new(algorithm, "key-1");
-        let refused = verify_by(&foreign, &key.token(&super::tests::claims()), NOW * 1000);
+        let refused = verify_by(&foreign, &token, NOW * 1000);
         assert_eq!(refused.err(), Some(Refusal::Signature), "{algorithm}");
     }
 }

@@ -1,0 +1,96 @@
+#!/usr/bin/env bash
+# Installs what the tests use besides Rust: AWS emulators, and MCP clients that other people wrote.
+#
+#   scripts/test-tools.sh [emulators] [python] [node]     (without arguments: all three)
+#
+# Everything lies under target/test-tools and goes away with it. What is there already in the right
+# version is left alone, so a second run takes a moment. It needs python3 with venv, and npm for `node`.
+set -euo pipefail
+
+# The versions are exact, so that a test that fails today failed yesterday too.
+MINISTACK=1.5.33
+MOTO=5.2.5
+MCP_PYTHON=2.3.0          # the newest
+MCP_PYTHON_1=1.30.0       # the newest that clients of the 1.x line have
+NODE=22.23.3              # the Inspector needs 22
+MCP_TYPESCRIPT_OLD=1.17.3 # refuses protocol versions after 2025-06-18
+MCP_TYPESCRIPT_NEW=1.32.2
+MCP_INSPECTOR=2.12.0
+
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+tools=$root/target/test-tools
+mkdir -p "$tools"
+
+say() { printf 'test-tools: %s\n' "$*" >&2; }
+
+fail() {
+    say "$*"
+    exit 1
+}
+
+need() { command -v "$1" >/dev/null || fail "$1 is not installed; $2"; }
+
+# done_before <folder> <text>: whether the folder was finished with exactly that text.
+done_before() { [[ -f $1/.installed && $(<"$1/.installed") == "$2" ]]; }
+
+# python_packages <folder> <package==version>...: a virtual environment with those packages.
+python_packages() {
+    local folder=$tools/$1 wanted="${*:2}" start=$SECONDS
+    if done_before "$folder" "$wanted"; then
+        say "$1: there already ($wanted)"
+        return
+    fi
+    need python3 "install Python 3.10 or newer"
+    rm -rf "$folder"
+    python3 -m venv "$folder" || fail "python3 cannot make a virtual environment (on Debian: apt install python3-venv)"
+    "$folder/bin/pip" install --quiet --disable-pip-version-check "${@:2}"
+    printf '%s' "$wanted" >"$folder/.installed"
+    say "$1: $wanted, $((SECONDS - start)) s, $(size "$folder")"
+}
+
+size() { du -sh "$1" | cut -f1; }
+
+emulators() { python_packages emulators "ministack==$MINISTACK" "moto[server]==$MOTO"; }
+
+python() {
+    python_packages python "mcp==$MCP_PYTHON"
+    python_packages python-1 "mcp==$MCP_PYTHON_1"
+}
+
+node() {
+    local folder=$tools/node start=$SECONDS
+    local wanted="node $NODE, sdk $MCP_TYPESCRIPT_OLD and $MCP_TYPESCRIPT_NEW, inspector $MCP_INSPECTOR"
+    if done_before "$folder" "$wanted"; then
+        say "node: there already ($wanted)"
+        return
+    fi
+    need npm "install Node.js with npm (any version that is maintained)"
+    rm -rf "$folder"
+    mkdir -p "$folder"
+    cat >"$folder/package.json" <<JSON
+{
+  "name": "test-tools",
+  "private": true,
+  "dependencies": {
+    "node": "$NODE",
+    "@modelcontextprotocol/sdk": "$MCP_TYPESCRIPT_OLD",
+    "sdk-new": "npm:@modelcontextprotocol/sdk@$MCP_TYPESCRIPT_NEW",
+    "@modelcontextprotocol/inspector": "$MCP_INSPECTOR"
+  }
+}
+JSON
+    (cd "$folder" && npm install --no-audit --no-fund --loglevel=error >&2)
+    [[ $("$folder/node_modules/.bin/node" --version) == "v$NODE" ]] || fail "node $NODE does not run"
+    printf '%s' "$wanted" >"$folder/.installed"
+    say "node: $wanted, $((SECONDS - start)) s, $(size "$folder")"
+}
+
+[[ $# -gt 0 ]] || set -- emulators python node
+for part in "$@"; do
+    case $part in
+    emulators | python | node) ;;
+    *) fail "unknown part '$part'; the parts are emulators, python and node" ;;
+    esac
+done
+for part in "$@"; do "$part"; done
+say "all in $tools ($(size "$tools"))"
