@@ -1,1 +1,19 @@
 //! The AWS SDK: the only folder that names `aws_sdk_*` crates.
+
+mod attempts;
+mod error;
+
+pub mod bucket;
+pub mod bus;
+pub mod clients;
+pub mod credentials;
+pub mod probe;
+pub mod provision;
+pub mod settings;
+pub mod table;
+
+pub use bucket::AwsBucket;
+pub use bus::AwsBus;
+pub use clients::Connection;
+pub use settings::{AwsSettings, CredentialSource, Timeouts};
+pub use table::AwsTable;

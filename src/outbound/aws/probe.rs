@@ -1,0 +1,226 @@
+//! What `doctor` finds out about AWS: who the credentials are, and what they may do, by probes that
+//! change nothing.
+
+use std::collections::HashMap;
+
+use aws_sdk_dynamodb::types::AttributeValue;
+
+use super::clients::Connection;
+use super::error::{Part, fault};
+use super::provision::{self, PlannedResource};
+use super::{AwsBucket, AwsBus, AwsTable};
+use crate::mesh::store::{Bucket, Bus, Table};
+use crate::mesh::{Error, ErrorKind};
+
+/// How a probe ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    /// All is well.
+    Ok,
+    /// It works, but not as it should.
+    Warning,
+    /// It does not work.
+    Fault,
+}
+
+/// What one probe found. For the operator: it may hold names, accounts and ARNs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    /// What was looked at, such as `table: read`.
+    pub part: &'static str,
+    /// How it ended.
+    pub state: State,
+    /// What was found.
+    pub message: String,
+    /// What to do about it.
+    pub fix: Option<String>,
+}
+
+/// Runs every probe. Nothing is created, changed or deleted. Where there are no credentials, or AWS cannot
+/// be reached, that is the only finding.
+pub async fn probe(connection: &std::sync::Arc<Connection>) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    match connection.caller_identity().await {
+        Ok(identity) => {
+            let region = connection.region().await;
+            findings.push(ok(
+                "credentials",
+                format!(
+                    "{} in account {}, region {region}",
+                    identity.arn, identity.account
+                ),
+            ));
+            if let Some(owner) = &connection.settings().bucket_owner
+                && *owner != identity.account
+            {
+                findings.push(warning(
+                    "credentials",
+                    format!("the bucket is expected to belong to another account, {owner}"),
+                    "unset AGENT_MESH_BUCKET_OWNER unless that is what you mean",
+                ));
+            }
+        }
+        Err(error) => {
+            findings.push(failed("credentials", &error));
+            return findings;
+        }
+    }
+    table(connection, &mut findings).await;
+    bucket(connection, &mut findings).await;
+    bus(connection, &mut findings).await;
+    findings
+}
+
+async fn table(connection: &std::sync::Arc<Connection>, findings: &mut Vec<Finding>) {
+    let name = &connection.settings().table;
+    if let Err(error) = AwsTable::new(connection.clone()).check().await {
+        findings.push(failed("table", &error));
+    } else {
+        findings.push(ok("table", format!("{name} is active")));
+        match provision::table_as_found(connection).await {
+            Ok(found) => differences("table: properties", &found, findings),
+            Err(error) => findings.push(unknown("table: properties", &error)),
+        }
+    }
+    // No tenant can have this partition, so nothing is ever found under it.
+    let absent = |name: &str| (name.to_owned(), AttributeValue::S("T#".to_owned()));
+    let client = connection.dynamodb(None).await;
+    let read = client
+        .get_item()
+        .table_name(name)
+        .set_key(Some(HashMap::from([absent("PK"), absent("SK")])))
+        .send()
+        .await
+        .map(drop)
+        .map_err(|error| fault(Part::Table, error));
+    findings.push(allowed("table: read", "GetItem is allowed", read));
+    let queried = client
+        .query()
+        .table_name(name)
+        .key_condition_expression("PK = :partition")
+        .expression_attribute_values(":partition", AttributeValue::S("T#".to_owned()))
+        .limit(1)
+        .send()
+        .await
+        .map(drop)
+        .map_err(|error| fault(Part::Table, error));
+    findings.push(allowed("table: query", "Query is allowed", queried));
+}
+
+async fn bucket(connection: &std::sync::Arc<Connection>, findings: &mut Vec<Finding>) {
+    let name = &connection.settings().bucket;
+    if let Err(error) = AwsBucket::new(connection.clone()).check().await {
+        findings.push(failed("bucket", &error));
+        return;
+    }
+    findings.push(ok(
+        "bucket",
+        format!("{name} is there and of the expected owner"),
+    ));
+    match provision::bucket_as_found(connection).await {
+        Ok(found) => differences("bucket: properties", &found, findings),
+        Err(error) => findings.push(unknown("bucket: properties", &error)),
+    }
+    let owner = match connection.account().await {
+        Ok(owner) => owner,
+        Err(error) => return findings.push(failed("bucket: list", &error)),
+    };
+    let listed = connection
+        .s3(None)
+        .await
+        .list_objects_v2()
+        .bucket(name)
+        .expected_bucket_owner(owner)
+        .prefix("t/")
+        .max_keys(1)
+        .send()
+        .await
+        .map(drop)
+        .map_err(|error| fault(Part::Bucket, error));
+    findings.push(allowed("bucket: list", "ListBucket is allowed", listed));
+}
+
+async fn bus(connection: &std::sync::Arc<Connection>, findings: &mut Vec<Finding>) {
+    let name = &connection.settings().bus;
+    let looked = AwsBus::new(connection.clone()).check().await;
+    findings.push(allowed("bus", &format!("{name} is there"), looked));
+}
+
+/// What differs from what `init aws` would have created.
+fn differences(part: &'static str, found: &PlannedResource, findings: &mut Vec<Finding>) {
+    let before = findings.len();
+    for property in found.differences() {
+        let name = property.name;
+        let is = property.found.as_deref().unwrap_or("unknown");
+        let message = format!("{name} is {is}, expected {}", property.wanted);
+        let fix = if property.can_change {
+            "run `use_aws_mcp init aws --repair`"
+        } else if name == "billing" {
+            "provisioned capacity works, but throttles where on demand does not"
+        } else {
+            "it cannot be changed in place: use another one"
+        };
+        // Only the keys make a table unusable.
+        findings.push(Finding {
+            part,
+            state: if name == "keys" {
+                State::Fault
+            } else {
+                State::Warning
+            },
+            message,
+            fix: Some(fix.to_owned()),
+        });
+    }
+    if findings.len() == before {
+        findings.push(ok(part, "as expected".to_owned()));
+    }
+}
+
+fn allowed(part: &'static str, message: &str, result: Result<(), Error>) -> Finding {
+    match result {
+        Ok(()) => ok(part, message.to_owned()),
+        Err(error) => failed(part, &error),
+    }
+}
+
+fn ok(part: &'static str, message: String) -> Finding {
+    Finding {
+        part,
+        state: State::Ok,
+        message,
+        fix: None,
+    }
+}
+
+fn warning(part: &'static str, message: String, fix: &str) -> Finding {
+    Finding {
+        part,
+        state: State::Warning,
+        message,
+        fix: Some(fix.to_owned()),
+    }
+}
+
+/// The operator sees the chain of causes, which names what AWS refused.
+fn failed(part: &'static str, error: &Error) -> Finding {
+    Finding {
+        part,
+        state: State::Fault,
+        message: format!("{error:?}"),
+        fix: error.fix_text().map(str::to_owned),
+    }
+}
+
+/// A server needs no permission to look at such properties; whoever sets it up may.
+fn unknown(part: &'static str, error: &Error) -> Finding {
+    if error.kind() == ErrorKind::AwsCredentials {
+        warning(
+            part,
+            "the credentials may not look at them".to_owned(),
+            "run `use_aws_mcp doctor` with an administrator's credentials to see them",
+        )
+    } else {
+        failed(part, error)
+    }
+}
