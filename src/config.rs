@@ -4,7 +4,9 @@ mod backend;
 mod check;
 mod document;
 pub mod environment;
+mod events;
 mod identity;
+mod log;
 mod mistake;
 pub mod setting;
 mod source;
@@ -15,12 +17,12 @@ mod toolset;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use tracing_subscriber::EnvFilter;
-
 pub use backend::{Backend, BackendChoice};
 pub use document::{example, settings_table_markdown};
 pub use environment::Environment;
+pub use events::{EventReads, EventSettings};
 pub use identity::{DEFAULT_TENANT, Identity, JwksSource, JwtSettings, LocalCaller};
+pub use log::{LogFormat, LogLevel, LogSettings};
 pub use mistake::{ConfigErrors, Mistake, Place};
 pub use source::{Flags, SettingValue, Source};
 pub use tenants::TenantsFile;
@@ -28,11 +30,10 @@ pub use toolset::{Toolset, Toolsets};
 
 use mistake::Mistakes;
 use setting::{
-    ARTIFACTS_BUCKET, BUCKET_OWNER, DATA_DIR, EVENT_BUS, EVENT_READS, EVENT_RETENTION_DAYS,
-    KV_TABLE, LOG_FORMAT, LOG_LEVEL, OUTBOX_BYTES_MAX, OUTBOX_DIR, READ_ONLY, REGION, RUST_LOG,
+    ARTIFACTS_BUCKET, BUCKET_OWNER, DATA_DIR, EVENT_BUS, KV_TABLE, OUTBOX_DIR, READ_ONLY, REGION,
     TENANTS_FILE, TOOLSETS,
 };
-use source::{Gathered, Reader, Shown};
+use source::{Gathered, Reader};
 
 /// The name that clients and folders know this server by.
 pub const SERVER_NAME: &str = "agent-mesh";
@@ -87,57 +88,6 @@ pub struct Resources {
     pub artifacts_bucket: String,
     /// The EventBridge bus.
     pub event_bus: String,
-}
-
-/// How events are recorded and kept.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct EventSettings {
-    /// How reads are recorded.
-    pub reads: EventReads,
-    /// The most bytes that unpublished events may take on the disk.
-    pub outbox_bytes_max: u64,
-    /// How many days the history is kept.
-    pub retention_days: u32,
-}
-
-/// How reads are recorded.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum EventReads {
-    /// One event for each.
-    Each,
-    /// One event for each tenant, tool and 10 s.
-    Rollup,
-}
-
-/// What is logged, and how.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LogSettings {
-    /// How much.
-    pub level: LogLevel,
-    /// How much, module by module, in the words of `RUST_LOG`; it parses.
-    pub directives: Option<String>,
-    /// How lines are written.
-    pub format: LogFormat,
-}
-
-/// How much is logged; each level includes those before it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-#[expect(missing_docs, reason = "the words are the meaning")]
-pub enum LogLevel {
-    Error,
-    Warn,
-    Info,
-    Debug,
-    Trace,
-}
-
-/// How log lines are written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LogFormat {
-    /// For people.
-    Text,
-    /// One JSON object a line.
-    Json,
 }
 
 impl Config {
@@ -254,78 +204,6 @@ impl Resources {
     }
 }
 
-impl EventSettings {
-    /// The smallest outbox, in bytes: room for some events of the largest size.
-    pub const OUTBOX_BYTES_LEAST: u64 = 1 << 20;
-    /// The largest outbox, in bytes.
-    pub const OUTBOX_BYTES_MOST: u64 = 1 << 40;
-    /// The longest retention, in days.
-    pub const RETENTION_DAYS_MOST: u32 = 3650;
-
-    fn read(reader: &mut Reader) -> Self {
-        let words = [("each", EventReads::Each), ("rollup", EventReads::Rollup)];
-        let reads = reader.read(&EVENT_READS, EventReads::Each, |text| {
-            check::word(text, &words)
-        });
-        let outbox = reader.read(&OUTBOX_BYTES_MAX, Bytes(1 << 30), |text| {
-            check::bytes(text, Self::OUTBOX_BYTES_LEAST..=Self::OUTBOX_BYTES_MOST).map(Bytes)
-        });
-        let retention_days = reader.read(&EVENT_RETENTION_DAYS, 30, |text| {
-            check::number(text, 1..=Self::RETENTION_DAYS_MOST)
-        });
-        Self {
-            reads,
-            outbox_bytes_max: outbox.0,
-            retention_days,
-        }
-    }
-}
-
-impl LogSettings {
-    fn read(reader: &mut Reader) -> Self {
-        let levels = LogLevel::ALL.map(|level| (level.name(), level));
-        let level = reader.read(&LOG_LEVEL, LogLevel::Info, |text| {
-            check::word(text, &levels)
-        });
-        let directives = reader.read(&RUST_LOG, None, |text| {
-            EnvFilter::builder()
-                .parse(text)
-                .map(|_| Some(text.to_owned()))
-                .map_err(|error| error.to_string())
-        });
-        let formats = [("text", LogFormat::Text), ("json", LogFormat::Json)];
-        let format = reader.read(&LOG_FORMAT, LogFormat::Text, |text| {
-            check::word(text, &formats)
-        });
-        Self {
-            level,
-            directives,
-            format,
-        }
-    }
-}
-
-impl LogLevel {
-    const ALL: [Self; 5] = [
-        Self::Error,
-        Self::Warn,
-        Self::Info,
-        Self::Debug,
-        Self::Trace,
-    ];
-
-    /// Its name in settings.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Error => "error",
-            Self::Warn => "warn",
-            Self::Info => "info",
-            Self::Debug => "debug",
-            Self::Trace => "trace",
-        }
-    }
-}
-
 /// The embedded backend's folder: the one that is named, else `agent-mesh` where this user keeps data.
 fn read_data_dir(reader: &mut Reader, environment: &Environment) -> Option<PathBuf> {
     let default = environment
@@ -409,41 +287,6 @@ fn read_bounded(path: &Path, bytes_max: u64) -> Result<String, String> {
         return Err(format!("the file is larger than {most}"));
     }
     String::from_utf8(bytes).map_err(|_| "the file is no UTF-8".to_owned())
-}
-
-/// A number of bytes, shown with its unit.
-struct Bytes(u64);
-
-impl Shown for Bytes {
-    fn shown(&self) -> Option<String> {
-        Some(check::bytes_text(self.0))
-    }
-}
-
-impl Shown for EventReads {
-    fn shown(&self) -> Option<String> {
-        let name = match self {
-            Self::Each => "each",
-            Self::Rollup => "rollup",
-        };
-        Some(name.to_owned())
-    }
-}
-
-impl Shown for LogLevel {
-    fn shown(&self) -> Option<String> {
-        Some(self.name().to_owned())
-    }
-}
-
-impl Shown for LogFormat {
-    fn shown(&self) -> Option<String> {
-        let name = match self {
-            Self::Text => "text",
-            Self::Json => "json",
-        };
-        Some(name.to_owned())
-    }
 }
 
 #[cfg(test)]
