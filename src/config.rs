@@ -1,1 +1,293 @@
 //! Settings: flags, environment and file into typed values, all mistakes at once.
+
+mod backend;
+mod check;
+mod document;
+pub mod environment;
+mod events;
+mod identity;
+mod log;
+mod mistake;
+pub mod setting;
+mod source;
+pub mod tenants;
+mod toml_text;
+mod toolset;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+pub use backend::{Backend, BackendChoice};
+pub use document::{example, settings_table_markdown};
+pub use environment::Environment;
+pub use events::{EventReads, EventSettings};
+pub use identity::{DEFAULT_TENANT, Identity, JwksSource, JwtSettings, LocalCaller};
+pub use log::{LogFormat, LogLevel, LogSettings};
+pub use mistake::{ConfigErrors, Mistake, Place};
+pub use source::{Flags, SettingValue, Source};
+pub use tenants::TenantsFile;
+pub use toolset::{Toolset, Toolsets};
+
+use mistake::Mistakes;
+use setting::{
+    ARTIFACTS_BUCKET, BUCKET_OWNER, DATA_DIR, EVENT_BUS, KV_TABLE, OUTBOX_DIR, READ_ONLY, REGION,
+    TENANTS_FILE, TOOLSETS,
+};
+use source::{Gathered, Reader};
+
+/// The name that clients and folders know this server by.
+pub const SERVER_NAME: &str = "agent-mesh";
+/// The region where neither the settings nor the profile name one.
+pub const DEFAULT_REGION: &str = "us-west-2";
+/// The largest `--config` file, in bytes.
+pub const CONFIG_FILE_BYTES_MAX: u64 = 1 << 20;
+
+/// Everything that an operator can set, checked.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Where data is kept, and why there.
+    pub backend: BackendChoice,
+    /// The three resources.
+    pub resources: Resources,
+    /// The region that was named; where none was, the profile's counts, then [`DEFAULT_REGION`].
+    pub region: Option<String>,
+    /// The account that must own the bucket; where none is named, the credentials' own.
+    pub bucket_owner: Option<String>,
+    /// The folder of the embedded backend, absolute. It need not exist yet.
+    pub data_dir: PathBuf,
+    /// The folder of the outbox, absolute. It need not exist yet.
+    pub outbox_dir: PathBuf,
+    /// The user that the settings name.
+    pub caller: LocalCaller,
+    /// How a request says who calls.
+    pub identity: Identity,
+    /// The tenants that are known. It reloads its file while [`TenantsFile::watch`] runs.
+    pub tenants: Arc<TenantsFile>,
+    /// Which families of tools are offered.
+    pub toolsets: Toolsets,
+    /// Whether only tools that change nothing are offered.
+    pub read_only: bool,
+    /// How events are recorded and kept.
+    pub events: EventSettings,
+    /// What is logged, and how.
+    pub log: LogSettings,
+    /// The `--config` file, absolute, where there is one.
+    pub file: Option<PathBuf>,
+    /// What is no mistake but should be said, once, in the log and by `doctor`.
+    pub warnings: Vec<String>,
+    /// Every setting with its value and where it came from, in the order of [`setting::SETTINGS`].
+    pub values: Vec<SettingValue>,
+}
+
+/// The names of the three resources.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Resources {
+    /// The DynamoDB table.
+    pub kv_table: String,
+    /// The S3 bucket.
+    pub artifacts_bucket: String,
+    /// The EventBridge bus.
+    pub event_bus: String,
+}
+
+impl Config {
+    /// The configuration of this process; reads the `--config` file, if one is named.
+    ///
+    /// # Errors
+    /// Every mistake in it, at once.
+    pub fn load(
+        flags: &Flags,
+        environment: &Environment,
+        file: Option<&Path>,
+    ) -> Result<Self, ConfigErrors> {
+        let Some(named) = file else {
+            return Self::from_sources(flags, environment, None);
+        };
+        let path = environment.absolute(&named.to_string_lossy(), &environment.working_dir);
+        match read_bounded(&path, CONFIG_FILE_BYTES_MAX) {
+            Ok(text) => Self::from_sources(flags, environment, Some((&path, &text))),
+            Err(message) => {
+                let mut mistakes = Mistakes::default();
+                mistakes.add_at(Place::new(&path, 0), "--config", message);
+                if let Err(others) = Self::from_sources(flags, environment, None) {
+                    mistakes.append(others);
+                }
+                mistakes.demand(None)
+            }
+        }
+    }
+
+    /// The configuration that flags, environment and the text of a file make. Flags win over the
+    /// environment, the environment over the file.
+    ///
+    /// # Errors
+    /// Every mistake in it, at once.
+    pub fn from_sources(
+        flags: &Flags,
+        environment: &Environment,
+        file: Option<(&Path, &str)>,
+    ) -> Result<Self, ConfigErrors> {
+        let mut mistakes = Mistakes::default();
+        let mut warnings = Vec::new();
+        let gathered = Gathered::gather(flags, environment, file, &mut mistakes, &mut warnings);
+        let mut reader = Reader::new(gathered, mistakes);
+        let file = file.map(|(path, _)| environment.working_dir.join(path));
+        let config = Self::read(&mut reader, environment, warnings, file);
+        let (values, mistakes) = reader.finish();
+        mistakes.demand(config.map(|config| Self { values, ..config }))
+    }
+
+    /// The value of one setting as text, and where it came from.
+    pub fn value(&self, setting: &setting::Setting) -> Option<&SettingValue> {
+        self.values
+            .iter()
+            .find(|value| value.setting.variable == setting.variable)
+    }
+
+    /// Reads every setting, in the order of [`setting::SETTINGS`]; mistakes stay with the reader.
+    fn read(
+        reader: &mut Reader,
+        environment: &Environment,
+        mut warnings: Vec<String>,
+        file: Option<PathBuf>,
+    ) -> Option<Self> {
+        let backend = BackendChoice::read(reader);
+        let resources = Resources::read(reader);
+        let region = reader.read(&REGION, None, |text| check::region(text).map(Some));
+        let bucket_owner = reader.read(&BUCKET_OWNER, None, |text| check::account(text).map(Some));
+        let data_dir = read_data_dir(reader, environment);
+        let beside = data_dir.as_ref().map(|folder| folder.join("outbox"));
+        let outbox_dir = reader.read_path(&OUTBOX_DIR, beside, not_a_file);
+        let caller = LocalCaller::read(reader, environment);
+        let identity = Identity::read(reader, environment, &mut warnings);
+        let tenants = read_tenants(reader, caller.as_ref(), &identity, &mut warnings);
+        let toolsets = reader.read(&TOOLSETS, Toolsets::ALL, Toolsets::parse);
+        let read_only = reader.read(&READ_ONLY, false, check::switch);
+        let events = EventSettings::read(reader);
+        let log = LogSettings::read(reader);
+        let caller = caller?;
+        if let Some(warning) = shared_tenant(backend.backend, &identity, &caller) {
+            warnings.push(warning);
+        }
+        Some(Self {
+            backend,
+            resources,
+            region,
+            bucket_owner,
+            data_dir: data_dir?,
+            outbox_dir: outbox_dir?,
+            caller,
+            identity,
+            tenants: tenants?,
+            toolsets,
+            read_only,
+            events,
+            log,
+            file,
+            warnings,
+            values: Vec::new(),
+        })
+    }
+}
+
+impl Resources {
+    fn read(reader: &mut Reader) -> Self {
+        Self {
+            kv_table: reader.read(&KV_TABLE, "agent-mesh-kv".to_owned(), check::table_name),
+            artifacts_bucket: reader.read(
+                &ARTIFACTS_BUCKET,
+                "agent-mesh-artifacts".to_owned(),
+                check::bucket_name,
+            ),
+            event_bus: reader.read(&EVENT_BUS, "agent-mesh-events".to_owned(), check::bus_name),
+        }
+    }
+}
+
+/// The embedded backend's folder: the one that is named, else `agent-mesh` where this user keeps data.
+fn read_data_dir(reader: &mut Reader, environment: &Environment) -> Option<PathBuf> {
+    let default = environment
+        .data_home
+        .as_ref()
+        .map(|folder| folder.join(SERVER_NAME));
+    let folder = reader.read_path(&DATA_DIR, default, not_a_file);
+    if folder.is_none() && reader.source(&DATA_DIR) == Source::Default {
+        let message = "this user has no home folder; name a folder for the data";
+        reader.mistake(&DATA_DIR, &Source::Default, message.to_owned());
+    }
+    folder
+}
+
+/// The tenants of the file and of the environment. Under `jwt` a tenant that nobody named is not made up,
+/// and one that is named takes the tokens of every issuer that the server takes.
+fn read_tenants(
+    reader: &mut Reader,
+    caller: Option<&LocalCaller>,
+    identity: &Identity,
+    warnings: &mut Vec<String>,
+) -> Option<Arc<TenantsFile>> {
+    let path = reader.read_path(&TENANTS_FILE, None, identity::existing_file);
+    let (named, issuers) = match identity {
+        Identity::Env => (caller, Vec::new()),
+        Identity::Jwt(settings) => (
+            caller.filter(|caller| caller.tenant_is_named),
+            settings.issuers.clone(),
+        ),
+    };
+    let named = named.map(|caller| (caller.tenant.clone(), issuers));
+    match TenantsFile::open(path.as_deref(), named) {
+        Ok(tenants) => {
+            warnings.extend(tenants.warnings());
+            Some(Arc::new(tenants))
+        }
+        Err(errors) => {
+            reader.mistakes.append(errors);
+            None
+        }
+    }
+}
+
+/// A warning where people who share an account would share a tenant without having chosen to.
+fn shared_tenant(backend: Backend, identity: &Identity, caller: &LocalCaller) -> Option<String> {
+    let shared = backend == Backend::Aws
+        && *identity == Identity::Env
+        && caller.tenant.as_str() == DEFAULT_TENANT;
+    shared.then(|| {
+        format!(
+            "the tenant is `{DEFAULT_TENANT}`, which everyone shares who uses this table and names no \
+             other; set {}, and mind that under identity env a tenant is no boundary between people \
+             who hold the same AWS credentials",
+            setting::TENANT_ID.variable
+        )
+    })
+}
+
+/// Nothing, if `path` can be a folder.
+fn not_a_file(path: &Path) -> Result<(), String> {
+    if path.exists() && !path.is_dir() {
+        Err("it is no folder".to_owned())
+    } else {
+        Ok(())
+    }
+}
+
+/// The text of a file of at most `bytes_max` bytes.
+fn read_bounded(path: &Path, bytes_max: u64) -> Result<String, String> {
+    use std::io::Read;
+
+    let unreadable = |error: std::io::Error| format!("the file cannot be read: {error}");
+    let mut bytes = Vec::new();
+    std::fs::File::open(path)
+        .map_err(unreadable)?
+        .take(bytes_max + 1)
+        .read_to_end(&mut bytes)
+        .map_err(unreadable)?;
+    if bytes.len() as u64 > bytes_max {
+        let most = check::bytes_text(bytes_max);
+        return Err(format!("the file is larger than {most}"));
+    }
+    String::from_utf8(bytes).map_err(|_| "the file is no UTF-8".to_owned())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,186 @@
+//! The table of settings: the name, the meaning and the default of each.
+
+/// What a setting's value looks like.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Any text.
+    Text,
+    /// One of a few words.
+    Word(&'static [&'static str]),
+    /// A whole number.
+    Number,
+    /// A number of bytes, which may carry KiB, MiB or GiB.
+    Bytes,
+    /// `true` or `false`.
+    Switch,
+    /// Texts separated by commas.
+    List,
+    /// A file or a folder.
+    Path,
+}
+
+/// One setting. Its flag and its key in the file follow from its variable's name.
+#[derive(Debug)]
+pub struct Setting {
+    /// The variable in the environment.
+    pub variable: &'static str,
+    /// A further variable that is read where the first one is unset.
+    pub also: Option<&'static str>,
+    /// What its value looks like.
+    pub kind: Kind,
+    /// What it is for, as a sentence without its full stop.
+    pub meaning: &'static str,
+    /// What holds when it is not set, in words.
+    pub default: &'static str,
+    /// A value that it may have, for examples.
+    pub example: &'static str,
+    /// Whether its value must never be shown.
+    pub secret: bool,
+}
+
+/// What all of our own variables begin with.
+pub const PREFIX: &str = "AGENT_MESH_";
+/// Variables that steer tests only; they are no settings and no mistakes.
+pub(crate) const TEST_PREFIX: &str = "AGENT_MESH_TEST_";
+
+macro_rules! settings {
+    ($($name:ident = $variable:literal $(or $also:literal)?, $kind:expr, $example:literal, $default:literal, $meaning:literal;)*) => {
+        $(
+            #[doc = $meaning]
+            pub static $name: Setting = Setting {
+                variable: $variable,
+                also: settings!(@also $($also)?),
+                kind: $kind,
+                meaning: $meaning,
+                default: $default,
+                example: $example,
+                secret: false,
+            };
+        )*
+
+        /// Every setting that this version knows, in the order of documents.
+        pub static SETTINGS: &[&Setting] = &[$(&$name),*];
+    };
+    (@also) => { None };
+    (@also $also:literal) => { Some($also) };
+}
+
+settings! {
+    BACKEND = "AGENT_MESH_BACKEND", Kind::Word(&["aws", "embedded"]), "embedded",
+        "`aws` if one of the three resources is named, else `embedded`",
+        "Where data is kept: in AWS, or in a folder of this machine";
+    KV_TABLE = "AGENT_MESH_KV_TABLE", Kind::Text, "agent-mesh-kv", "`agent-mesh-kv`",
+        "The DynamoDB table; naming it selects AWS";
+    ARTIFACTS_BUCKET = "AGENT_MESH_ARTIFACTS_BUCKET", Kind::Text, "agent-mesh-artifacts", "`agent-mesh-artifacts`",
+        "The S3 bucket; naming it selects AWS";
+    EVENT_BUS = "AGENT_MESH_EVENT_BUS", Kind::Text, "agent-mesh-events", "`agent-mesh-events`",
+        "The EventBridge bus; naming it selects AWS";
+    REGION = "AWS_REGION" or "AWS_DEFAULT_REGION", Kind::Text, "us-west-2",
+        "the profile's, else `us-west-2`",
+        "The AWS region";
+    BUCKET_OWNER = "AGENT_MESH_BUCKET_OWNER", Kind::Text, "123456789012",
+        "the credentials' own account",
+        "The account that must own the bucket, 12 digits";
+    DATA_DIR = "AGENT_MESH_DATA_DIR", Kind::Path, "/var/lib/agent-mesh",
+        "`agent-mesh` in the user's data folder",
+        "The folder of the embedded backend";
+    OUTBOX_DIR = "AGENT_MESH_OUTBOX_DIR", Kind::Path, "/var/lib/agent-mesh/outbox",
+        "`outbox` in the data folder",
+        "The folder that holds events until they are published; name a durable one where the machine's disk is not";
+    TENANT_ID = "AGENT_MESH_TENANT_ID", Kind::Text, "acme", "`local`",
+        "The tenant that calls under identity `env`";
+    USER_ID = "AGENT_MESH_USER_ID", Kind::Text, "ada", "the login name",
+        "The user who calls under identity `env`";
+    ROLE = "AGENT_MESH_ROLE", Kind::Word(&["viewer", "user", "admin"]), "user",
+        "`admin` for tenant `local`, else `user`",
+        "The role of that user";
+    IDENTITY = "AGENT_MESH_IDENTITY", Kind::Word(&["env", "jwt"]), "env", "`env`",
+        "Who calls: the user that these settings name, or whom each request's token names";
+    JWKS = "AGENT_MESH_JWKS", Kind::Text, "https://id.example/keys.json", "none",
+        "The keys that sign tokens: a JWKS file, or its https URL; needed under identity `jwt`";
+    JWT_ISSUER = "AGENT_MESH_JWT_ISSUER", Kind::List, "https://id.example", "none",
+        "The issuers whose tokens are taken; needed under identity `jwt`";
+    JWT_AUDIENCE = "AGENT_MESH_JWT_AUDIENCE", Kind::List, "agent-mesh", "none",
+        "The audiences that a token may be meant for; needed under identity `jwt`";
+    TENANTS_FILE = "AGENT_MESH_TENANTS_FILE", Kind::Path, "/etc/agent-mesh/tenants.toml",
+        "none: only the tenant that the environment names",
+        "The file of tenants and limits, reloaded when it changes";
+    TOOLSETS = "AGENT_MESH_TOOLSETS", Kind::List, "kv,artifacts,events", "all",
+        "The families of tools that are offered: `kv`, `artifacts`, `events`, `workflows`, `integrations`";
+    READ_ONLY = "AGENT_MESH_READ_ONLY", Kind::Switch, "true", "`false`",
+        "Whether only tools that change nothing are offered";
+    EVENT_READS = "AGENT_MESH_EVENT_READS", Kind::Word(&["each", "rollup"]), "each", "`each`",
+        "One event for each read, or one for each tenant, tool and 10 s";
+    OUTBOX_BYTES_MAX = "AGENT_MESH_OUTBOX_BYTES_MAX", Kind::Bytes, "1GiB", "1 GiB",
+        "How much unpublished events may take on the disk: 1 MiB to 1 TiB";
+    EVENT_RETENTION_DAYS = "AGENT_MESH_EVENT_RETENTION_DAYS", Kind::Number, "30", "30",
+        "How long the history of events is kept: 1 to 3650 days";
+    LOG_LEVEL = "LOG_LEVEL", Kind::Word(&["error", "warn", "info", "debug", "trace"]), "info", "`info`",
+        "How much is logged";
+    RUST_LOG = "RUST_LOG", Kind::Text, "info,agent_mesh=debug", "none",
+        "How much is logged, module by module; wins over `LOG_LEVEL`";
+    LOG_FORMAT = "LOG_FORMAT", Kind::Word(&["text", "json"]), "text", "`text`",
+        "How log lines are written";
+}
+
+/// Settings of the contract that this version cannot honour yet: setting one is no mistake, but is said.
+pub(crate) const LATER: &[&str] = &[
+    "AGENT_MESH_WORKFLOWS",
+    "AGENT_MESH_ALERT_DOMAINS",
+    "AGENT_MESH_ALERT_TOPICS",
+    "AGENT_MESH_NATIVE_RULES_MAX",
+    "AGENT_MESH_EVENTS_ROLE_ARN",
+    "AGENT_MESH_ALLOWED_COMMANDS",
+    "AGENT_MESH_TEMPLATES_FILE",
+    "AGENT_MESH_CHILD_PATHS",
+    "AGENT_MESH_EGRESS_ALLOW",
+    "AGENT_MESH_ALLOW_LOOPBACK_HTTP",
+    "AGENT_MESH_STATE_KEYS",
+    "AGENT_MESH_LOG_DIR",
+];
+
+impl Setting {
+    /// Its name in a file: the variable's without its prefix, in lower case.
+    pub fn key(&self) -> String {
+        key_of(self.variable)
+    }
+
+    /// Its flag without the two dashes.
+    pub fn flag(&self) -> String {
+        self.key().replace('_', "-")
+    }
+}
+
+/// The name in a file of the setting whose variable is `variable`.
+pub(crate) fn key_of(variable: &str) -> String {
+    variable
+        .strip_prefix(PREFIX)
+        .or_else(|| variable.strip_prefix("AWS_"))
+        .unwrap_or(variable)
+        .to_ascii_lowercase()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn a_flag_and_a_key_follow_from_the_variable() {
+        assert_eq!(KV_TABLE.flag(), "kv-table");
+        assert_eq!(KV_TABLE.key(), "kv_table");
+        assert_eq!(REGION.flag(), "region");
+        assert_eq!(LOG_LEVEL.key(), "log_level");
+    }
+
+    #[test]
+    fn no_two_settings_share_a_name() {
+        let keys: BTreeSet<String> = SETTINGS
+            .iter()
+            .map(|setting| setting.key())
+            .chain(LATER.iter().map(|variable| key_of(variable)))
+            .collect();
+        assert_eq!(keys.len(), SETTINGS.len() + LATER.len());
+    }
+}

@@ -1,0 +1,254 @@
+//! The tenants of the file and of the environment, reloaded when the file changes.
+
+mod parse;
+
+use std::collections::HashMap;
+use std::fs::Metadata;
+use std::future::Future;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::{Duration, SystemTime};
+
+use super::mistake::{ConfigErrors, Mistakes, Place};
+use super::read_bounded;
+use crate::mesh::tenant::record::TenantDirectory;
+use crate::mesh::tenant::{Limits, TenantId, TenantRecord, TenantStatus};
+
+pub use parse::EXAMPLE;
+
+/// The largest file of tenants, in bytes; 10,000 tenants with limits of their own take about 2 MiB.
+pub const TENANTS_FILE_BYTES_MAX: u64 = 16 << 20;
+/// How often the file is looked at. A change holds after two looks: between the two an editor that
+/// empties a file before it writes has finished.
+pub const POLL_INTERVAL: Duration = Duration::from_secs(2);
+
+/// The tenants that are known.
+#[derive(Debug)]
+pub struct TenantsFile {
+    path: Option<PathBuf>,
+    named: Option<(TenantId, Vec<String>)>,
+    current: RwLock<Arc<Tenants>>,
+    seen: Mutex<Seen>,
+}
+
+/// What one look at the file came to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Look {
+    /// It is as it was, or there is no file.
+    Unchanged,
+    /// It changed; whether its writer has finished, the next look will tell.
+    Changing,
+    /// It changed, and its tenants are in force.
+    Reloaded {
+        /// How many tenants are known now.
+        tenants: usize,
+    },
+    /// It changed and is wrong; the last good one stays in force.
+    Kept(ConfigErrors),
+}
+
+/// The tenants of one version of the file.
+#[derive(Debug, Default)]
+struct Tenants {
+    records: HashMap<TenantId, Arc<TenantRecord>>,
+    warnings: Vec<String>,
+}
+
+/// What tells one version of a file from another without reading it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Stamp {
+    modified: Option<SystemTime>,
+    bytes: u64,
+    file_number: u64,
+}
+
+/// What the looks so far have seen; nothing where the file was not there.
+#[derive(Debug, Default)]
+struct Seen {
+    applied: Option<Stamp>,
+    last: Option<Stamp>,
+}
+
+impl TenantsFile {
+    /// The tenants of the file at `path`, if there is one, and the tenant that the environment names with
+    /// the issuers whose tokens may name it; where the file knows that tenant too, the file counts.
+    ///
+    /// # Errors
+    /// Every mistake in the file.
+    pub fn open(
+        path: Option<&Path>,
+        named: Option<(TenantId, Vec<String>)>,
+    ) -> Result<Self, ConfigErrors> {
+        let applied = path.and_then(Stamp::of);
+        let tenants = match path {
+            Some(path) => read(path, named.as_ref())?,
+            None => Tenants::with(HashMap::new(), &Arc::default(), named.as_ref()),
+        };
+        Ok(Self {
+            path: path.map(Path::to_owned),
+            named,
+            current: RwLock::new(Arc::new(tenants)),
+            seen: Mutex::new(Seen {
+                last: applied.clone(),
+                applied,
+            }),
+        })
+    }
+
+    /// How many tenants are known.
+    pub fn count(&self) -> usize {
+        self.current().records.len()
+    }
+
+    /// What in the file this version does not support yet.
+    pub fn warnings(&self) -> Vec<String> {
+        self.current().warnings.clone()
+    }
+
+    /// Looks at the file, and takes its tenants once it has stopped changing. Reads the disk, so it must
+    /// not be called where a call waits.
+    pub fn look(&self) -> Look {
+        let Some(path) = &self.path else {
+            return Look::Unchanged;
+        };
+        let stamp = Stamp::of(path);
+        {
+            let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+            if stamp == seen.applied {
+                seen.last = stamp;
+                return Look::Unchanged;
+            }
+            if stamp != seen.last {
+                seen.last = stamp;
+                return Look::Changing;
+            }
+            seen.applied = stamp;
+        }
+        match read(path, self.named.as_ref()) {
+            Ok(tenants) => {
+                let count = tenants.records.len();
+                *self.current.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(tenants);
+                Look::Reloaded { tenants: count }
+            }
+            Err(errors) => Look::Kept(errors),
+        }
+    }
+
+    /// Looks at the file again and again, `interval` apart, until nobody else holds `self`; ends at once
+    /// where there is no file. What it finds goes to the log.
+    pub fn watch(
+        self: &Arc<Self>,
+        interval: Duration,
+    ) -> impl Future<Output = ()> + Send + 'static {
+        let watched = self.path.is_some().then(|| Arc::downgrade(self));
+        async move {
+            let Some(watched) = watched else {
+                return;
+            };
+            loop {
+                tokio::time::sleep(interval).await;
+                let Some(tenants) = watched.upgrade() else {
+                    return;
+                };
+                match tokio::task::spawn_blocking(move || tenants.look()).await {
+                    Ok(look) => look.log(),
+                    Err(_) => return,
+                }
+            }
+        }
+    }
+
+    fn current(&self) -> Arc<Tenants> {
+        Arc::clone(&self.current.read().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl TenantDirectory for TenantsFile {
+    fn find(&self, tenant: &TenantId) -> Option<Arc<TenantRecord>> {
+        self.current
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .records
+            .get(tenant)
+            .cloned()
+    }
+}
+
+impl Look {
+    fn log(&self) {
+        match self {
+            Self::Unchanged | Self::Changing => {}
+            Self::Reloaded { tenants } => tracing::info!(tenants, "the tenants file was reloaded"),
+            Self::Kept(errors) => tracing::error!(
+                %errors,
+                "the tenants file has changed and is wrong; the last good one stays in force"
+            ),
+        }
+    }
+}
+
+impl Tenants {
+    /// `records`, and the tenant that the environment names where they do not have it.
+    fn with(
+        mut records: HashMap<TenantId, Arc<TenantRecord>>,
+        default_limits: &Arc<Limits>,
+        named: Option<&(TenantId, Vec<String>)>,
+    ) -> Self {
+        if let Some((tenant, issuers)) = named {
+            records.entry(tenant.clone()).or_insert_with(|| {
+                Arc::new(TenantRecord {
+                    id: tenant.clone(),
+                    status: TenantStatus::Active,
+                    issuers: issuers.clone(),
+                    event_shards: 1,
+                    limits: Arc::clone(default_limits),
+                })
+            });
+        }
+        Self {
+            records,
+            warnings: Vec::new(),
+        }
+    }
+}
+
+impl Stamp {
+    /// The stamp of the file at `path`, or nothing where it cannot be seen.
+    fn of(path: &Path) -> Option<Self> {
+        let found = std::fs::metadata(path).ok()?;
+        Some(Self {
+            modified: found.modified().ok(),
+            bytes: found.len(),
+            file_number: file_number(&found),
+        })
+    }
+}
+
+/// The file's number on its disk, which differs after another file was moved into its place.
+#[cfg(unix)]
+fn file_number(found: &Metadata) -> u64 {
+    std::os::unix::fs::MetadataExt::ino(found)
+}
+
+#[cfg(not(unix))]
+fn file_number(_found: &Metadata) -> u64 {
+    0
+}
+
+/// The tenants of the file at `path`.
+fn read(path: &Path, named: Option<&(TenantId, Vec<String>)>) -> Result<Tenants, ConfigErrors> {
+    let text = read_bounded(path, TENANTS_FILE_BYTES_MAX).or_else(|message| {
+        let mut mistakes = Mistakes::default();
+        mistakes.add_at(Place::new(path, 0), "tenants", message);
+        mistakes.demand(None)
+    })?;
+    let parsed = parse::parse(path, &text)?;
+    let tenants = Tenants::with(parsed.records, &parsed.default_limits, named);
+    Ok(Tenants {
+        warnings: parsed.warnings,
+        ..tenants
+    })
+}
+
+#[cfg(test)]
+mod tests;
