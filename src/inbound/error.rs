@@ -95,7 +95,7 @@ mod tests {
 
     #[test]
     fn an_internal_error_tells_the_caller_nothing_but_the_request() {
-        let id = Ulid::new();
+        let id = Ulid::generate();
         let error = Error::internal("row of tenant acme in arn:aws:dynamodb").detail("path", "/srv");
         let text = tool_error(&error, id).to_string() + &format!("{:?}", method_error(&error, id));
         assert!(text.contains(&id.to_string()));
@@ -107,13 +107,13 @@ mod tests {
     #[test]
     fn a_wait_is_rounded_up_to_whole_milliseconds() {
         let error = Error::new(ErrorKind::RateLimited, "slow down").retry_after(Duration::from_nanos(1));
-        assert_eq!(tool_error(&error, Ulid::new())["error"]["retry_after_ms"], 1);
+        assert_eq!(tool_error(&error, Ulid::generate())["error"]["retry_after_ms"], 1);
     }
 
     #[test]
     fn what_has_no_value_is_left_out() {
         let error = Error::new(ErrorKind::Conflict, "taken");
-        let body = tool_error(&error, Ulid::new());
+        let body = tool_error(&error, Ulid::generate());
         assert!(!body.to_string().contains("null"));
         assert_eq!(body["error"].as_object().map(Map::len), Some(4));
     }

@@ -17,7 +17,7 @@ use super::prompt;
 use super::tool::argument::name_a_caller;
 use super::tool::catalog::Catalog;
 use super::tool::{self, CallFault, Reply};
-use super::transport::request::{PresentedIdentity, RawArguments, ReplySlot};
+use super::transport::{PresentedIdentity, RawArguments, ReplySlot};
 use crate::mesh::Error;
 use crate::mesh::call::operation::Operation;
 use crate::mesh::call::request::{Progress, Request};
@@ -196,7 +196,7 @@ impl ServerHandler for Server {
             },
         };
         let json = reply.to_json(is_stateless(&context));
-        answer_exactly(&context, json).map(CallToolResponse::from)
+        answer_exactly::<CallToolResult>(&context, json).map(CallToolResponse::from)
     }
 
     async fn list_tools(
@@ -329,7 +329,7 @@ impl ServerHandler for Server {
                 (found.keys, found.has_more)
             }
             (Reference::Prompt(_), _) => (Vec::new(), false),
-            (Reference::Resource(_), _) => {
+            _ => {
                 return Err(invalid("only `scope` and `key` of the artifacts' template are completed"));
             }
         };

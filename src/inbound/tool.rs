@@ -59,8 +59,6 @@ pub fn describe(tool: Tool) -> Option<Description> {
         Tool::ArtifactsDelete => artifacts::describe_delete(),
         Tool::ArtifactsList => artifacts::describe_list(),
         Tool::EventsSend => events::describe_send(),
-        Tool::EventsQuery => events::describe_query(),
-        Tool::EventsAnalytics => events::describe_analytics(),
         Tool::EventsHealthCheck => events::describe_health_check(),
         Tool::Complete | Tool::ResourcesList | Tool::ResourcesRead | Tool::ResourcesSubscribe => {
             return None;
@@ -89,8 +87,6 @@ pub async fn call(
         Tool::ArtifactsDelete => plain(backplane, request, artifacts::delete(arguments)).await,
         Tool::ArtifactsList => plain(backplane, request, artifacts::list(arguments)?).await,
         Tool::EventsSend => plain(backplane, request, events::send(arguments)).await,
-        Tool::EventsQuery => plain(backplane, request, events::query(arguments)?).await,
-        Tool::EventsAnalytics => plain(backplane, request, events::analytics(arguments)).await,
         Tool::EventsHealthCheck => plain(backplane, request, events::health_check(arguments)).await,
         Tool::Complete | Tool::ResourcesList | Tool::ResourcesRead | Tool::ResourcesSubscribe => {
             let error = Error::internal("a method was called as a tool");

@@ -132,7 +132,7 @@ impl<'call, O: Operation> Granted<'call, O> {
         O::Needs: Allows<EventsSend>,
     {
         let ground = self.reach.ground;
-        let committed = held(&ground.record).commit(events)?;
+        let committed = held(&ground.record).commit_sent(events)?;
         Ok(Receipt { backplane: ground.backplane, committed })
     }
 

@@ -40,7 +40,7 @@ impl Request {
     /// A request of a caller who says no more than its transport does.
     pub fn new(presented: Presented) -> Self {
         Self {
-            id: Ulid::new(),
+            id: Ulid::generate(),
             presented,
             trace_id: None,
             cancelled: CancellationToken::new(),
@@ -61,7 +61,7 @@ impl Request {
             ContextType::Organization { org_id } => Some(org_id.to_string()),
         };
         Event {
-            event_id: Ulid::from_parts(now.as_millis().max(0).unsigned_abs(), Ulid::new().random()),
+            event_id: Ulid::from_parts(now.as_millis().max(0).unsigned_abs(), Ulid::generate().random()),
             time: now,
             detail_type: tool.detail_type().into(),
             tenant_id: context.tenant_id().clone(),

@@ -270,11 +270,23 @@ impl Record {
     }
 
     /// Records `events`, all or none, as the record of the call.
-    pub(super) fn commit(&mut self, events: &[Event]) -> Result<Committed, Error> {
+    fn commit(&mut self, events: &[Event]) -> Result<Committed, Error> {
         let slot = self.slot.take().ok_or_else(|| Error::internal("a call was recorded twice"))?;
         slot.commit(events)
     }
+
+    /// Records a caller's own `events`, which may need more room than the record of a call.
+    pub(super) fn commit_sent(&mut self, events: &[Event]) -> Result<Committed, Error> {
+        if let Some(slot) = &mut self.slot {
+            let bytes = events.iter().map(|event| event.data.get().len() as u64 + EVENT_OVERHEAD_BYTES);
+            slot.enlarge(bytes.sum())?;
+        }
+        self.commit(events)
+    }
 }
+
+/// What the record of an event takes at the most beside its data: bytes. Tags are the most of it.
+const EVENT_OVERHEAD_BYTES: u64 = 16 * 1024;
 
 /// What the requests of one call to AWS have cost so far.
 #[derive(Debug, Default)]

@@ -4,7 +4,7 @@ use std::marker::PhantomData;
 use std::time::Duration;
 
 use bytes::Bytes;
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use super::bucket::{
     ByteRange, GetOutcome, ObjectAttributes, ObjectCondition, ObjectHead, ObjectPage, Presigned,
@@ -14,7 +14,7 @@ use super::key::{Keyspace, ObjectKey, Scope};
 use crate::mesh::Error;
 use crate::mesh::call::grant::Reach;
 use crate::mesh::call::operation::{Allows, ArtifactsRead, ArtifactsWrite};
-use crate::mesh::limit::{ArtifactQuota, Direction};
+use crate::mesh::limit::{ArtifactUse, Direction};
 use crate::mesh::tenant::TenantId;
 
 /// The longest key: bytes of UTF-8. S3 allows 1,024 with what we put before it.
@@ -59,8 +59,15 @@ impl ArtifactKey {
 }
 
 /// One artifact that a caller watches: made from an admitted call, and compared with what changes.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
-pub struct Watched(#[serde(skip)] ObjectKey);
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Watched(ObjectKey);
+
+impl Serialize for Watched {
+    /// Nothing of it is for the client.
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_unit()
+    }
+}
 
 /// That an artifact was stored or deleted by this process.
 #[derive(Clone, Debug)]
@@ -154,9 +161,9 @@ impl<'call, P> Artifacts<'call, P> {
         let held = self.hold(&object, body.len() as u64).await?;
         let outcome = self.reach.bucket().put(&object, body, attributes, condition).await;
         if matches!(outcome, Ok(PutOutcome::Done(_))) {
-            self.reach.announce(Change { object, listed: held.1 != 0 });
+            self.reach.announce(Change { object, listed: held.objects != 0 });
         } else {
-            self.quota().give_back(held.0, held.1).await;
+            self.give_back(held).await;
         }
         outcome
     }
@@ -175,7 +182,7 @@ impl<'call, P> Artifacts<'call, P> {
         let held = self.hold(&object, terms.size).await?;
         let outcome = self.reach.bucket().presign_put(&object, terms, lifetime).await;
         if outcome.is_err() {
-            self.quota().give_back(held.0, held.1).await;
+            self.give_back(held).await;
         }
         outcome
     }
@@ -197,7 +204,7 @@ impl<'call, P> Artifacts<'call, P> {
         if !self.reach.bucket().delete(&object, condition).await? {
             return Ok(None);
         }
-        self.quota().give_back(signed(head.size), 1).await;
+        self.give_back(ArtifactUse { bytes: signed(head.size), objects: 1 }).await;
         self.reach.announce(Change { object, listed: true });
         Ok(Some(true))
     }
@@ -214,18 +221,23 @@ impl<'call, P> Artifacts<'call, P> {
         self.keys.artifact(self.scope, self.reach.user_id(), key.as_str())
     }
 
-    fn quota(&self) -> ArtifactQuota {
-        self.reach.artifact_quota()
-    }
-
-    /// Takes from the quota what storing `size` bytes under `object` adds to it: bytes and objects.
-    async fn hold(&self, object: &ObjectKey, size: u64) -> Result<(i64, i64), Error> {
+    /// Takes from the quota what storing `size` bytes under `object` adds to it.
+    async fn hold(&self, object: &ObjectKey, size: u64) -> Result<ArtifactUse, Error> {
         let replaced = self.reach.bucket().head(object).await?;
         let bytes = signed(size) - replaced.as_ref().map_or(0, |head| signed(head.size));
-        let objects = i64::from(replaced.is_none());
-        self.reach.spend(Direction::S3Get, 1.0);
-        self.quota().reserve(bytes, objects).await?;
-        Ok((bytes, objects))
+        let change = ArtifactUse { bytes, objects: i64::from(replaced.is_none()) };
+        let reserved = self.reach.artifact_quota().reserve(change, self.reach.now()).await?;
+        self.reach.spend(Direction::DynamodbWrite, reserved.units);
+        Ok(change)
+    }
+
+    /// Gives back to the quota. What is done is not undone where that fails: the quota is counted anew
+    /// before it refuses anything.
+    async fn give_back(&self, used: ArtifactUse) {
+        match self.reach.artifact_quota().give_back(used).await {
+            Ok(answer) => self.reach.spend(Direction::DynamodbWrite, answer.units),
+            Err(error) => tracing::warn!(?error, "an artifact quota is too high until it is counted"),
+        }
     }
 }
 

@@ -56,7 +56,7 @@ impl<'call> Idempotency<'call> {
     pub async fn begin(&self, key: &str, arguments: &str, result: &str) -> Result<Begun, Error> {
         let now = self.reach.now();
         let row = Row::new()
-            .with_text(VERSION_ATTRIBUTE, Ulid::new().to_string())
+            .with_text(VERSION_ATTRIBUTE, Ulid::generate().to_string())
             .with_text(ARGUMENTS, arguments)
             .with_text(RESULT, result)
             .with_text(STATE, "begun")
@@ -79,7 +79,7 @@ impl<'call> Idempotency<'call> {
     pub async fn finish(&self, key: &str, arguments: &str, result: &str) -> Result<(), Error> {
         let now = self.reach.now();
         let row = Row::new()
-            .with_text(VERSION_ATTRIBUTE, Ulid::new().to_string())
+            .with_text(VERSION_ATTRIBUTE, Ulid::generate().to_string())
             .with_text(ARGUMENTS, arguments)
             .with_text(RESULT, result)
             .with_text(STATE, DONE)

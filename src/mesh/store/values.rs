@@ -144,7 +144,7 @@ impl<'call, P> Values<'call, P> {
     {
         let now = self.reach.now();
         let head = ValueHead {
-            version: Ulid::new().to_string(),
+            version: Ulid::generate().to_string(),
             size: value.get().len() as u64,
             created_at: now,
             expires_at,

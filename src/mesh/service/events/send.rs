@@ -249,7 +249,7 @@ impl EventsSend {
 /// New ids for `count` events of the same moment, in the order they were sent.
 fn new_ids(now: Timestamp, count: usize) -> Vec<Ulid> {
     let time = now.as_millis().max(0).unsigned_abs();
-    let mut id = Ulid::from_parts(time, Ulid::new().random() >> 8);
+    let mut id = Ulid::from_parts(time, Ulid::generate().random() >> 8);
     (0..count)
         .map(|_| {
             let this = id;

@@ -1,0 +1,19 @@
+//! Fails because a handle belongs to the call it was made from, and to no other tenant's.
+
+use agent_mesh::mesh::call::grant::Granted;
+use agent_mesh::mesh::call::operation::KvRead;
+use agent_mesh::mesh::service::kv::KvGet;
+use agent_mesh::mesh::store::key::Scope;
+use agent_mesh::mesh::store::values::Values;
+
+fn values_of_theirs<'mine, 'theirs>(
+    mine: &Granted<'mine, KvGet>,
+    theirs: &Granted<'theirs, KvGet>,
+) -> Values<'theirs, KvRead> {
+    let _ = (mine, theirs);
+    mine.values(Scope::Tenant)
+}
+
+fn main() {
+    let _ = values_of_theirs;
+}

@@ -1,0 +1,15 @@
+//! Compiles because the operation declared that it writes.
+
+use agent_mesh::mesh::call::grant::Granted;
+use agent_mesh::mesh::service::kv::{KvDelete, KvGet};
+use agent_mesh::mesh::store::key::Scope;
+use agent_mesh::mesh::store::values::{ValueCondition, ValueKey};
+
+async fn delete(reading: &Granted<'_, KvGet>, deleting: &Granted<'_, KvDelete>, key: &ValueKey) {
+    let _ = (reading, deleting);
+    let _ = deleting.values(Scope::User).delete(key, ValueCondition::Always).await;
+}
+
+fn main() {
+    let _ = delete;
+}

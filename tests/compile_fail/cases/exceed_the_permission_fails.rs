@@ -1,0 +1,15 @@
+//! Fails because an operation does only what the permission it declared allows.
+
+use agent_mesh::mesh::call::grant::Granted;
+use agent_mesh::mesh::service::kv::{KvDelete, KvGet};
+use agent_mesh::mesh::store::key::Scope;
+use agent_mesh::mesh::store::values::{ValueCondition, ValueKey};
+
+async fn delete(reading: &Granted<'_, KvGet>, deleting: &Granted<'_, KvDelete>, key: &ValueKey) {
+    let _ = (reading, deleting);
+    let _ = reading.values(Scope::User).delete(key, ValueCondition::Always).await;
+}
+
+fn main() {
+    let _ = delete;
+}
