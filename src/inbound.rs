@@ -3,5 +3,6 @@
 pub mod error;
 pub mod prompt;
 pub mod server;
+pub mod session;
 pub mod tool;
 pub mod transport;
