@@ -1,0 +1,147 @@
+//! Answers in the form that the SDKs read.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
+use aws_smithy_runtime_api::http::StatusCode;
+use aws_smithy_types::body::SdkBody;
+use serde_json::json;
+
+use super::faults::Service;
+use super::folder::Cause;
+
+/// The error code of every service when the disk is full. Its status is 507, which no SDK retries.
+pub const STORAGE_FULL_CODE: &str = "EmbeddedStorageFull";
+
+/// The error code of every service when nothing may be written. Its status is 507, which no SDK retries.
+pub const STORAGE_READ_ONLY_CODE: &str = "EmbeddedStorageReadOnly";
+
+/// The status for a disk that cannot take more.
+pub(super) const INSUFFICIENT_STORAGE: u16 = 507;
+
+/// The media type of DynamoDB's answers.
+pub(super) const JSON_1_0: &str = "application/x-amz-json-1.0";
+
+/// The media type of EventBridge's answers.
+pub(super) const JSON_1_1: &str = "application/x-amz-json-1.1";
+
+/// The media type of S3's and STS's answers.
+pub(super) const XML: &str = "text/xml";
+
+/// An answer before it has headers.
+#[derive(Debug)]
+pub(super) struct Answer {
+    pub(super) status: u16,
+    pub(super) content_type: &'static str,
+    pub(super) body: Vec<u8>,
+}
+
+impl Answer {
+    /// An answer of status 200.
+    pub(super) fn ok(content_type: &'static str, body: Vec<u8>) -> Self {
+        Self {
+            status: 200,
+            content_type,
+            body,
+        }
+    }
+
+    /// An error of a service that speaks JSON.
+    pub(super) fn json_error(
+        content_type: &'static str,
+        status: u16,
+        code: &str,
+        message: &str,
+    ) -> Self {
+        Self {
+            status,
+            content_type,
+            body: json!({"__type": code, "message": message})
+                .to_string()
+                .into_bytes(),
+        }
+    }
+
+    /// An error of a service that speaks XML; STS wraps it, S3 does not.
+    pub(super) fn xml_error(service: Service, status: u16, code: &str, message: &str) -> Self {
+        let id = request_id();
+        let error = format!("<Code>{code}</Code><Message>{message}</Message>");
+        let body = match service {
+            Service::Sts => format!(
+                "<ErrorResponse xmlns=\"https://sts.amazonaws.com/doc/2011-06-15/\"><Error><Type>Sender</Type>{error}</Error><RequestId>{id}</RequestId></ErrorResponse>"
+            ),
+            _ => format!("<Error>{error}<RequestId>{id}</RequestId></Error>"),
+        };
+        Self {
+            status,
+            content_type: XML,
+            body: body.into_bytes(),
+        }
+    }
+
+    /// The service's own answer to a caller who is too fast.
+    pub(super) fn throttled(service: Service) -> Self {
+        let message = "Rate exceeded";
+        match service {
+            Service::DynamoDb => Self::json_error(
+                JSON_1_0,
+                400,
+                "com.amazonaws.dynamodb.v20120810#ProvisionedThroughputExceededException",
+                message,
+            ),
+            Service::EventBridge => {
+                Self::json_error(JSON_1_1, 400, "ThrottlingException", message)
+            }
+            Service::S3 => Self::xml_error(service, 503, "SlowDown", "Please reduce your request rate."),
+            Service::Sts => Self::xml_error(service, 400, "Throttling", message),
+        }
+    }
+
+    /// The service's own answer to a fault of its own.
+    pub(super) fn server_error(service: Service) -> Self {
+        let message = "We encountered an internal error. Please try again.";
+        match service {
+            Service::DynamoDb => Self::json_error(
+                JSON_1_0,
+                500,
+                "com.amazonaws.dynamodb.v20120810#InternalServerError",
+                message,
+            ),
+            Service::EventBridge => Self::json_error(JSON_1_1, 500, "InternalException", message),
+            Service::S3 => Self::xml_error(service, 500, "InternalError", message),
+            Service::Sts => Self::xml_error(service, 500, "InternalFailure", message),
+        }
+    }
+
+    /// The answer as the SDK takes it.
+    pub(super) fn into_response(self) -> HttpResponse {
+        let status =
+            StatusCode::try_from(self.status).unwrap_or(StatusCode::from(http::StatusCode::OK));
+        let mut response = HttpResponse::new(status, SdkBody::from(self.body));
+        let headers = response.headers_mut();
+        headers.insert("content-type", self.content_type);
+        headers.insert("x-amzn-requestid", request_id());
+        response
+    }
+}
+
+/// The code and the message for a disk that refuses, or none where it is not the disk's state.
+pub(super) fn storage_code(cause: Cause) -> Option<(&'static str, &'static str)> {
+    match cause {
+        Cause::Full => Some((
+            STORAGE_FULL_CODE,
+            "The disk under the data folder is full.",
+        )),
+        Cause::ReadOnly => Some((
+            STORAGE_READ_ONLY_CODE,
+            "The data folder cannot be written.",
+        )),
+        Cause::Busy | Cause::Other => None,
+    }
+}
+
+/// An id for the next request, unique in this process, which is where it is looked for.
+pub(super) fn request_id() -> String {
+    static NEXT: AtomicU64 = AtomicU64::new(1);
+    format!("EMBEDDED{:012}", NEXT.fetch_add(1, Ordering::Relaxed))
+}
