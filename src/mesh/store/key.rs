@@ -240,6 +240,41 @@ impl Keyspace {
     }
 }
 
+/// Keys for tests of what lies behind the seams, which stand outside of the path of a call. Clippy bans it
+/// everywhere else.
+#[doc(hidden)]
+pub mod trial {
+    use super::{Keyspace, ObjectKey, ObjectPrefix, Partition, RowKey};
+    use crate::mesh::tenant::TenantId;
+
+    /// A partition of `tenant`.
+    pub fn partition(tenant: &TenantId, rest: &str) -> Partition {
+        Keyspace::of(tenant).partition(format_args!("{rest}"))
+    }
+
+    /// A row in a partition of `tenant`.
+    pub fn row(tenant: &TenantId, rest: &str, sort: &str) -> RowKey {
+        RowKey {
+            partition: partition(tenant, rest),
+            sort: sort.to_owned(),
+        }
+    }
+
+    /// An object of `tenant`.
+    pub fn object(tenant: &TenantId, rest: &str) -> ObjectKey {
+        Keyspace::of(tenant).object(format_args!("{rest}"))
+    }
+
+    /// The objects of `tenant` under `root` whose keys go on with `prefix`.
+    pub fn prefix(tenant: &TenantId, root: &str, prefix: &str) -> ObjectPrefix {
+        ObjectPrefix {
+            tenant: tenant.clone(),
+            root: object(tenant, root).key,
+            prefix: prefix.to_owned(),
+        }
+    }
+}
+
 /// What the sort key of a value begins with.
 pub(in crate::mesh) const VALUE_PREFIX: &str = "K#";
 

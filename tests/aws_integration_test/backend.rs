@@ -1,0 +1,169 @@
+//! The backends that cases run on: what is started outside, and the cloud in a folder.
+
+use std::net::{TcpStream, ToSocketAddrs};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use agent_mesh::mesh::SystemClock;
+use agent_mesh::mesh::store::key::{self, ObjectKey, ObjectPrefix, Partition, RowKey};
+use agent_mesh::mesh::tenant::TenantId;
+use agent_mesh::outbound::aws::provision::{self, Differences};
+use agent_mesh::outbound::aws::{
+    AwsBucket, AwsBus, AwsSettings, AwsTable, Connection, CredentialSource,
+};
+use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
+use aws_smithy_runtime_api::client::http::SharedHttpClient;
+use futures::future::BoxFuture;
+use ulid::Ulid;
+
+use crate::lossy::Lossy;
+
+/// Something that answers as AWS does.
+pub(crate) struct Backend {
+    pub(crate) name: &'static str,
+    pub(crate) url: String,
+    /// Cases that it cannot pass through a fault of its own, and which fault.
+    pub(crate) lacks: &'static [(&'static str, &'static str)],
+    /// What carries requests in place of the network; it decides what is there, too.
+    http_client: Option<SharedHttpClient>,
+    /// Names of this run's table, bucket and bus; filled once they have been created.
+    names: OnceLock<[String; 3]>,
+}
+
+/// What a case works with: the three adapters, a tenant of its own and a wire that can be cut.
+pub(crate) struct Stage {
+    pub(crate) connection: Arc<Connection>,
+    pub(crate) table: AwsTable,
+    pub(crate) bucket: AwsBucket,
+    pub(crate) bus: AwsBus,
+    pub(crate) tenant: TenantId,
+    pub(crate) wire: Lossy,
+}
+
+/// Every backend, there or not.
+pub(crate) fn all() -> Vec<Backend> {
+    let url = |variable: &str, default: &str| {
+        std::env::var(variable).unwrap_or_else(|_| default.to_owned())
+    };
+    vec![
+        Backend::at(
+            "ministack",
+            url("AGENT_MESH_TEST_MINISTACK_URL", "http://127.0.0.1:4566"),
+            &[],
+        ),
+        Backend::at(
+            "moto",
+            url("AGENT_MESH_TEST_MOTO_URL", "http://127.0.0.1:5000"),
+            &[],
+        ),
+    ]
+}
+
+impl Backend {
+    fn at(name: &'static str, url: String, lacks: &'static [(&'static str, &'static str)]) -> Self {
+        Self {
+            name,
+            url,
+            lacks,
+            http_client: None,
+            names: OnceLock::new(),
+        }
+    }
+
+    /// A cloud behind `http_client` in this process.
+    #[allow(dead_code, reason = "the cloud in a folder plugs in here")]
+    pub(crate) fn within(name: &'static str, http_client: SharedHttpClient) -> Self {
+        Self {
+            http_client: Some(http_client),
+            ..Self::at(name, "http://embedded.invalid".to_owned(), &[])
+        }
+    }
+
+    pub(crate) fn is_there(&self) -> bool {
+        let Some(address) = self.url.strip_prefix("http://") else {
+            return false;
+        };
+        let wait = Duration::from_millis(500);
+        self.http_client.is_some()
+            || address
+                .trim_end_matches('/')
+                .to_socket_addrs()
+                .is_ok_and(|mut addresses| {
+                    addresses.any(|address| TcpStream::connect_timeout(&address, wait).is_ok())
+                })
+    }
+
+    /// Runs a case in a runtime of its own, with clients of its own.
+    pub(crate) fn run(&self, case: fn(Stage) -> BoxFuture<'static, ()>) {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_all()
+            .build()
+            .expect("a runtime");
+        let names = self.names.get_or_init(|| runtime.block_on(self.create()));
+        runtime.block_on(case(self.stage(names)));
+    }
+
+    async fn create(&self) -> [String; 3] {
+        let run = Ulid::generate().to_string().to_lowercase();
+        let names = ["table", "bucket", "bus"].map(|thing| format!("test-{thing}-{run}"));
+        let connection = self.stage(&names).connection;
+        let plan = provision::plan(&connection).await.expect("a plan");
+        provision::apply(&connection, &plan, Differences::Leave, |_| {})
+            .await
+            .expect("table, bucket and bus");
+        names
+    }
+
+    fn stage(&self, names: &[String; 3]) -> Stage {
+        let inner = self.http_client.clone().unwrap_or_else(|| {
+            aws_smithy_http_client::Builder::new()
+                .tls_provider(Provider::Rustls(CryptoMode::AwsLc))
+                .build_https()
+        });
+        let wire = Lossy::new(inner);
+        let [table, bucket, bus] = names;
+        let mut settings = AwsSettings::new(table, bucket, bus);
+        settings.region = Some("us-west-2".to_owned());
+        settings.endpoint_url = Some(self.url.clone());
+        settings.http_client = Some(SharedHttpClient::new(wire.clone()));
+        settings.credentials = CredentialSource::fixed("test", "test");
+        settings.force_path_style = true;
+        settings.can_presign = self.http_client.is_none();
+        settings.backoff_max = Duration::from_millis(50);
+        let connection = Connection::new(settings, Arc::new(SystemClock::new()));
+        Stage {
+            table: AwsTable::new(connection.clone()),
+            bucket: AwsBucket::new(connection.clone()),
+            bus: AwsBus::new(connection.clone()),
+            connection,
+            tenant: tenant(),
+            wire,
+        }
+    }
+}
+
+/// A tenant that no other case knows.
+pub(crate) fn tenant() -> TenantId {
+    format!("t{}", Ulid::generate().to_string().to_lowercase())
+        .parse()
+        .expect("a tenant id")
+}
+
+impl Stage {
+    pub(crate) fn partition(&self) -> Partition {
+        key::trial::partition(&self.tenant, "KV#T")
+    }
+
+    pub(crate) fn row(&self, sort: &str) -> RowKey {
+        key::trial::row(&self.tenant, "KV#T", sort)
+    }
+
+    pub(crate) fn object(&self, name: &str) -> ObjectKey {
+        key::trial::object(&self.tenant, &format!("t/{name}"))
+    }
+
+    pub(crate) fn prefix(&self, prefix: &str) -> ObjectPrefix {
+        key::trial::prefix(&self.tenant, "t/", prefix)
+    }
+}

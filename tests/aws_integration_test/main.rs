@@ -1,0 +1,120 @@
+//! The AWS adapters against every backend that is there, and against injected faults.
+//!
+//! The same cases run on each backend. One that is not reachable is named in the last line, or is a
+//! failure where `AGENT_MESH_TEST_REQUIRE` (names separated by commas) asks for it. Addresses:
+//! `AGENT_MESH_TEST_MINISTACK_URL` (http://127.0.0.1:4566), `AGENT_MESH_TEST_MOTO_URL`
+//! (http://127.0.0.1:5000).
+#![allow(
+    clippy::disallowed_methods,
+    reason = "these tests stand behind the seams, where there is no call to form keys from"
+)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "this is a test, also where it has a main function of its own"
+)]
+
+mod backend;
+mod bucket;
+mod bus;
+mod lossy;
+mod lost;
+#[cfg(feature = "mock-aws")]
+mod scripted;
+mod setup;
+mod table;
+
+use std::sync::Arc;
+
+use futures::future::BoxFuture;
+use libtest_mimic::{Arguments, Failed, Trial};
+
+use backend::{Backend, Stage};
+
+/// One behaviour, to be seen on every backend.
+struct Case {
+    name: &'static str,
+    run: fn(Stage) -> BoxFuture<'static, ()>,
+}
+
+/// Lists the cases of a module.
+macro_rules! cases {
+    ($($name:ident),* $(,)?) => {
+        pub(crate) const CASES: &[crate::Case] = &[$(crate::Case {
+            name: stringify!($name),
+            run: |stage| Box::pin($name(stage)),
+        }),*];
+    };
+}
+pub(crate) use cases;
+
+fn main() {
+    let arguments = Arguments::from_args();
+    let required = std::env::var("AGENT_MESH_TEST_REQUIRE").unwrap_or_default();
+    let mut trials = Vec::new();
+    let mut left_out = Vec::new();
+    for backend in backend::all() {
+        let backend = Arc::new(backend);
+        let is_there = backend.is_there();
+        let is_required = required.split(',').any(|name| name.trim() == backend.name);
+        if !is_there && is_required {
+            let message = format!("{} is required and not at {}", backend.name, backend.url);
+            let name = format!("{}::is_there", backend.name);
+            trials.push(Trial::test(name, || Err(Failed::from(message))));
+        } else if !is_there {
+            left_out.push(format!("{} (not at {})", backend.name, backend.url));
+        }
+        trials.extend(backend_trials(&backend, is_there, &mut left_out));
+    }
+    #[cfg(feature = "mock-aws")]
+    trials.extend(scripted::trials());
+    #[cfg(not(feature = "mock-aws"))]
+    left_out.push("scripted faults (--features mock-aws)".to_owned());
+    let is_listing = arguments.list;
+    let conclusion = libtest_mimic::run(&arguments, trials);
+    if !is_listing {
+        match left_out.as_slice() {
+            [] => println!("left out: nothing"),
+            left_out => println!("left out: {}", left_out.join("; ")),
+        }
+    }
+    conclusion.exit();
+}
+
+fn backend_trials(
+    backend: &Arc<Backend>,
+    is_there: bool,
+    left_out: &mut Vec<String>,
+) -> Vec<Trial> {
+    let families: [(&str, &[Case]); 5] = [
+        ("table", table::CASES),
+        ("bucket", bucket::CASES),
+        ("bus", bus::CASES),
+        ("lost", lost::CASES),
+        ("setup", setup::CASES),
+    ];
+    let mut trials = Vec::new();
+    for (family, cases) in families {
+        for case in cases {
+            let lack = backend.lacks.iter().find(|lack| lack.0 == case.name);
+            if let Some((name, reason)) = lack
+                && is_there
+            {
+                left_out.push(format!("{}::{family}::{name} ({reason})", backend.name));
+            }
+            let stage_of = backend.clone();
+            let run = case.run;
+            let trial = Trial::test(
+                format!("{}::{family}::{}", backend.name, case.name),
+                move || {
+                    stage_of.run(run);
+                    Ok(())
+                },
+            );
+            trials.push(trial.with_ignored_flag(!is_there || lack.is_some()));
+        }
+    }
+    trials
+}
