@@ -1,3 +1,7 @@
 //! Parses the command line, starts logging to stderr, runs the command.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    agent_mesh::cli::main()
+}
