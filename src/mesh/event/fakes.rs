@@ -1,0 +1,436 @@
+//! Stand-ins for table, bucket and bus that keep what they are given and fail as they are told.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::FutureExt;
+use serde_json::value::RawValue;
+use ulid::Ulid;
+
+use super::record::{Event, Outcome, Priority};
+use crate::mesh::store::bucket::{
+    Bucket, ByteRange, GetOutcome, Object, ObjectAttributes, ObjectCondition, ObjectHead,
+    ObjectPage, Presigned, PutOutcome, UploadTerms,
+};
+use crate::mesh::store::bus::{Bus, BusEntry, EntryFault};
+use crate::mesh::store::key::{ObjectKey, ObjectPrefix, Partition, RowKey};
+use crate::mesh::store::table::{
+    Addition, Attribute, Condition, Page, Range, Replaced, Row, Table, WriteOutcome,
+};
+use crate::mesh::store::{Metered, Reply};
+use crate::mesh::tenant::record::TenantDirectory;
+use crate::mesh::tenant::{TenantId, TenantRecord, TenantStatus};
+use crate::mesh::{Error, ErrorKind, Timestamp};
+
+/// An event of `tenant` that happened at `millis`.
+pub(crate) fn event(tenant: &str, millis: u64) -> Event {
+    Event {
+        event_id: Ulid::from_parts(millis, Ulid::generate().random()),
+        time: Timestamp::from_millis(i64::try_from(millis).unwrap()),
+        detail_type: "KV.Set".into(),
+        tenant_id: tenant.parse().unwrap(),
+        user_id: "ada".parse().unwrap(),
+        org_id: None,
+        tool: "kv_set".into(),
+        outcome: Outcome::Ok,
+        error_code: None,
+        count: None,
+        request_id: Ulid::from_parts(millis, 1),
+        trace_id: None,
+        duration_ms: 1.5,
+        bytes: None,
+        source: None,
+        priority: Priority::Medium,
+        tags: None,
+        cause: None,
+        depth: 0,
+        data: RawValue::from_string(r#"{"key":"a/b"}"#.to_owned()).unwrap(),
+    }
+}
+
+/// A table in memory.
+#[derive(Default)]
+pub(crate) struct FakeTable {
+    pub(crate) rows: Mutex<BTreeMap<(String, String), Row>>,
+    /// Partitions that begin so are throttled.
+    pub(crate) throttled: Mutex<BTreeSet<String>>,
+    /// Every call fails.
+    pub(crate) is_down: AtomicBool,
+    /// Rows whose sort key is one of these are refused as wrong, and with them their whole batch.
+    pub(crate) poison: Mutex<BTreeSet<String>>,
+    pub(crate) puts: AtomicUsize,
+    pub(crate) gets: AtomicUsize,
+    pub(crate) queries: AtomicUsize,
+    /// How many bytes queries have read.
+    pub(crate) bytes_read: AtomicUsize,
+    /// How long each call takes.
+    pub(crate) delay: Mutex<Duration>,
+}
+
+impl FakeTable {
+    pub(crate) fn count(&self, partition: &str) -> usize {
+        let rows = self.rows.lock().unwrap();
+        rows.keys()
+            .filter(|(held, _)| held.starts_with(partition))
+            .count()
+    }
+
+    /// The texts of all rows' `detail` in partitions that begin so.
+    pub(crate) fn details(&self, partition: &str) -> Vec<serde_json::Value> {
+        let rows = self.rows.lock().unwrap();
+        rows.iter()
+            .filter(|((held, _), _)| held.starts_with(partition))
+            .filter_map(|(_, row)| row.text("detail"))
+            .map(|text| serde_json::from_str(text).unwrap())
+            .collect()
+    }
+
+    fn is_throttled(&self, partition: &str) -> bool {
+        let throttled = self.throttled.lock().unwrap();
+        throttled.iter().any(|prefix| partition.starts_with(prefix))
+    }
+
+    async fn begin(&self) -> Result<(), Error> {
+        let delay = *self.delay.lock().unwrap();
+        if delay > Duration::ZERO {
+            tokio::time::sleep(delay).await;
+        }
+        if self.is_down.load(Ordering::SeqCst) {
+            return Err(Error::new(ErrorKind::AwsUnavailable, "the table is down"));
+        }
+        Ok(())
+    }
+
+    fn page(&self, partition: &Partition, range: &Range) -> Page {
+        const PAGE_BYTES: usize = 1 << 20;
+        let rows = self.rows.lock().unwrap();
+        let mut held: Vec<_> = rows
+            .iter()
+            .filter(|((name, sort), _)| {
+                name == partition.key()
+                    && sort.starts_with(&range.prefix)
+                    && range.from.as_ref().is_none_or(|from| sort >= from)
+                    && range.to.as_ref().is_none_or(|to| sort <= to)
+            })
+            .map(|((_, sort), row)| (sort.clone(), row.clone()))
+            .collect();
+        if range.descending {
+            held.reverse();
+        }
+        if let Some(after) = &range.after {
+            held.retain(|(sort, _)| {
+                if range.descending {
+                    sort < after
+                } else {
+                    sort > after
+                }
+            });
+        }
+        let mut page = Page::default();
+        let mut bytes = 0;
+        for (sort, row) in held {
+            if page.rows.len() as u32 >= range.limit || bytes >= PAGE_BYTES {
+                page.next = page.rows.last().map(|(sort, _)| sort.clone());
+                break;
+            }
+            bytes += row_bytes(&row);
+            page.rows.push((sort, row));
+        }
+        self.bytes_read.fetch_add(bytes, Ordering::SeqCst);
+        page
+    }
+}
+
+fn row_bytes(row: &Row) -> usize {
+    row.clone()
+        .into_attributes()
+        .map(|(name, attribute)| {
+            name.len()
+                + match attribute {
+                    Attribute::Text(text) => text.len(),
+                    Attribute::Number(_) => 8,
+                    Attribute::Bytes(bytes) => bytes.len(),
+                }
+        })
+        .sum()
+}
+
+fn metered<T>(value: T) -> Metered<T> {
+    Metered { value, units: 1.0 }
+}
+
+impl Table for FakeTable {
+    fn get<'a>(&'a self, key: &'a RowKey, _consistent: bool) -> Reply<'a, Metered<Option<Row>>> {
+        async move {
+            self.begin().await?;
+            self.gets.fetch_add(1, Ordering::SeqCst);
+            if self.is_throttled(key.partition()) {
+                return Err(Error::new(ErrorKind::AwsThrottled, "throttled"));
+            }
+            let rows = self.rows.lock().unwrap();
+            let key = (key.partition().to_owned(), key.sort().to_owned());
+            Ok(metered(rows.get(&key).cloned()))
+        }
+        .boxed()
+    }
+
+    fn put<'a>(
+        &'a self,
+        key: &'a RowKey,
+        row: Row,
+        _condition: Condition,
+    ) -> Reply<'a, Metered<WriteOutcome>> {
+        async move {
+            let failed = self.put_all(&[(key.clone(), row)]).await?;
+            assert!(failed.value.is_empty());
+            let replaced = Replaced::Known(None);
+            Ok(metered(WriteOutcome::Done { replaced }))
+        }
+        .boxed()
+    }
+
+    fn delete<'a>(
+        &'a self,
+        _key: &'a RowKey,
+        _condition: Condition,
+    ) -> Reply<'a, Metered<WriteOutcome>> {
+        unreachable!("events are never deleted")
+    }
+
+    fn query<'a>(&'a self, partition: &'a Partition, range: &'a Range) -> Reply<'a, Metered<Page>> {
+        async move {
+            self.begin().await?;
+            self.queries.fetch_add(1, Ordering::SeqCst);
+            Ok(metered(self.page(partition, range)))
+        }
+        .boxed()
+    }
+
+    fn add<'a>(&'a self, _key: &'a RowKey, _additions: &'a [Addition]) -> Reply<'a, Metered<bool>> {
+        unreachable!("events are never added to")
+    }
+
+    fn put_all<'a>(&'a self, rows: &'a [(RowKey, Row)]) -> Reply<'a, Metered<Vec<usize>>> {
+        async move {
+            self.begin().await?;
+            self.puts.fetch_add(1, Ordering::SeqCst);
+            {
+                let poison = self.poison.lock().unwrap();
+                if rows.iter().any(|(key, _)| poison.contains(key.sort())) {
+                    return Err(Error::new(ErrorKind::InvalidParameter, "a row is wrong"));
+                }
+            }
+            let mut failed = Vec::new();
+            for (at, (key, row)) in rows.iter().enumerate() {
+                if self.is_throttled(key.partition()) {
+                    failed.push(at);
+                    continue;
+                }
+                let key = (key.partition().to_owned(), key.sort().to_owned());
+                self.rows.lock().unwrap().insert(key, row.clone());
+            }
+            Ok(metered(failed))
+        }
+        .boxed()
+    }
+
+    fn check(&self) -> Reply<'_, ()> {
+        self.begin().boxed()
+    }
+}
+
+/// A bucket in memory.
+#[derive(Default)]
+pub(crate) struct FakeBucket {
+    pub(crate) objects: Mutex<BTreeMap<String, Bytes>>,
+    pub(crate) is_down: AtomicBool,
+}
+
+impl FakeBucket {
+    fn begin(&self) -> Result<(), Error> {
+        if self.is_down.load(Ordering::SeqCst) {
+            return Err(Error::new(ErrorKind::AwsUnavailable, "the bucket is down"));
+        }
+        Ok(())
+    }
+}
+
+impl Bucket for FakeBucket {
+    fn get<'a>(
+        &'a self,
+        key: &'a ObjectKey,
+        _range: Option<ByteRange>,
+        bytes_max: u64,
+    ) -> Reply<'a, GetOutcome> {
+        async move {
+            self.begin()?;
+            let objects = self.objects.lock().unwrap();
+            let Some(body) = objects.get(key.key()) else {
+                return Ok(GetOutcome::Absent);
+            };
+            let kept = body.len().min(usize::try_from(bytes_max).unwrap());
+            Ok(GetOutcome::Found(Object {
+                head: ObjectHead {
+                    size: body.len() as u64,
+                    etag: "e".to_owned(),
+                    last_modified: Timestamp::from_millis(0),
+                    content_type: "application/json".to_owned(),
+                    metadata: BTreeMap::new(),
+                },
+                body: body.slice(..kept),
+                offset: 0,
+            }))
+        }
+        .boxed()
+    }
+
+    fn head<'a>(&'a self, _key: &'a ObjectKey) -> Reply<'a, Option<ObjectHead>> {
+        unreachable!("bodies are not asked about")
+    }
+
+    fn put<'a>(
+        &'a self,
+        key: &'a ObjectKey,
+        body: Bytes,
+        _attributes: &'a ObjectAttributes,
+        _condition: ObjectCondition,
+    ) -> Reply<'a, PutOutcome> {
+        async move {
+            self.begin()?;
+            let mut objects = self.objects.lock().unwrap();
+            objects.insert(key.key().to_owned(), body);
+            Ok(PutOutcome::Done("e".to_owned()))
+        }
+        .boxed()
+    }
+
+    fn delete<'a>(&'a self, _key: &'a ObjectKey, _condition: ObjectCondition) -> Reply<'a, bool> {
+        unreachable!("bodies are never deleted")
+    }
+
+    fn list<'a>(
+        &'a self,
+        _prefix: &'a ObjectPrefix,
+        _delimiter: Option<&'a str>,
+        _limit: u32,
+        _token: Option<&'a str>,
+    ) -> Reply<'a, ObjectPage> {
+        unreachable!("bodies are never listed")
+    }
+
+    fn presign_get<'a>(&'a self, _key: &'a ObjectKey, _lifetime: Duration) -> Reply<'a, Presigned> {
+        unreachable!("bodies are never presigned")
+    }
+
+    fn presign_put<'a>(
+        &'a self,
+        _key: &'a ObjectKey,
+        _terms: &'a UploadTerms,
+        _lifetime: Duration,
+    ) -> Reply<'a, Presigned> {
+        unreachable!("bodies are never presigned")
+    }
+
+    fn check(&self) -> Reply<'_, ()> {
+        async move { self.begin() }.boxed()
+    }
+}
+
+/// A bus in memory.
+#[derive(Default)]
+pub(crate) struct FakeBus {
+    pub(crate) entries: Mutex<Vec<BusEntry>>,
+    pub(crate) is_down: AtomicBool,
+    /// Entries of these detail types are refused with that kind.
+    pub(crate) refused: Mutex<HashMap<String, ErrorKind>>,
+    /// Entries of these sources are refused with that kind.
+    pub(crate) sources: Mutex<HashMap<String, ErrorKind>>,
+    /// Of every so many entries one is refused once, as a bus that is busy does.
+    pub(crate) flaky: AtomicU64,
+    pub(crate) seen: AtomicU64,
+    pub(crate) puts: AtomicUsize,
+    pub(crate) largest: AtomicUsize,
+}
+
+impl FakeBus {
+    /// Every detail that was put, in order.
+    pub(crate) fn details(&self) -> Vec<serde_json::Value> {
+        let entries = self.entries.lock().unwrap();
+        entries
+            .iter()
+            .map(|entry| serde_json::from_str(&entry.detail).unwrap())
+            .collect()
+    }
+
+    pub(crate) fn count(&self) -> usize {
+        self.entries.lock().unwrap().len()
+    }
+
+    fn fault(&self, entry: &BusEntry) -> Option<ErrorKind> {
+        let flaky = self.flaky.load(Ordering::SeqCst);
+        let seen = self.seen.fetch_add(1, Ordering::SeqCst);
+        if flaky > 0 && seen.is_multiple_of(flaky) {
+            return Some(ErrorKind::AwsThrottled);
+        }
+        let by_type = self
+            .refused
+            .lock()
+            .unwrap()
+            .get(&entry.detail_type)
+            .copied();
+        by_type.or_else(|| self.sources.lock().unwrap().get(&entry.source).copied())
+    }
+}
+
+impl Bus for FakeBus {
+    fn put<'a>(&'a self, entries: &'a [BusEntry]) -> Reply<'a, Vec<Result<(), EntryFault>>> {
+        async move {
+            tokio::task::yield_now().await;
+            if self.is_down.load(Ordering::SeqCst) {
+                return Err(Error::new(ErrorKind::AwsUnavailable, "the bus is down"));
+            }
+            self.puts.fetch_add(1, Ordering::SeqCst);
+            assert!((1..=10).contains(&entries.len()));
+            let bytes: usize = entries.iter().map(BusEntry::size).sum();
+            assert!(bytes <= 1 << 20);
+            self.largest.fetch_max(entries.len(), Ordering::SeqCst);
+            let mut answers = Vec::new();
+            for entry in entries {
+                answers.push(match self.fault(entry) {
+                    Some(kind) => Err(EntryFault {
+                        kind,
+                        message: "no".to_owned(),
+                    }),
+                    None => {
+                        self.entries.lock().unwrap().push(entry.clone());
+                        Ok(())
+                    }
+                });
+            }
+            Ok(answers)
+        }
+        .boxed()
+    }
+
+    fn check(&self) -> Reply<'_, ()> {
+        async move { Ok(()) }.boxed()
+    }
+}
+
+/// Every tenant is known and spreads its events over so many shards.
+pub(crate) struct FakeDirectory(pub(crate) u16);
+
+impl TenantDirectory for FakeDirectory {
+    fn find(&self, tenant: &TenantId) -> Option<Arc<TenantRecord>> {
+        Some(Arc::new(TenantRecord {
+            id: tenant.clone(),
+            status: TenantStatus::Active,
+            issuers: Vec::new(),
+            event_shards: self.0,
+            limits: Arc::default(),
+        }))
+    }
+}

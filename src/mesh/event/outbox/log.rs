@@ -1,0 +1,522 @@
+//! One writer's log: segments of frames that are appended to, read back and deleted once acknowledged.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::Notify;
+use ulid::Ulid;
+
+use super::acks::Acks;
+use super::disk::{Disk, is_full};
+use super::folder::Folder;
+use super::frame::{Body, Kind};
+use super::share::Way;
+use crate::mesh::tenant::TenantId;
+
+/// Size at which a segment is closed and the next one begun.
+pub(super) const SEGMENT_BYTES_MAX: u64 = 16 << 20;
+
+/// A place between frames; later ones are greater.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(in crate::mesh::event) struct Position {
+    /// The segment's number.
+    pub(super) segment: u64,
+    /// The byte within it.
+    pub(super) offset: u64,
+}
+
+/// Where frames went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Written {
+    /// The number of the first event.
+    pub(super) seq: u64,
+    /// Size of the frame.
+    pub(super) bytes: u64,
+    /// How many events it has.
+    pub(super) count: u8,
+}
+
+/// What has been found damaged, over all logs of an outbox.
+#[derive(Debug, Default)]
+pub(super) struct Damage {
+    /// Records that were never finished.
+    pub(super) torn: AtomicU64,
+    /// Stretches within a segment that are no sound frame.
+    pub(super) damaged: AtomicU64,
+}
+
+/// One writer's log.
+pub(in crate::mesh::event) struct Log {
+    folder: Folder,
+    disk: Arc<dyn Disk>,
+    segment_bytes_max: u64,
+    appender: Mutex<Appender>,
+    acks: Mutex<Acks>,
+    appended: [Notify; 2],
+    is_full: AtomicBool,
+    /// Bytes of frames from the lower acknowledged position to the end.
+    span: Arc<AtomicU64>,
+    damage: Arc<Damage>,
+    damage_seen: Mutex<Position>,
+}
+
+struct Appender {
+    /// The last segment; none where the next frame begins a new one.
+    file: Option<File>,
+    tail: Position,
+    next_seq: u64,
+    next_intent: u64,
+    /// Number of each segment, and how many bytes of frames are in all segments before it.
+    segments: VecDeque<(u64, u64)>,
+    open: BTreeMap<u64, OpenIntent>,
+    lows: [Position; 2],
+    /// Bytes of frames from the beginning of time up to the lower of `lows`.
+    released: u64,
+}
+
+/// An intent that has no outcome yet.
+struct OpenIntent {
+    body: Body,
+    /// What became of it, where that is known and could not be written.
+    outcome: Option<Body>,
+    segment: u64,
+    /// Its call is over, and its outcome could not be written.
+    is_orphan: bool,
+}
+
+/// What a recovery has found, to go on from.
+pub(super) struct Recovered {
+    pub(super) segments: Vec<(u64, u64)>,
+    pub(super) next_seq: u64,
+    pub(super) next_intent: u64,
+    pub(super) open: Vec<(u64, Body)>,
+}
+
+impl Log {
+    /// A log in `folder`, empty or as `recovered`; frames go into a new segment.
+    pub(super) fn open(
+        folder: Folder,
+        disk: Arc<dyn Disk>,
+        segment_bytes_max: u64,
+        damage: Arc<Damage>,
+        recovered: Recovered,
+    ) -> io::Result<Self> {
+        let acks = Acks::open(&folder.acks())?;
+        let mut base = 0;
+        let mut segments = VecDeque::new();
+        for &(number, bytes) in &recovered.segments {
+            segments.push_back((number, base));
+            base += bytes;
+        }
+        let tail =
+            recovered
+                .segments
+                .last()
+                .map_or_else(Position::default, |&(segment, offset)| Position {
+                    segment,
+                    offset,
+                });
+        let open = recovered.open.into_iter().map(|(id, body)| {
+            let intent = OpenIntent {
+                body,
+                outcome: None,
+                segment: 0,
+                is_orphan: true,
+            };
+            (id, intent)
+        });
+        let mut appender = Appender {
+            file: None,
+            tail,
+            next_seq: recovered.next_seq,
+            next_intent: recovered.next_intent,
+            segments,
+            open: open.collect(),
+            lows: acks.positions(),
+            released: 0,
+        };
+        appender.released = appender.bytes_before(appender.low());
+        let span = appender.bytes_before(appender.tail) - appender.released;
+        Ok(Self {
+            folder,
+            disk,
+            segment_bytes_max,
+            appender: Mutex::new(appender),
+            acks: Mutex::new(acks),
+            appended: [Notify::new(), Notify::new()],
+            is_full: AtomicBool::new(false),
+            span: Arc::new(AtomicU64::new(span)),
+            damage,
+            damage_seen: Mutex::new(Position::default()),
+        })
+    }
+
+    /// Whose records it has.
+    pub(in crate::mesh::event) fn writer(&self) -> Ulid {
+        self.folder.writer()
+    }
+
+    /// Where the next frame will be, and the number that its first event will have.
+    pub(in crate::mesh::event) fn tail(&self) -> (Position, u64) {
+        let appender = self.appender();
+        (appender.tail, appender.next_seq)
+    }
+
+    /// Up to where `way` had been acknowledged when the log was opened, or since.
+    pub(in crate::mesh::event) fn low(&self, way: Way) -> Position {
+        self.appender().lows[way as usize]
+    }
+
+    /// Told after each append; one stored permit for the one reader of each way.
+    pub(in crate::mesh::event) fn appended(&self, way: Way) -> &Notify {
+        &self.appended[way as usize]
+    }
+
+    /// Bytes of frames from the lower acknowledged position to the end, kept up to date.
+    pub(super) fn span(&self) -> &Arc<AtomicU64> {
+        &self.span
+    }
+
+    /// Whether an append has met a full disk since the ballast was last loaded.
+    pub(super) fn is_full(&self) -> bool {
+        self.is_full.load(Ordering::Relaxed)
+    }
+
+    /// Writes an intent; answers its number.
+    pub(super) fn intend(&self, mut body: Body) -> io::Result<u64> {
+        let mut appender = self.appender();
+        let intent = appender.next_intent;
+        self.write(&mut appender, &mut body, Kind::Intent, intent)?;
+        appender.next_intent += 1;
+        let segment = appender.tail.segment;
+        let open = OpenIntent {
+            body,
+            outcome: None,
+            segment,
+            is_orphan: false,
+        };
+        appender.open.insert(intent, open);
+        Ok(intent)
+    }
+
+    /// Writes events, which resolve `intent` where it is not 0. Gives up the ballast if it must. Where
+    /// even that is not enough, the events of an intent are kept for [`Log::orphans`].
+    pub(super) fn commit(&self, mut body: Body, intent: u64) -> io::Result<Written> {
+        let written = {
+            let mut appender = self.appender();
+            let result = self.write_urgently(&mut appender, &mut body, intent);
+            match (&result, appender.open.get_mut(&intent)) {
+                (Ok(_), _) => {
+                    appender.open.remove(&intent);
+                }
+                (Err(_), Some(open)) => {
+                    open.outcome = Some(body);
+                    open.is_orphan = true;
+                }
+                (Err(_), None) => {}
+            }
+            result?
+        };
+        self.wake();
+        Ok(written)
+    }
+
+    /// Writes what became of an intent whose call is over: the outcome where it is known, else its own
+    /// event, whose outcome is unknown. Where that fails the intent is kept for [`Log::orphans`].
+    pub(super) fn abandon(&self, intent: u64) -> io::Result<Option<Written>> {
+        let written = {
+            let mut appender = self.appender();
+            let Some(mut open) = appender.open.remove(&intent) else {
+                return Ok(None);
+            };
+            let body = open.outcome.as_mut().unwrap_or(&mut open.body);
+            let result = self.write_urgently(&mut appender, body, intent);
+            if result.is_err() {
+                open.is_orphan = true;
+                appender.open.insert(intent, open);
+            }
+            result?
+        };
+        self.wake();
+        Ok(Some(written))
+    }
+
+    /// Intents whose calls are over and whose outcome is still to be written, and their tenants.
+    pub(super) fn orphans(&self) -> Vec<(u64, TenantId)> {
+        let appender = self.appender();
+        let orphans = appender.open.iter().filter(|(_, open)| open.is_orphan);
+        orphans
+            .filter_map(|(&intent, open)| Some((intent, open.body.tenant()?)))
+            .collect()
+    }
+
+    /// Loads the ballast, also again after it was given up; until then the log counts as full.
+    pub(super) fn load_ballast(&self) -> io::Result<()> {
+        self.disk.load_ballast(&self.folder.ballast())?;
+        self.is_full.store(false, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Gives the ballast up: nothing new is accepted, what is there may need the room.
+    pub(super) fn drop_ballast(&self) {
+        // A ballast that is already gone is none that could help.
+        let _ = self.disk.drop_ballast(&self.folder.ballast());
+    }
+
+    /// Everything before `low` has left on `way`: deletes the segments that nobody needs any more.
+    pub(in crate::mesh::event) fn acknowledge(&self, way: Way, low: Position) {
+        let done = {
+            let mut appender = self.appender();
+            let held = &mut appender.lows[way as usize];
+            *held = low.max(*held);
+            let done = appender.take_done();
+            self.measure(&appender);
+            done
+        };
+        for number in done {
+            if let Err(error) = fs::remove_file(self.folder.segment(number)) {
+                tracing::warn!(%error, number, "a finished outbox segment cannot be removed");
+            }
+        }
+    }
+
+    /// Keeps the acknowledged positions on the disk.
+    pub(in crate::mesh::event) fn keep_acks(&self) {
+        let lows = self.appender().lows;
+        let mut acks = self.acks.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Err(error) = acks.keep(lows) {
+            tracing::warn!(%error, "the outbox cannot note what it has published; a restart will repeat it");
+        }
+    }
+
+    /// Whether everything has left on both ways and no call is under way.
+    pub(super) fn is_done(&self) -> bool {
+        let appender = self.appender();
+        let end = appender.bytes_before(appender.tail);
+        let low = appender
+            .lows
+            .iter()
+            .map(|&low| appender.bytes_before(low))
+            .min();
+        appender.open.is_empty() && low >= Some(end)
+    }
+
+    /// Removes the log and its folder.
+    pub(super) fn remove(&self) -> io::Result<()> {
+        self.folder.remove()
+    }
+
+    /// The first segment at or after `number`.
+    pub(super) fn segment_from(&self, number: u64) -> Option<(u64, PathBuf)> {
+        let appender = self.appender();
+        let found = appender
+            .segments
+            .partition_point(|&(held, _)| held < number);
+        let &(number, _) = appender.segments.get(found)?;
+        Some((number, self.folder.segment(number)))
+    }
+
+    /// Notes damage at `position`, once however many readers meet it.
+    pub(super) fn note_damage(&self, position: Position, bytes: u64, is_torn: bool) {
+        let mut seen = self
+            .damage_seen
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if position <= *seen {
+            return;
+        }
+        *seen = position;
+        let (count, what) = if is_torn {
+            (&self.damage.torn, "a record that was never finished")
+        } else {
+            (&self.damage.damaged, "bytes that are no sound record")
+        };
+        count.fetch_add(1, Ordering::Relaxed);
+        tracing::warn!(
+            writer = %self.writer(),
+            segment = position.segment,
+            offset = position.offset,
+            bytes,
+            "the outbox has {what}; it goes on behind them",
+        );
+    }
+
+    /// Gives the lock up while everything else stays as it is.
+    #[cfg(test)]
+    pub(super) fn unlock_for_test(&self) {
+        self.folder.unlock_for_test();
+    }
+
+    /// The segments that are there.
+    #[cfg(test)]
+    pub(super) fn segments_for_test(&self) -> Vec<(u64, u64)> {
+        self.folder.segments().unwrap()
+    }
+
+    /// Where the ballast is.
+    #[cfg(test)]
+    pub(super) fn ballast_for_test(&self) -> PathBuf {
+        self.folder.ballast()
+    }
+
+    fn appender(&self) -> MutexGuard<'_, Appender> {
+        self.appender.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn wake(&self) {
+        for appended in &self.appended {
+            appended.notify_one();
+        }
+    }
+
+    /// Writes a commit, at the price of the ballast where the disk is full.
+    fn write_urgently(
+        &self,
+        appender: &mut Appender,
+        body: &mut Body,
+        intent: u64,
+    ) -> io::Result<Written> {
+        match self.write(appender, body, Kind::Commit, intent) {
+            Err(error) if is_full(&error) => {
+                self.drop_ballast();
+                self.write(appender, body, Kind::Commit, intent)
+            }
+            other => other,
+        }
+    }
+
+    fn write(
+        &self,
+        appender: &mut Appender,
+        body: &mut Body,
+        kind: Kind,
+        intent: u64,
+    ) -> io::Result<Written> {
+        let result = self.try_write(appender, body, kind, intent);
+        if let Err(error) = &result
+            && is_full(error)
+        {
+            self.is_full.store(true, Ordering::Relaxed);
+        }
+        self.measure(appender);
+        result
+    }
+
+    fn measure(&self, appender: &Appender) {
+        let span = appender.bytes_before(appender.tail) - appender.released;
+        self.span.store(span, Ordering::Relaxed);
+    }
+
+    fn try_write(
+        &self,
+        appender: &mut Appender,
+        body: &mut Body,
+        kind: Kind,
+        intent: u64,
+    ) -> io::Result<Written> {
+        let bytes = body.frame_bytes();
+        let offset = appender.tail.offset;
+        if appender.file.is_none() || (offset > 0 && offset + bytes > self.segment_bytes_max) {
+            self.begin_segment(appender)?;
+        }
+        self.append(appender, body, kind, intent)
+    }
+
+    /// Appends a frame to the last segment. What a failed append left is cut off; where that fails too,
+    /// the next frame begins a new segment, and readers pass over the rest of this one.
+    fn append(
+        &self,
+        appender: &mut Appender,
+        body: &mut Body,
+        kind: Kind,
+        intent: u64,
+    ) -> io::Result<Written> {
+        let Some(file) = appender.file.as_mut() else {
+            return Err(io::Error::other("no segment is open"));
+        };
+        let (seq, count) = match kind {
+            Kind::Intent => (0, 0),
+            Kind::Commit => (appender.next_seq, u64::from(body.count())),
+        };
+        let bytes = body.frame_bytes();
+        if let Err(error) = self.disk.append(file, body.frame(kind, seq, intent)) {
+            if file.set_len(appender.tail.offset).is_err() {
+                appender.file = None;
+            }
+            return Err(error);
+        }
+        appender.tail.offset += bytes;
+        appender.next_seq += count;
+        Ok(Written {
+            seq,
+            bytes,
+            count: body.count(),
+        })
+    }
+
+    /// Begins the next segment, and repeats in it the intents that would otherwise hold older ones back.
+    fn begin_segment(&self, appender: &mut Appender) -> io::Result<()> {
+        let number = appender.tail.segment + 1;
+        let file = OpenOptions::new()
+            .append(true)
+            .create_new(true)
+            .open(self.folder.segment(number))?;
+        let base = appender.bytes_before(appender.tail);
+        appender.segments.push_back((number, base));
+        appender.file = Some(file);
+        appender.tail = Position {
+            segment: number,
+            offset: 0,
+        };
+        let mut open = std::mem::take(&mut appender.open);
+        let repeated = open.iter_mut().try_for_each(|(&intent, held)| {
+            self.append(appender, &mut held.body, Kind::Intent, intent)?;
+            held.segment = number;
+            Ok(())
+        });
+        appender.open = open;
+        repeated
+    }
+}
+
+impl Appender {
+    fn low(&self) -> Position {
+        self.lows[0].min(self.lows[1])
+    }
+
+    /// Bytes of frames from the beginning of time up to `position`.
+    fn bytes_before(&self, position: Position) -> u64 {
+        let found = self
+            .segments
+            .partition_point(|&(number, _)| number < position.segment);
+        match self.segments.get(found) {
+            Some(&(number, base)) if number == position.segment => base + position.offset,
+            Some(&(_, base)) => base,
+            None => self
+                .segments
+                .back()
+                .map_or(0, |&(_, base)| base + self.tail.offset),
+        }
+    }
+
+    /// Forgets the segments that nobody needs any more; answers their numbers.
+    fn take_done(&mut self) -> Vec<u64> {
+        let low = self.low();
+        self.released = self.bytes_before(low).max(self.released);
+        let oldest_intent = self.open.values().map(|open| open.segment).min();
+        let needed = oldest_intent.map_or(low.segment, |segment| segment.min(low.segment));
+        let mut done = Vec::new();
+        while let Some(&(number, _)) = self.segments.front()
+            && number < needed
+            && number < self.tail.segment
+        {
+            self.segments.pop_front();
+            done.push(number);
+        }
+        done
+    }
+}

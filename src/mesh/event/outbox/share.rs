@@ -1,0 +1,317 @@
+//! How much of the outbox is used, by whom, and who may still add to it.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use crate::mesh::tenant::TenantId;
+use crate::mesh::{Error, ErrorKind};
+
+/// The smallest outbox: a few of the largest frames must fit.
+pub const OUTBOX_BYTES_MIN: u64 = 1 << 20;
+
+/// After how long a call that the outbox refused is worth repeating.
+const RETRY_AFTER: Duration = Duration::from_secs(2);
+
+/// What a call does, as far as the outbox asks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Weight {
+    /// It reads; it is refused when the outbox is full.
+    Read,
+    /// It changes something; it is refused above 90 %.
+    Mutation,
+    /// It is the health check; it is never refused.
+    Health,
+}
+
+/// The two ways on which a record leaves the outbox.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::mesh::event) enum Way {
+    /// Into history and counters.
+    History = 0,
+    /// Onto the bus.
+    Bus = 1,
+}
+
+impl Way {
+    /// Both, in the order of their indices.
+    pub(in crate::mesh::event) const ALL: [Self; 2] = [Self::History, Self::Bus];
+
+    /// The word in logs and health.
+    pub(in crate::mesh::event) const fn name(self) -> &'static str {
+        match self {
+            Self::History => "history",
+            Self::Bus => "bus",
+        }
+    }
+}
+
+/// What one tenant holds; forgotten when it is nothing.
+#[derive(Debug, Default)]
+struct Held {
+    reserved: u64,
+    backlog: [u64; 2],
+}
+
+impl Held {
+    fn bytes(&self) -> u64 {
+        self.reserved + self.backlog[0].max(self.backlog[1])
+    }
+}
+
+/// The accounts of one outbox and of the folders that it has adopted.
+#[derive(Debug)]
+pub(super) struct Share {
+    bytes_max: u64,
+    /// Of each log: bytes from the oldest record that has not left on both ways to the end.
+    spans: Vec<Arc<AtomicU64>>,
+    reserved: u64,
+    records: [u64; 2],
+    tenants: HashMap<TenantId, Held>,
+}
+
+impl Share {
+    /// An outbox of `bytes_max` without a log.
+    pub(super) fn new(bytes_max: u64) -> Self {
+        Self {
+            bytes_max,
+            spans: Vec::new(),
+            reserved: 0,
+            records: [0; 2],
+            tenants: HashMap::new(),
+        }
+    }
+
+    /// Sets `bytes` aside for a call of `tenant`, or says why not.
+    pub(super) fn reserve(
+        &mut self,
+        tenant: &TenantId,
+        weight: Weight,
+        bytes: u64,
+    ) -> Result<(), Error> {
+        let used = self.bytes();
+        let ceiling = match weight {
+            Weight::Health => u64::MAX,
+            Weight::Read => self.bytes_max,
+            Weight::Mutation => self.bytes_max / 10 * 9,
+        };
+        if used + bytes > ceiling {
+            return Err(full(weight));
+        }
+        let held = self.tenants.get(tenant);
+        let sharers = self.tenants.len() as u64 + u64::from(held.is_none());
+        let would_hold = held.map_or(0, Held::bytes) + bytes;
+        let is_tight = used + bytes > self.bytes_max / 2;
+        if weight != Weight::Health && is_tight && would_hold > self.bytes_max / sharers {
+            return Err(over_share());
+        }
+        self.reserved += bytes;
+        match self.tenants.get_mut(tenant) {
+            Some(held) => held.reserved += bytes,
+            None => {
+                let held = Held {
+                    reserved: bytes,
+                    ..Held::default()
+                };
+                self.tenants.insert(tenant.clone(), held);
+            }
+        }
+        Ok(())
+    }
+
+    /// Gives up what was set aside.
+    pub(super) fn release(&mut self, tenant: &TenantId, bytes: u64) {
+        self.reserved = self.reserved.saturating_sub(bytes);
+        self.change(tenant, |held| {
+            held.reserved = held.reserved.saturating_sub(bytes);
+        });
+    }
+
+    /// A log counts from now on, by its span.
+    pub(super) fn include(&mut self, span: Arc<AtomicU64>) {
+        self.spans.push(span);
+    }
+
+    /// A log no longer counts.
+    pub(super) fn exclude(&mut self, span: &Arc<AtomicU64>) {
+        self.spans.retain(|held| !Arc::ptr_eq(held, span));
+    }
+
+    /// `records` of `tenant` are about to be in a log and have yet to leave on `way`.
+    pub(super) fn add(&mut self, way: Way, tenant: &TenantId, bytes: u64, records: u64) {
+        self.records[way as usize] += records;
+        if let Some(held) = self.tenants.get_mut(tenant) {
+            held.backlog[way as usize] += bytes;
+        } else {
+            let mut held = Held::default();
+            held.backlog[way as usize] = bytes;
+            self.tenants.insert(tenant.clone(), held);
+        }
+    }
+
+    /// `records` of `tenant` have left on `way`, or never came to be in a log.
+    pub(super) fn settle(&mut self, way: Way, tenant: &TenantId, bytes: u64, records: u64) {
+        self.records[way as usize] = self.records[way as usize].saturating_sub(records);
+        self.change(tenant, |held| {
+            let backlog = &mut held.backlog[way as usize];
+            *backlog = backlog.saturating_sub(bytes);
+        });
+    }
+
+    /// Bytes in use: of records, and of what is set aside.
+    pub(super) fn bytes(&self) -> u64 {
+        let spans = self.spans.iter().map(|span| span.load(Ordering::Relaxed));
+        spans.sum::<u64>() + self.reserved
+    }
+
+    /// The limit.
+    pub(super) fn bytes_max(&self) -> u64 {
+        self.bytes_max
+    }
+
+    /// Records that have yet to leave on `way`.
+    pub(super) fn records(&self, way: Way) -> u64 {
+        self.records[way as usize]
+    }
+
+    /// What `tenant` holds, in bytes.
+    pub(super) fn held(&self, tenant: &TenantId) -> u64 {
+        self.tenants.get(tenant).map_or(0, Held::bytes)
+    }
+
+    fn change(&mut self, tenant: &TenantId, change: impl FnOnce(&mut Held)) {
+        if let Some(held) = self.tenants.get_mut(tenant) {
+            change(held);
+            if held.reserved == 0 && held.backlog == [0; 2] {
+                self.tenants.remove(tenant);
+                // A burst of tenants leaves no room behind that is never used again.
+                if self.tenants.capacity() > 1024
+                    && self.tenants.len() * 4 < self.tenants.capacity()
+                {
+                    self.tenants.shrink_to(self.tenants.len() * 2);
+                }
+            }
+        }
+    }
+}
+
+fn full(weight: Weight) -> Error {
+    let message = match weight {
+        Weight::Mutation => {
+            "events wait to be published and have filled the outbox above 90 %, where changes are no longer accepted"
+        }
+        Weight::Read | Weight::Health => "events wait to be published and have filled the outbox",
+    };
+    overloaded(message)
+}
+
+fn over_share() -> Error {
+    overloaded("this tenant's events that wait to be published have filled its share of the outbox")
+}
+
+fn overloaded(message: &str) -> Error {
+    Error::new(ErrorKind::Overloaded, message)
+        .fix("Try again in a few seconds; events_health_check shows what keeps events from being published.")
+        .retry_after(RETRY_AFTER)
+}
+
+/// The disk under the outbox is full.
+pub(super) fn disk_full() -> Error {
+    Error::new(
+        ErrorKind::Overloaded,
+        "the disk that holds the outbox is full, so nothing can be recorded",
+    )
+    .fix("Ask the operator of the server to free disk space; calls work again as soon as there is some.")
+    .retry_after(RETRY_AFTER)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MAX: u64 = 1000;
+
+    fn tenant(name: &str) -> TenantId {
+        name.parse().unwrap()
+    }
+
+    fn share() -> Share {
+        Share::new(MAX)
+    }
+
+    fn refused(result: Result<(), Error>) -> bool {
+        match result {
+            Ok(()) => false,
+            Err(error) => {
+                assert_eq!(error.kind(), ErrorKind::Overloaded);
+                assert!(error.fix_text().is_some() && error.wait().is_some());
+                true
+            }
+        }
+    }
+
+    #[test]
+    fn changes_stop_above_nine_tenths_reads_at_the_limit_and_health_never() {
+        let acme = tenant("acme");
+        for (weight, limit) in [(Weight::Mutation, 900), (Weight::Read, 1000)] {
+            let mut share = share();
+            share.include(Arc::new(AtomicU64::new(limit - 10)));
+            assert!(!refused(share.reserve(&acme, weight, 10)), "{weight:?}");
+            share.release(&acme, 10);
+            assert!(refused(share.reserve(&acme, weight, 11)), "{weight:?}");
+            assert!(!refused(share.reserve(&acme, Weight::Health, 5000)));
+        }
+    }
+
+    #[test]
+    fn above_half_no_tenant_holds_more_than_its_share() {
+        let (one, two) = (tenant("one"), tenant("two"));
+        let mut share = share();
+        assert!(!refused(share.reserve(&two, Weight::Read, 1)));
+        // Up to half of it, one tenant may take what it wants.
+        assert!(!refused(share.reserve(&one, Weight::Read, 499)));
+        assert!(
+            !refused(share.reserve(&one, Weight::Read, 1)),
+            "500 of 1000 for one of two"
+        );
+        assert!(
+            refused(share.reserve(&one, Weight::Read, 1)),
+            "one past its share"
+        );
+        assert!(
+            !refused(share.reserve(&two, Weight::Read, 400)),
+            "the other has room"
+        );
+    }
+
+    #[test]
+    fn a_newcomer_counts_as_one_who_shares() {
+        let mut share = share();
+        share.add(Way::Bus, &tenant("old"), 800, 1);
+        let span = Arc::new(AtomicU64::new(600));
+        share.include(span.clone());
+        assert!(!refused(share.reserve(&tenant("old"), Weight::Read, 1)));
+        assert!(refused(share.reserve(&tenant("new"), Weight::Read, 501)));
+        assert!(!refused(share.reserve(&tenant("new"), Weight::Read, 399)));
+        assert!(refused(share.reserve(&tenant("old"), Weight::Read, 1)));
+        share.exclude(&span);
+        assert_eq!(share.bytes(), 400);
+    }
+
+    #[test]
+    fn a_tenant_without_backlog_is_forgotten() {
+        let acme = tenant("acme");
+        let mut share = share();
+        share.reserve(&acme, Weight::Read, 10).unwrap();
+        for way in Way::ALL {
+            share.add(way, &acme, 7, 1);
+        }
+        share.release(&acme, 10);
+        assert_eq!(share.held(&acme), 7);
+        share.settle(Way::Bus, &acme, 7, 1);
+        assert_eq!((share.held(&acme), share.records(Way::Bus)), (7, 0));
+        share.settle(Way::History, &acme, 7, 1);
+        assert!(share.tenants.is_empty());
+    }
+}
