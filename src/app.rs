@@ -1,1 +1,217 @@
 //! Joins configuration, backends, services and transports; the only file that knows them all.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::broadcast;
+
+use crate::config::{self, Backend, Config, Identity, JwksSource};
+use crate::inbound::server::{Server, Shared};
+use crate::inbound::tool::catalog::Catalog;
+use crate::mesh::call::tool::Toolset;
+use crate::mesh::call::{Backplane, CALL_TIME_MAX};
+use crate::mesh::event::{EventReads, Outbox, OutboxSettings, Publisher, Rollup, Target};
+use crate::mesh::limit::Limiter;
+use crate::mesh::tenant::{
+    EnvironmentIdentity, KeySource, Limits, Resolver, TenantDirectory, TokenSettings,
+};
+use crate::mesh::{Clock, Error, SystemClock};
+use crate::outbound::aws::{AwsBucket, AwsBus, AwsSettings, AwsTable, Connection};
+use crate::outbound::embedded::{EmbeddedCloud, EmbeddedSettings};
+use crate::outbound::jwks::{InvalidLocation, Jwks, JwksLocation};
+
+/// How many changes of artifacts may wait to be told to those who watch.
+const CHANGES_WAITING_MAX: usize = 256;
+
+/// How often the tenants' file is looked at.
+const TENANTS_LOOK_INTERVAL: Duration = Duration::from_secs(2);
+
+/// How long what is in the outbox may take to be published when the process ends.
+pub const DRAIN_TIME_MAX: Duration = Duration::from_secs(5);
+
+/// Everything that one process is made of, whatever transports it serves.
+pub struct App {
+    shared: Arc<Shared>,
+    connection: Arc<Connection>,
+    embedded: Option<EmbeddedCloud>,
+}
+
+impl App {
+    /// Opens everything that `config` names. Within a runtime; nothing is asked of AWS yet.
+    ///
+    /// # Errors
+    /// What the embedded cloud or the outbox says of their folders.
+    pub async fn open(config: &Config) -> Result<Self, Error> {
+        Self::open_with(config, Arc::new(SystemClock::new())).await
+    }
+
+    /// As [`App::open`], with a clock of the caller's.
+    ///
+    /// # Errors
+    /// As [`App::open`].
+    pub async fn open_with(config: &Config, clock: Arc<dyn Clock>) -> Result<Self, Error> {
+        let (settings, embedded) = backend(config, &clock)?;
+        let connection = Connection::new(settings, Arc::clone(&clock));
+        let outbox = Outbox::open(OutboxSettings {
+            root: config.outbox_dir.clone(),
+            target: target(config, &connection).await,
+            bytes_max: config.events.outbox_bytes_max,
+            clock: Arc::clone(&clock),
+        })?;
+        let table: Arc<AwsTable> = Arc::new(AwsTable::new(Arc::clone(&connection)));
+        let bucket: Arc<AwsBucket> = Arc::new(AwsBucket::new(Arc::clone(&connection)));
+        let bus: Arc<AwsBus> = Arc::new(AwsBus::new(Arc::clone(&connection)));
+        let directory: Arc<dyn TenantDirectory> = Arc::clone(&config.tenants) as _;
+        let backplane = Backplane {
+            resolver: resolver(config, &directory, &clock)?,
+            limiter: Limiter::new(),
+            publisher: Publisher,
+            rollup: Rollup,
+            outbox,
+            event_reads: match config.events.reads {
+                config::EventReads::Each => EventReads::Each,
+                config::EventReads::Rollup => EventReads::Rollup,
+            },
+            table,
+            bucket,
+            bus,
+            changes: broadcast::channel(CHANGES_WAITING_MAX).0,
+            clock,
+            call_time_max: CALL_TIME_MAX,
+        };
+        let shared = Arc::new(Shared {
+            backplane: Arc::new(backplane),
+            catalog: catalog(config),
+            by_token: matches!(config.identity, Identity::Jwt(_)),
+        });
+        tokio::spawn(config.tenants.watch(TENANTS_LOOK_INTERVAL));
+        Ok(Self { shared, connection, embedded })
+    }
+
+    /// A server for a new session.
+    pub fn server(&self) -> Server {
+        Server::new(Arc::clone(&self.shared))
+    }
+
+    /// What all sessions share.
+    pub fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+
+    /// The way to AWS, or to the embedded cloud.
+    pub fn connection(&self) -> &Arc<Connection> {
+        &self.connection
+    }
+
+    /// The embedded cloud, where that is the backend.
+    pub fn embedded(&self) -> Option<&EmbeddedCloud> {
+        self.embedded.as_ref()
+    }
+
+    /// Publishes what waits in the outbox, as far as that goes within [`DRAIN_TIME_MAX`]. What does not
+    /// go stays there for the next process.
+    pub async fn close(self) {
+        self.shared.backplane.publisher.drain(DRAIN_TIME_MAX).await;
+    }
+}
+
+/// Who calls is told by the environment, or by a token in each request.
+fn resolver(
+    config: &Config,
+    directory: &Arc<dyn TenantDirectory>,
+    clock: &Arc<dyn Clock>,
+) -> Result<Resolver, Error> {
+    let directory = Arc::clone(directory);
+    match &config.identity {
+        Identity::Env => {
+            let caller = config.caller.clone();
+            let identity =
+                EnvironmentIdentity { tenant: caller.tenant, user: caller.user, role: caller.role };
+            Ok(Resolver::of_environment(identity, Arc::new(Limits::default()), directory))
+        }
+        Identity::Jwt(settings) => {
+            let location = match &settings.jwks {
+                JwksSource::File(path) => JwksLocation::File(path.clone()),
+                JwksSource::Url(url) => url.parse().map_err(|error: InvalidLocation| {
+                    Error::internal("the address of the keys cannot be used").caused_by(error)
+                })?,
+            };
+            let keys: Arc<dyn KeySource> = Arc::new(Jwks::new(location, Arc::clone(clock)));
+            let settings = TokenSettings {
+                issuers: settings.issuers.clone(),
+                audiences: settings.audiences.clone(),
+            };
+            Ok(Resolver::of_tokens(settings, keys, directory))
+        }
+    }
+}
+
+/// The way to the three resources: AWS, or the cloud in the data folder.
+fn backend(
+    config: &Config,
+    clock: &Arc<dyn Clock>,
+) -> Result<(AwsSettings, Option<EmbeddedCloud>), Error> {
+    let names = config.resources.clone();
+    match config.backend.backend {
+        Backend::Aws => {
+            let settings = AwsSettings {
+                region: config.region.clone(),
+                bucket_owner: config.bucket_owner.clone(),
+                ..AwsSettings::new(names.kv_table, names.artifacts_bucket, names.event_bus)
+            };
+            Ok((settings, None))
+        }
+        Backend::Embedded => {
+            let cloud = EmbeddedCloud::open(EmbeddedSettings {
+                folder: config.data_dir.clone(),
+                table: names.kv_table.clone(),
+                bucket: names.artifacts_bucket.clone(),
+                bus: names.event_bus.clone(),
+                clock: Arc::clone(clock),
+            })?;
+            let client = cloud.http_client();
+            let settings =
+                AwsSettings::embedded(client, names.kv_table, names.artifacts_bucket, names.event_bus);
+            Ok((settings, Some(cloud)))
+        }
+    }
+}
+
+/// Where this process's events are bound for: another process with the same target may publish them.
+async fn target(config: &Config, connection: &Connection) -> Target {
+    let settings = connection.settings();
+    let (endpoint, account) = match config.backend.backend {
+        Backend::Embedded => (config.data_dir.display().to_string(), String::new()),
+        Backend::Aws => (
+            config.aws.endpoint_url.clone().unwrap_or_default(),
+            account(config),
+        ),
+    };
+    Target {
+        backend: config.backend.backend.name().to_owned(),
+        endpoint,
+        region: connection.region().await,
+        account,
+        table: settings.table.clone(),
+        bus: settings.bus.clone(),
+    }
+}
+
+/// What tells the account of this process from another one without asking AWS: its number where the
+/// settings have it, else the profile or the long-lived key that leads to it.
+fn account(config: &Config) -> String {
+    let key = config.aws.access_key_id.clone().filter(|key| key.starts_with("AKIA"));
+    config.bucket_owner.clone().or_else(|| config.aws.profile.clone()).or(key).unwrap_or_default()
+}
+
+fn catalog(config: &Config) -> Catalog {
+    let toolset = |toolset| match toolset {
+        config::Toolset::Kv => Some(Toolset::Kv),
+        config::Toolset::Artifacts => Some(Toolset::Artifacts),
+        config::Toolset::Events => Some(Toolset::Events),
+        config::Toolset::Workflows | config::Toolset::Integrations => None,
+    };
+    let toolsets: Vec<_> = config.toolsets.iter().filter_map(toolset).collect();
+    Catalog::new(&toolsets, config.read_only)
+}
+

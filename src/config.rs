@@ -71,12 +71,25 @@ pub struct Config {
     pub events: EventSettings,
     /// What is logged, and how.
     pub log: LogSettings,
+    /// What of the SDK's own environment tells one target from another.
+    pub aws: AwsEnvironment,
     /// The `--config` file, absolute, where there is one.
     pub file: Option<PathBuf>,
     /// What is no mistake but should be said, once, in the log and by `doctor`.
     pub warnings: Vec<String>,
     /// Every setting with its value and where it came from, in the order of [`setting::SETTINGS`].
     pub values: Vec<SettingValue>,
+}
+
+/// What of the SDK's own environment tells one target from another; the SDK reads it by itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AwsEnvironment {
+    /// The named profile.
+    pub profile: Option<String>,
+    /// An endpoint in place of AWS's own, such as an emulator's.
+    pub endpoint_url: Option<String>,
+    /// The id of the access key; not secret.
+    pub access_key_id: Option<String>,
 }
 
 /// The names of the three resources.
@@ -183,10 +196,22 @@ impl Config {
             read_only,
             events,
             log,
+            aws: AwsEnvironment::read(environment),
             file,
             warnings,
             values: Vec::new(),
         })
+    }
+}
+
+impl AwsEnvironment {
+    fn read(environment: &Environment) -> Self {
+        let value = |name: &str| environment.get(name).map(str::to_owned);
+        Self {
+            profile: value("AWS_PROFILE"),
+            endpoint_url: value("AWS_ENDPOINT_URL"),
+            access_key_id: value("AWS_ACCESS_KEY_ID"),
+        }
     }
 }
 

@@ -60,7 +60,7 @@ pub fn describe(tool: Tool) -> Option<Description> {
         Tool::ArtifactsList => artifacts::describe_list(),
         Tool::EventsSend => events::describe_send(),
         Tool::EventsHealthCheck => events::describe_health_check(),
-        Tool::Complete | Tool::ResourcesList | Tool::ResourcesRead | Tool::ResourcesSubscribe => {
+        Tool::EventsQuery | Tool::EventsAnalytics | Tool::Complete | Tool::ResourcesList | Tool::ResourcesRead | Tool::ResourcesSubscribe => {
             return None;
         }
     })
@@ -88,7 +88,7 @@ pub async fn call(
         Tool::ArtifactsList => plain(backplane, request, artifacts::list(arguments)?).await,
         Tool::EventsSend => plain(backplane, request, events::send(arguments)).await,
         Tool::EventsHealthCheck => plain(backplane, request, events::health_check(arguments)).await,
-        Tool::Complete | Tool::ResourcesList | Tool::ResourcesRead | Tool::ResourcesSubscribe => {
+        Tool::EventsQuery | Tool::EventsAnalytics | Tool::Complete | Tool::ResourcesList | Tool::ResourcesRead | Tool::ResourcesSubscribe => {
             let error = Error::internal("a method was called as a tool");
             Ok(Reply::failed(&error, request.id))
         }

@@ -9,3 +9,5 @@ mod fakes;
 
 pub use outbox::{Committed, Outbox, OutboxSettings, Slot, Target, Weight};
 pub use record::{Event, Outcome, Priority};
+mod stub;
+pub use stub::*;

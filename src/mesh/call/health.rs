@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::Backplane;
-use crate::mesh::{Clock, Error};
+use crate::mesh::Error;
 
 /// How long a part may take to tell how it is.
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -100,7 +100,9 @@ impl<'call> Health<'call> {
     fn outbox(&self) -> PartHealth {
         let stats = self.backplane.outbox.stats();
         let share = stats.bytes as f64 / stats.bytes_max.max(1) as f64;
-        let (status, message) = if share >= 1.0 {
+        let (status, message) = if stats.is_disk_full {
+            (Status::Unhealthy, Some("its disk is full: calls are refused until there is room".to_owned()))
+        } else if share >= 1.0 {
             (Status::Unhealthy, Some("full: calls are refused until events are published".to_owned()))
         } else if share >= OUTBOX_SHARE_MAX {
             (Status::Degraded, Some(format!("{:.0} % full", share * 100.0)))
@@ -110,7 +112,6 @@ impl<'call> Health<'call> {
         let details = serde_json::json!({
             "waiting_events": stats.records,
             "waiting_bytes": stats.bytes,
-            "oldest_age_ms": stats.oldest_age.map_or(0, |age| age.as_millis() as u64),
             "torn_records": stats.torn_records,
             "adopted_events": stats.adopted_records,
         });
