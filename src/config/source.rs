@@ -392,3 +392,48 @@ impl Shown for Vec<String> {
         (!self.is_empty()).then(|| self.join(","))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    static SECRET: Setting = Setting {
+        variable: "AGENT_MESH_SECRET",
+        also: None,
+        kind: Kind::Text,
+        meaning: "A secret",
+        default: "none",
+        example: "x",
+        secret: true,
+    };
+
+    fn reader(text: &str) -> Reader {
+        let source = Source::Variable(SECRET.variable);
+        let gathered = Gathered {
+            given: [(SECRET.variable, (text.to_owned(), source))].into(),
+            environment: Environment::default(),
+        };
+        Reader::new(gathered, Mistakes::default())
+    }
+
+    #[test]
+    fn a_secret_is_shown_neither_as_a_value_nor_in_a_mistake() {
+        let mut right = reader("hunter2");
+        let value = right.read(&SECRET, String::new(), |text| Ok(text.to_owned()));
+        assert_eq!(value, "hunter2");
+        let (values, _) = right.finish();
+        assert_eq!(values[0].value.as_deref(), Some(MASK));
+
+        let mut wrong = reader("hunter2");
+        wrong.read(&SECRET, String::new(), |_| Err("too short".to_owned()));
+        let errors = wrong.finish().1.unless(()).unwrap_err();
+        assert_eq!(errors.mistakes()[0].message, "too short");
+    }
+
+    #[test]
+    fn a_long_wrong_value_is_told_back_shortened() {
+        let edge = "ü".repeat(QUOTED_CHARS_MAX);
+        assert_eq!(shortened(&edge), edge);
+        assert_eq!(shortened(&format!("{edge}ü")), format!("{edge}..."));
+    }
+}

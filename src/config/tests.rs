@@ -352,6 +352,7 @@ fn under_tokens_only_a_named_tenant_is_known_without_a_file() {
 
     let unnamed = jwt("https://id.example/keys", &[]).ok();
     assert_eq!(unnamed.tenants.count(), 0);
+    assert!(unnamed.warnings[0].contains("every token will be refused"));
     let named = jwt(
         "https://id.example/keys",
         &[("AGENT_MESH_TENANT_ID", "acme")],
