@@ -8,7 +8,7 @@ use toml::Spanned;
 use toml::de::DeValue;
 
 use super::environment::Environment;
-use super::mistake::{Mistakes, Place, did_you_mean};
+use super::mistake::{Mistakes, Place, did_you_mean, nearest};
 use super::setting::{Kind, LATER, PREFIX, SETTINGS, Setting, TEST_PREFIX, key_of};
 use super::toml_text::{TomlText, integer, kind_of};
 
@@ -344,13 +344,21 @@ fn warn_of_variables(environment: &Environment, warnings: &mut Vec<String>) {
         if LATER.contains(&name.as_str()) {
             warnings.push(unsupported(name));
         } else if !SETTINGS.iter().any(|setting| setting.variable == name) {
-            let known = SETTINGS.iter().map(|setting| setting.variable);
             warnings.push(format!(
                 "{name} is set, but there is no such setting{}",
-                did_you_mean(name, known)
+                near_variable(name)
             ));
         }
     }
+}
+
+/// "; did you mean ...?" for a variable of ours; the prefix that all share makes none of them alike.
+fn near_variable(name: &str) -> String {
+    let rest = |name: &'static str| name.strip_prefix(PREFIX);
+    let known = SETTINGS.iter().filter_map(|setting| rest(setting.variable));
+    nearest(name.trim_start_matches(PREFIX), known).map_or_else(String::new, |near| {
+        format!("; did you mean `{PREFIX}{near}`?")
+    })
 }
 
 fn unsupported(name: &str) -> String {

@@ -179,15 +179,17 @@ fn a_variable_that_is_no_setting_is_a_warning_with_the_nearest_name() {
         ("AGENT_MESH_STATE_KEYS", "c2VjcmV0"),
         ("AGENT_MESH_TEST_REQUIRE", "ministack"),
         ("AGENT_MESH_EMPTY", ""),
+        ("AGENT_MESH_COLOUR", "red"),
         ("OTHER", "x"),
     ])
     .ok();
     let warnings = config.warnings.join("\n");
-    assert_eq!(config.warnings.len(), 3, "{warnings}");
+    assert_eq!(config.warnings.len(), 4, "{warnings}");
     assert!(warnings.contains("AGENT_MESH_KV_TABEL"), "{warnings}");
     assert!(warnings.contains("did you mean `AGENT_MESH_KV_TABLE`?"));
     assert!(warnings.contains("AGENT_MESH_WORKFLOWS is set, but this version does not support"));
     assert!(!warnings.contains("c2VjcmV0"));
+    assert_eq!(warnings.matches("did you mean").count(), 1, "{warnings}");
 }
 
 #[test]
