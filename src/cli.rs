@@ -14,6 +14,7 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
 
+use crate::config::environment::arguments;
 use crate::config::setting::{LOG_LEVEL, RUST_LOG};
 use crate::config::{Config, ConfigErrors, Environment, LogLevel, LogSettings, Source};
 use crate::telemetry::Telemetry;
@@ -83,7 +84,7 @@ impl From<ExitStatus> for ExitCode {
 pub fn main() -> ExitCode {
     let environment = Environment::of_process();
     let mut output = Output::of_process(environment.allows_colour());
-    let status = run(std::env::args_os(), &environment, &mut output);
+    let status = run(arguments(), &environment, &mut output);
     output.finish(status).into()
 }
 
@@ -143,6 +144,9 @@ fn run_configured(
     if let Err(error) = &telemetry {
         output.error(&format!("logging could not be started: {error}"));
         return ExitStatus::Failure;
+    }
+    if command.is_none() {
+        tracing::info!("backend: {}", config.backend.reason);
     }
     for warning in &config.warnings {
         tracing::warn!("{warning}");

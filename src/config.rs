@@ -263,6 +263,9 @@ fn read_tenants(
     match TenantsFile::open(path.as_deref(), named) {
         Ok(tenants) => {
             warnings.extend(tenants.warnings());
+            if tenants.count() == 0 {
+                warnings.push(no_tenant());
+            }
             Some(Arc::new(tenants))
         }
         Err(errors) => {
@@ -270,6 +273,14 @@ fn read_tenants(
             None
         }
     }
+}
+
+fn no_tenant() -> String {
+    format!(
+        "no tenant is known, so every token will be refused; set {} or {}",
+        TENANTS_FILE.variable,
+        setting::TENANT_ID.variable
+    )
 }
 
 /// A warning where people who share an account would share a tenant without having chosen to.

@@ -104,8 +104,8 @@ fn add(
         return Ok(());
     }
     let backup = file.replace(&text, SystemClock::new().now())?;
-    let added = format!("Added agent-mesh to {}, in {shown}.", client.title());
-    output.line(Paint::Good.on(added));
+    let done = format!("{} has this server now, in {shown}.", client.title());
+    output.line(Paint::Good.on(done));
     if let Some(backup) = backup {
         output.line(format!("The file as it was: {}", backup.display()));
     }

@@ -28,6 +28,11 @@ pub struct Environment {
     pub executable: Option<PathBuf>,
 }
 
+/// The words of this process's command line, the program's own name first.
+pub fn arguments() -> impl Iterator<Item = OsString> {
+    std::env::args_os()
+}
+
 impl Environment {
     /// What this process finds.
     pub fn of_process() -> Self {

@@ -8,7 +8,7 @@ use toml::Spanned;
 use toml::de::DeValue;
 
 use super::environment::Environment;
-use super::mistake::{Mistakes, Place, did_you_mean};
+use super::mistake::{Mistakes, Place, did_you_mean, nearest};
 use super::setting::{Kind, LATER, PREFIX, SETTINGS, Setting, TEST_PREFIX, key_of};
 use super::toml_text::{TomlText, integer, kind_of};
 
@@ -344,13 +344,21 @@ fn warn_of_variables(environment: &Environment, warnings: &mut Vec<String>) {
         if LATER.contains(&name.as_str()) {
             warnings.push(unsupported(name));
         } else if !SETTINGS.iter().any(|setting| setting.variable == name) {
-            let known = SETTINGS.iter().map(|setting| setting.variable);
             warnings.push(format!(
                 "{name} is set, but there is no such setting{}",
-                did_you_mean(name, known)
+                near_variable(name)
             ));
         }
     }
+}
+
+/// "; did you mean ...?" for a variable of ours; the prefix that all share makes none of them alike.
+fn near_variable(name: &str) -> String {
+    let rest = |name: &'static str| name.strip_prefix(PREFIX);
+    let known = SETTINGS.iter().filter_map(|setting| rest(setting.variable));
+    nearest(name.trim_start_matches(PREFIX), known).map_or_else(String::new, |near| {
+        format!("; did you mean `{PREFIX}{near}`?")
+    })
 }
 
 fn unsupported(name: &str) -> String {
@@ -390,5 +398,50 @@ impl<T: Shown> Shown for Option<T> {
 impl Shown for Vec<String> {
     fn shown(&self) -> Option<String> {
         (!self.is_empty()).then(|| self.join(","))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    static SECRET: Setting = Setting {
+        variable: "AGENT_MESH_SECRET",
+        also: None,
+        kind: Kind::Text,
+        meaning: "A secret",
+        default: "none",
+        example: "x",
+        secret: true,
+    };
+
+    fn reader(text: &str) -> Reader {
+        let source = Source::Variable(SECRET.variable);
+        let gathered = Gathered {
+            given: [(SECRET.variable, (text.to_owned(), source))].into(),
+            environment: Environment::default(),
+        };
+        Reader::new(gathered, Mistakes::default())
+    }
+
+    #[test]
+    fn a_secret_is_shown_neither_as_a_value_nor_in_a_mistake() {
+        let mut right = reader("hunter2");
+        let value = right.read(&SECRET, String::new(), |text| Ok(text.to_owned()));
+        assert_eq!(value, "hunter2");
+        let (values, _) = right.finish();
+        assert_eq!(values[0].value.as_deref(), Some(MASK));
+
+        let mut wrong = reader("hunter2");
+        wrong.read(&SECRET, String::new(), |_| Err("too short".to_owned()));
+        let errors = wrong.finish().1.unless(()).unwrap_err();
+        assert_eq!(errors.mistakes()[0].message, "too short");
+    }
+
+    #[test]
+    fn a_long_wrong_value_is_told_back_shortened() {
+        let edge = "ü".repeat(QUOTED_CHARS_MAX);
+        assert_eq!(shortened(&edge), edge);
+        assert_eq!(shortened(&format!("{edge}ü")), format!("{edge}..."));
     }
 }

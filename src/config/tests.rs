@@ -179,15 +179,17 @@ fn a_variable_that_is_no_setting_is_a_warning_with_the_nearest_name() {
         ("AGENT_MESH_STATE_KEYS", "c2VjcmV0"),
         ("AGENT_MESH_TEST_REQUIRE", "ministack"),
         ("AGENT_MESH_EMPTY", ""),
+        ("AGENT_MESH_COLOUR", "red"),
         ("OTHER", "x"),
     ])
     .ok();
     let warnings = config.warnings.join("\n");
-    assert_eq!(config.warnings.len(), 3, "{warnings}");
+    assert_eq!(config.warnings.len(), 4, "{warnings}");
     assert!(warnings.contains("AGENT_MESH_KV_TABEL"), "{warnings}");
     assert!(warnings.contains("did you mean `AGENT_MESH_KV_TABLE`?"));
     assert!(warnings.contains("AGENT_MESH_WORKFLOWS is set, but this version does not support"));
     assert!(!warnings.contains("c2VjcmV0"));
+    assert_eq!(warnings.matches("did you mean").count(), 1, "{warnings}");
 }
 
 #[test]
@@ -352,6 +354,7 @@ fn under_tokens_only_a_named_tenant_is_known_without_a_file() {
 
     let unnamed = jwt("https://id.example/keys", &[]).ok();
     assert_eq!(unnamed.tenants.count(), 0);
+    assert!(unnamed.warnings[0].contains("every token will be refused"));
     let named = jwt(
         "https://id.example/keys",
         &[("AGENT_MESH_TENANT_ID", "acme")],

@@ -1,0 +1,128 @@
+//! What is logged at which level, by whom, and how.
+
+use std::sync::{Arc, Mutex};
+
+use super::*;
+
+#[derive(Clone, Default)]
+struct Captured(Arc<Mutex<Vec<u8>>>);
+
+impl std::io::Write for Captured {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+fn settings(level: LogLevel, rust_log: Option<&str>, format: LogFormat) -> LogSettings {
+    LogSettings {
+        level,
+        directives: rust_log.map(str::to_owned),
+        format,
+    }
+}
+
+/// What is logged when each of six targets says something at each level.
+fn logged(settings: &LogSettings) -> String {
+    let captured = Captured::default();
+    let writer = captured.clone();
+    let log = Registry::default().with(layer(settings, false, move || writer.clone()));
+    macro_rules! at_every_level {
+        ($($target:literal)*) => {$(
+            tracing::error!(target: $target, "error");
+            tracing::warn!(target: $target, "warn");
+            tracing::info!(target: $target, "info");
+            tracing::debug!(target: $target, "debug");
+            tracing::trace!(target: $target, "trace");
+        )*};
+    }
+    tracing::subscriber::with_default(log, || {
+        at_every_level!("agent_mesh::mesh" "rmcp::service" "aws_smithy_runtime::client" "hyper_util::client" "s3s::ops" "dynoxide::actions");
+    });
+    let bytes = captured.0.lock().unwrap().clone();
+    String::from_utf8(bytes).unwrap()
+}
+
+/// How many levels `target` logged at.
+fn count(text: &str, target: &str) -> usize {
+    text.lines().filter(|line| line.contains(target)).count()
+}
+
+fn counts(level: LogLevel, rust_log: Option<&str>) -> [usize; 4] {
+    let text = logged(&settings(level, rust_log, LogFormat::Text));
+    ["agent_mesh::", "rmcp::", "aws_smithy", "hyper_util"].map(|target| count(&text, target))
+}
+
+#[test]
+fn libraries_are_quiet_and_rmcp_never_logs_what_is_called() {
+    assert_eq!(counts(LogLevel::Error, None), [1, 1, 1, 1]);
+    assert_eq!(counts(LogLevel::Warn, None), [2, 2, 2, 2]);
+    assert_eq!(counts(LogLevel::Info, None), [3, 2, 2, 2]);
+    assert_eq!(counts(LogLevel::Debug, None), [4, 2, 4, 4]);
+    assert_eq!(counts(LogLevel::Trace, None), [5, 2, 4, 5]);
+}
+
+#[test]
+fn the_embedded_parts_never_log_requests() {
+    for (level, expected) in [
+        (LogLevel::Info, 2),
+        (LogLevel::Debug, 3),
+        (LogLevel::Trace, 3),
+    ] {
+        let text = logged(&settings(level, None, LogFormat::Text));
+        assert_eq!(count(&text, "s3s::"), expected);
+        assert_eq!(count(&text, "dynoxide::"), expected);
+    }
+}
+
+#[test]
+fn rust_log_wins_and_must_name_rmcp_to_hear_it() {
+    assert_eq!(counts(LogLevel::Error, Some("trace")), [5, 2, 4, 5]);
+    assert_eq!(
+        counts(LogLevel::Error, Some("trace,rmcp=debug")),
+        [5, 4, 4, 5]
+    );
+    assert_eq!(
+        counts(LogLevel::Error, Some("info,aws_smithy_runtime=trace")),
+        [3, 2, 5, 3]
+    );
+    assert_eq!(
+        counts(LogLevel::Trace, Some("agent_mesh=debug")),
+        [4, 0, 0, 0]
+    );
+    assert_eq!(counts(LogLevel::Trace, Some("off")), [0, 0, 0, 0]);
+    assert_eq!(counts(LogLevel::Info, Some("rmcp::service")), [0, 5, 0, 0]);
+}
+
+#[test]
+fn brackets_hold_commas_together() {
+    let text = "info,[call{tool=\"a\",user=b}]=debug,rmcp[x]=trace";
+    assert_eq!(split(text).count(), 3);
+    assert_eq!(targets(text), ["rmcp"]);
+    assert_eq!(general_level(text), LevelFilter::INFO);
+    assert_eq!(general_level("a=debug"), LevelFilter::OFF);
+}
+
+#[test]
+fn a_line_of_json_is_json_and_no_line_has_colour() {
+    let text = logged(&settings(LogLevel::Trace, None, LogFormat::Json));
+    assert!(text.lines().count() > 10);
+    for line in text.lines() {
+        let value: serde_json::Value = serde_json::from_str(line).unwrap();
+        assert!(
+            value["timestamp"].as_str().unwrap().ends_with('Z'),
+            "{line}"
+        );
+        assert!(
+            value["level"].is_string() && value["message"].is_string(),
+            "{line}"
+        );
+    }
+    assert!(!text.contains('\u{1b}'));
+    let text = logged(&settings(LogLevel::Trace, None, LogFormat::Text));
+    assert!(!text.contains('\u{1b}'));
+}
