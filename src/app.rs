@@ -23,12 +23,6 @@ use crate::outbound::jwks::{InvalidLocation, Jwks, JwksLocation};
 /// How many changes of artifacts may wait to be told to those who watch.
 const CHANGES_WAITING_MAX: usize = 256;
 
-/// How often the tenants' file is looked at.
-const TENANTS_LOOK_INTERVAL: Duration = Duration::from_secs(2);
-
-/// How long what is in the outbox may take to be published when the process ends.
-pub const DRAIN_TIME_MAX: Duration = Duration::from_secs(5);
-
 /// Everything that one process is made of, whatever transports it serves.
 pub struct App {
     shared: Arc<Shared>,
@@ -84,7 +78,7 @@ impl App {
             catalog: catalog(config),
             by_token: matches!(config.identity, Identity::Jwt(_)),
         });
-        tokio::spawn(config.tenants.watch(TENANTS_LOOK_INTERVAL));
+        tokio::spawn(config.tenants.watch(config::tenants::POLL_INTERVAL));
         Ok(Self { shared, connection, embedded })
     }
 
@@ -108,10 +102,10 @@ impl App {
         self.embedded.as_ref()
     }
 
-    /// Publishes what waits in the outbox, as far as that goes within [`DRAIN_TIME_MAX`]. What does not
-    /// go stays there for the next process.
-    pub async fn close(self) {
-        self.shared.backplane.publisher.drain(DRAIN_TIME_MAX).await;
+    /// Publishes what waits in the outbox, as far as that goes within `time`. What does not go stays
+    /// there for the next process.
+    pub async fn close(self, time: Duration) {
+        self.shared.backplane.publisher.drain(time).await;
     }
 }
 

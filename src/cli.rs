@@ -153,11 +153,17 @@ fn run_configured(
     }
     match command {
         Some(Command::Init(arguments)) => init::run(&arguments, config, environment, output),
-        Some(Command::Config(_) | Command::Completions(_)) | None => {
+        None => stdio::run(config, output),
+        Some(Command::Config(_) | Command::Completions(_)) => {
             output.error(&CommandLine::command().render_help().ansi().to_string());
             ExitStatus::Usage
         }
     }
+}
+
+/// The runtime of a command that serves or calls.
+fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread().enable_all().build()
 }
 
 /// What is logged: what the settings say, but where nobody set a level, only the server says more than

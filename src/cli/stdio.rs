@@ -1,5 +1,97 @@
 //! Without a command: serves one client over standard input and output.
 
+use std::io::IsTerminal;
+use std::time::{Duration, Instant};
+
+use tokio::runtime::Runtime;
+use tokio_util::sync::CancellationToken;
+
+use super::{ExitStatus, Output, runtime};
+use crate::app::App;
+use crate::config::Config;
+use crate::inbound::session::{self, DrainTimes, EndCause};
+use crate::inbound::transport::{Limits, stdio};
+use crate::platform;
+
+/// How long the process may take to end when the outbox must be published first.
+const END_TIME_MAX: Duration = Duration::from_millis(4700);
+
+/// How long work that does not heed its cancellation may hold up the end of the process.
+const STRAGGLERS_TIME_MAX: Duration = Duration::from_millis(100);
+
+/// Serves the client at the other end of stdin and stdout until it leaves, or the process is told to end.
+pub fn run(config: &Config, output: &mut Output) -> ExitStatus {
+    if std::io::stdin().is_terminal() {
+        output.error(terminal_hint());
+    }
+    let runtime = match runtime() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            output.error(&format!("the runtime could not be started: {error}"));
+            return ExitStatus::Failure;
+        }
+    };
+    let status = serve(&runtime, config, output);
+    runtime.shutdown_timeout(STRAGGLERS_TIME_MAX);
+    status
+}
+
+fn serve(runtime: &Runtime, config: &Config, output: &mut Output) -> ExitStatus {
+    runtime.block_on(async {
+        let app = match App::open(config).await {
+            Ok(app) => app,
+            Err(error) => {
+                tracing::error!(?error, "the server could not be opened");
+                let fix = error.fix_text().unwrap_or_default();
+                output.error(&format!("{}. {fix}", error.message()));
+                return ExitStatus::Failure;
+            }
+        };
+        let shutdown = match watch_for_the_end() {
+            Ok(shutdown) => shutdown,
+            Err(error) => {
+                output.error(&format!("signals cannot be received: {error}"));
+                return ExitStatus::Failure;
+            }
+        };
+        let transport = match stdio(Limits::default()) {
+            Ok(transport) => transport,
+            Err(error) => {
+                output.error(&format!("standard input or output cannot be used: {error}"));
+                return ExitStatus::Failure;
+            }
+        };
+        let session = session::serve(app.server(), transport, shutdown.clone(), DrainTimes::default());
+        let mut session = std::pin::pin!(session);
+        // The time to end counts from the moment at which it is known that there is an end.
+        let (end, ended) = tokio::select! {
+            ended = &mut session => (Instant::now() - DrainTimes::default().finish, ended),
+            () = shutdown.cancelled() => (Instant::now(), session.await),
+        };
+        tracing::info!(cause = ?ended.cause, unfinished = ended.unfinished, "the session has ended");
+        app.close(END_TIME_MAX.saturating_sub(end.elapsed())).await;
+        match ended.cause {
+            EndCause::ClientLeft | EndCause::Shutdown => ExitStatus::Success,
+            EndCause::Fault => ExitStatus::Failure,
+        }
+    })
+}
+
+/// Is cancelled when the process is told to end, or when whoever started it is gone.
+fn watch_for_the_end() -> std::io::Result<CancellationToken> {
+    let shutdown = CancellationToken::new();
+    let told = shutdown.clone();
+    let signal = platform::shutdown_signal()?;
+    tokio::spawn(async move {
+        tokio::select! {
+            name = signal => tracing::info!(signal = name, "told to end"),
+            () = platform::parent_death() => tracing::info!("the parent process is gone"),
+        }
+        told.cancel();
+    });
+    Ok(shutdown)
+}
+
 /// What a person is told who starts the server in a terminal, where no client speaks to it. It goes to
 /// stderr; the server goes on, since a terminal may also be a client under test.
 pub const fn terminal_hint() -> &'static str {

@@ -11,8 +11,12 @@ fn cases() -> Vec<(PathBuf, PathBuf)> {
         .filter(|path| path.to_str().unwrap().ends_with("_fails.rs"))
         .collect();
     failing.sort();
-    let twin = |path: &PathBuf| PathBuf::from(path.to_str().unwrap().replace("_fails.rs", "_compiles.rs"));
-    failing.iter().map(|path| (path.clone(), twin(path))).collect()
+    let twin =
+        |path: &PathBuf| PathBuf::from(path.to_str().unwrap().replace("_fails.rs", "_compiles.rs"));
+    failing
+        .iter()
+        .map(|path| (path.clone(), twin(path)))
+        .collect()
 }
 
 #[test]
@@ -36,7 +40,11 @@ fn a_twin_differs_in_one_line_of_code() {
     for (fails, compiles) in cases {
         let (one, other) = (code(&fails), code(&compiles));
         assert_eq!(one.len(), other.len(), "{fails:?}");
-        let differing = one.iter().zip(&other).filter(|(one, other)| one != other).count();
+        let differing = one
+            .iter()
+            .zip(&other)
+            .filter(|(one, other)| one != other)
+            .count();
         assert_eq!(differing, 1, "{fails:?}");
     }
 }
@@ -44,10 +52,17 @@ fn a_twin_differs_in_one_line_of_code() {
 #[test]
 fn nothing_fails_merely_for_being_private_or_missing() {
     for (fails, _) in cases() {
-        let first = fs::read_to_string(&fails).unwrap().lines().next().unwrap().to_owned();
+        let first = fs::read_to_string(&fails)
+            .unwrap()
+            .lines()
+            .next()
+            .unwrap()
+            .to_owned();
         assert!(first.starts_with("//! Fails because "), "{fails:?}");
         let reason = fs::read_to_string(fails.with_extension("stderr")).unwrap();
-        for code in ["E0603", "E0616", "E0451", "E0425", "E0432", "E0433", "E0599", "E0423", "E0624"] {
+        for code in [
+            "E0603", "E0616", "E0451", "E0425", "E0432", "E0433", "E0599", "E0423", "E0624",
+        ] {
             assert!(!reason.contains(code), "{fails:?} fails with {code}");
         }
     }
