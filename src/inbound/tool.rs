@@ -4,6 +4,7 @@ pub mod argument;
 pub mod artifacts;
 pub mod catalog;
 pub mod description;
+pub mod document;
 pub mod events;
 pub mod kv;
 

@@ -6,6 +6,7 @@
     reason = "what these tests cannot read is a failure of theirs"
 )]
 
+mod documents;
 mod lexer;
 mod rules;
 mod source;
