@@ -11,4 +11,6 @@
 
 mod support;
 
+mod artifacts;
+mod cursors;
 mod kv;

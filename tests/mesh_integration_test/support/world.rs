@@ -20,8 +20,14 @@ use super::token::{AUDIENCE, ISSUER, Issuer, claims};
 /// The revision that clients of these tests speak unless they say otherwise.
 pub(crate) const REVISION: &str = "2025-06-18";
 
-/// Two tenants that sign in by token.
-pub(crate) const TWO_TENANTS: &str = r#"
+/// Two tenants that sign in by token, and limits that no test reaches unless it means to.
+const TENANTS: &str = r#"
+[defaults.limits]
+dynamodb_read = 1000000
+dynamodb_write = 1000000
+s3_get = 1000000
+s3_put = 1000000
+s3_list = 1000000
 [tenants.acme]
 issuers = ["https://id.example"]
 [tenants.globex]
@@ -85,11 +91,9 @@ impl Plan {
         let path = folder.path().to_owned();
         let mut variables = self.variables;
         variables.push(("AGENT_MESH_DATA_DIR", text(&path.join("data"))));
-        if let Some(toml) = self.tenants {
-            let file = path.join("tenants.toml");
-            std::fs::write(&file, toml).expect("a file");
-            variables.push(("AGENT_MESH_TENANTS_FILE", text(&file)));
-        }
+        let file = path.join("tenants.toml");
+        std::fs::write(&file, self.tenants.as_deref().unwrap_or(TENANTS)).expect("a file");
+        variables.push(("AGENT_MESH_TENANTS_FILE", text(&file)));
         let issuer = self.by_token.then(Issuer::new);
         if let Some(issuer) = &issuer {
             let file = path.join("keys.json");
@@ -124,7 +128,7 @@ impl World {
 
     /// The tenants `acme` and `globex`, whose users bring tokens.
     pub(crate) async fn of_two_tenants() -> Self {
-        Plan::default().by_token().tenants(TWO_TENANTS).open().await
+        Plan::default().by_token().open().await
     }
 
     /// A session whose handshake has yet to come.
