@@ -34,7 +34,7 @@ async fn pages_lead_through_2500_keys_each_once() {
     set_all(&caller, "user", (0..2500).map(name)).await;
     set_all(&caller, "user", ["pagd".to_owned(), "page0".to_owned()].into_iter()).await;
     let expected: Vec<String> = (0..2500).map(name).collect();
-    for limit in [1000, 73] {
+    for limit in [1000, 211] {
         let listing = json!({"prefix": "page/", "limit": limit});
         let (items, pages) = caller.list_all("kv_list", listing).await;
         assert_eq!(names_of(&items), expected, "limit {limit}");

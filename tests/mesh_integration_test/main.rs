@@ -14,3 +14,4 @@ mod support;
 mod artifacts;
 mod cursors;
 mod kv;
+mod resources;

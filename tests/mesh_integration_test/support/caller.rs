@@ -34,6 +34,13 @@ impl Caller {
         self
     }
 
+    /// The same in the revision of 2026-07-28, in which every request says what a handshake would have.
+    pub(crate) fn stateless(self) -> Self {
+        self.with_meta("io.modelcontextprotocol/protocolVersion", "2026-07-28")
+            .with_meta("io.modelcontextprotocol/clientCapabilities", json!({}))
+            .with_meta("io.modelcontextprotocol/clientInfo", json!({"name": "test", "version": "1"}))
+    }
+
     /// Parameters with this caller's `_meta`.
     pub(crate) fn params(&self, mut params: Value) -> String {
         if !self.meta.is_empty() {

@@ -67,7 +67,8 @@ impl Client {
 
     /// Ends the input, and waits for the session to end.
     pub(crate) async fn end(&self) -> Ended {
-        self.writer.lock().await.take();
+        let writer = self.writer.lock().await.take();
+        writer.expect("ended once").shutdown().await.expect("an open session");
         self.ended().await
     }
 
