@@ -13,5 +13,6 @@ mod support;
 
 mod artifacts;
 mod cursors;
+mod events;
 mod kv;
 mod resources;
