@@ -75,9 +75,7 @@ impl Index {
         let lock = folder.lock("objects.lock")?;
         let path = folder.index_path();
         let connections = {
-            let _held = lock
-                .hold(WAIT_MAX)
-                .map_err(|error| folder.refusal(error))?;
+            let _held = lock.hold(WAIT_MAX).map_err(|error| folder.refusal(error))?;
             (0..=READERS)
                 .map(|_| connect(&path))
                 .collect::<rusqlite::Result<Vec<_>>>()

@@ -87,10 +87,18 @@ struct Wanted {
 
 impl Wanted {
     fn bytes_of(&self, entry: &Entry) -> S3Result<std::ops::Range<u64>> {
-        if self.if_match.as_ref().is_some_and(|etag| !fits(etag, entry)) {
+        if self
+            .if_match
+            .as_ref()
+            .is_some_and(|etag| !fits(etag, entry))
+        {
             return Err(S3Error::new(S3ErrorCode::PreconditionFailed));
         }
-        if self.if_none_match.as_ref().is_some_and(|etag| fits(etag, entry)) {
+        if self
+            .if_none_match
+            .as_ref()
+            .is_some_and(|etag| fits(etag, entry))
+        {
             return Err(S3Error::new(S3ErrorCode::NotModified));
         }
         match self.range {
@@ -189,9 +197,7 @@ impl S3 for Bucket {
         let mut checksums = attributes.checksums.clone();
         let etag = self
             .0
-            .run(move |store| {
-                store.put(&input.bucket, &input.key, whole, &attributes, &condition)
-            })
+            .run(move |store| store.put(&input.bucket, &input.key, whole, &attributes, &condition))
             .await
             .map_err(refusal)?;
         Ok(S3Response::new(dto::PutObjectOutput {
@@ -216,7 +222,9 @@ impl S3 for Bucket {
             if_none_match: input.if_none_match,
         };
         let (entry, part, first, pieces) = self.read(input.bucket, input.key, wanted).await?;
-        let length = part.as_ref().map_or(entry.size, |part| part.end - part.start);
+        let length = part
+            .as_ref()
+            .map_or(entry.size, |part| part.end - part.start);
         let mut checksums = entry.attributes.checksums;
         if part.is_some() || input.checksum_mode.is_none() {
             // They are checksums of the whole object.
@@ -226,9 +234,8 @@ impl S3 for Bucket {
             accept_ranges: Some("bytes".to_owned()),
             body: Some(body::send(&self.0, first, pieces)),
             content_length: i64::try_from(length).ok(),
-            content_range: part.map(|part| {
-                format!("bytes {}-{}/{}", part.start, part.end - 1, entry.size)
-            }),
+            content_range: part
+                .map(|part| format!("bytes {}-{}/{}", part.start, part.end - 1, entry.size)),
             e_tag: Some(ETag::Strong(entry.etag)),
             last_modified: Some(moment(entry.modified)),
             content_type: Some(media_type(entry.attributes.content_type)),

@@ -18,7 +18,13 @@ async fn what_was_written_is_there_when_the_folder_is_opened_again() {
     }
     let again = cloud(folder.path());
     assert!(is_there(&table(&again), "p", "s").await);
-    let got = bucket(&again).get_object().bucket(BUCKET).key("k").send().await.unwrap();
+    let got = bucket(&again)
+        .get_object()
+        .bucket(BUCKET)
+        .key("k")
+        .send()
+        .await
+        .unwrap();
     assert_eq!(got.body.collect().await.unwrap().to_vec(), b"bytes");
 }
 
@@ -31,7 +37,10 @@ fn a_newer_folder_is_refused_before_anything_is_touched() {
     let error = EmbeddedCloud::open(settings(folder.path())).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::NotSupported);
     assert!(error.fix_text().unwrap().contains("newer"));
-    assert_eq!(fs::read(folder.path().join("table.sqlite")).unwrap(), before);
+    assert_eq!(
+        fs::read(folder.path().join("table.sqlite")).unwrap(),
+        before
+    );
 }
 
 #[cfg(target_os = "linux")]
