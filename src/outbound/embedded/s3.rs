@@ -1,6 +1,8 @@
 //! The bucket's protocol: requests of the SDK to the S3 protocol library and back.
 
 mod body;
+mod list;
+mod read;
 mod service;
 
 use std::sync::Arc;

@@ -53,17 +53,29 @@ impl Watch {
     }
 }
 
+/// Resident memory of this process in MiB.
+fn memory() -> usize {
+    let stat = std::fs::read_to_string("/proc/self/statm").unwrap();
+    let pages: usize = stat.split(' ').nth(1).unwrap().parse().unwrap();
+    pages * 4096 >> 20
+}
+
+fn item(at: usize) -> std::collections::HashMap<String, aws_sdk_dynamodb::types::AttributeValue> {
+    let mut item = row("T#local#KV#U#me", &format!("K#{at:06}"));
+    item.insert("value".to_owned(), text("x".repeat(200)));
+    item.insert("version".to_owned(), text("01JABCDEFGHJKMNPQRSTVWXYZ0"));
+    item
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "prints figures"]
 async fn figures() {
+    println!("\nmemory before: {} MiB", memory());
     let folder = tempfile::tempdir().unwrap();
     let mut watch = Watch::start();
-    let opened = {
-        let start = Instant::now();
-        let opened = cloud(folder.path());
-        watch.lap(start);
-        opened
-    };
+    let start = Instant::now();
+    let opened = cloud(folder.path());
+    watch.lap(start);
     watch.print("open, new");
     let mut watch = Watch::start();
     for _ in 0..20 {
@@ -73,13 +85,14 @@ async fn figures() {
         drop(again);
     }
     watch.print("open, existing");
-    let (table, bucket) = (table(&opened), bucket(&opened));
-    let item = |at: usize| {
-        let mut item = row("T#local#KV#U#me", &format!("K#{at:06}"));
-        item.insert("value".to_owned(), text("x".repeat(200)));
-        item.insert("version".to_owned(), text("01JABCDEFGHJKMNPQRSTVWXYZ0"));
-        item
-    };
+    println!("memory, open: {} MiB", memory());
+    table_figures(&table(&opened)).await;
+    bucket_figures(&bucket(&opened)).await;
+    println!("memory after: {} MiB", memory());
+    contended_figures(folder.path()).await;
+}
+
+async fn table_figures(table: &aws_sdk_dynamodb::Client) {
     let mut watch = Watch::start();
     for at in 0..5000 {
         let start = Instant::now();
@@ -107,9 +120,8 @@ async fn figures() {
                 .put_request(put.build().unwrap())
                 .build()
         });
-        let batch = table
-            .batch_write_item()
-            .request_items(TABLE, requests.collect());
+        let batch = table.batch_write_item();
+        let batch = batch.request_items(TABLE, requests.collect());
         batch.send().await.unwrap();
         watch.lap(start);
     }
@@ -125,6 +137,9 @@ async fn figures() {
         watch.lap(start);
     }
     watch.print("Query, 100 rows");
+}
+
+async fn bucket_figures(bucket: &aws_sdk_s3::Client) {
     let mut watch = Watch::start();
     for at in 0..1000 {
         let start = Instant::now();
@@ -141,4 +156,29 @@ async fn figures() {
         watch.lap(start);
     }
     watch.print("GetObject, 1 KiB");
+}
+
+/// Four opens of one folder keep each other out as four processes do.
+async fn contended_figures(folder: &Path) {
+    let writers: Vec<_> = (0..4)
+        .map(|writer| {
+            let table = table(&cloud(folder));
+            tokio::spawn(async move {
+                let mut laps = Vec::new();
+                for at in 0..1000 {
+                    let start = Instant::now();
+                    let put = table.put_item().table_name(TABLE);
+                    let put = put.set_item(Some(item(100_000 * writer + at)));
+                    put.send().await.unwrap();
+                    laps.push(start.elapsed().as_secs_f64() * 1e6);
+                }
+                laps
+            })
+        })
+        .collect();
+    let mut watch = Watch::start();
+    for writer in writers {
+        watch.slowest.extend(writer.await.unwrap());
+    }
+    watch.print("PutItem, 4 at once");
 }

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use super::dynamodb::{is_there, row};
+use super::dynamodb::{is_there, put_rows, row};
 use super::*;
 use crate::mesh::ErrorKind;
 
@@ -76,4 +76,31 @@ fn many_open_a_new_folder_at_once() {
             opener.join().unwrap();
         }
     });
+}
+
+/// A journal only starts over when nobody reads, so a long read lets it grow; the sweep cuts it again.
+#[tokio::test]
+async fn a_journal_that_has_grown_is_cut() {
+    let folder = tempfile::tempdir().unwrap();
+    let cloud = cloud(folder.path());
+    let client = table(&cloud);
+    let journal = || {
+        let journal = fs::metadata(folder.path().join("table.sqlite-wal"));
+        journal.unwrap().len()
+    };
+    {
+        let reader = rusqlite::Connection::open(folder.path().join("table.sqlite")).unwrap();
+        reader.execute_batch("BEGIN").unwrap();
+        let _: i64 = reader
+            .query_row("SELECT count(*) FROM _tables", [], |row| row.get(0))
+            .unwrap();
+        for batch in 0..6 {
+            let sorts = (0..10).map(|at| format!("{batch}-{at}"));
+            put_rows(&client, "p", sorts, 350_000).await;
+        }
+        assert!(journal() > 16 << 20, "{}", journal());
+    }
+    cloud.sweep().unwrap();
+    assert_eq!(journal(), 0);
+    assert!(is_there(&client, "p", "5-9").await);
 }
