@@ -57,7 +57,7 @@ impl Watch {
 fn memory() -> usize {
     let stat = std::fs::read_to_string("/proc/self/statm").unwrap();
     let pages: usize = stat.split(' ').nth(1).unwrap().parse().unwrap();
-    pages * 4096 >> 20
+    (pages * 4096) >> 20
 }
 
 fn item(at: usize) -> std::collections::HashMap<String, aws_sdk_dynamodb::types::AttributeValue> {
