@@ -47,9 +47,9 @@ fn config(cloud: &EmbeddedCloud) -> SdkConfig {
     SdkConfig::builder()
         .behavior_version(BehaviorVersion::latest())
         .region(Region::from_static(REGION))
-        .credentials_provider(aws_credential_types::provider::SharedCredentialsProvider::new(
-            credentials,
-        ))
+        .credentials_provider(
+            aws_credential_types::provider::SharedCredentialsProvider::new(credentials),
+        )
         .http_client(cloud.http_client())
         .sleep_impl(aws_smithy_async_sleep())
         .build()
