@@ -68,7 +68,7 @@ impl Lossy {
         script.carried += 1;
         let is_of_s3 = header("authorization").contains("/s3/aws4_request");
         // A bucket that is being created has no owner yet.
-        let creates = header("x-amz-object-ownership") != "";
+        let creates = !header("x-amz-object-ownership").is_empty();
         if is_of_s3 && !creates && header("x-amz-expected-bucket-owner").is_empty() {
             script.ownerless.push(text.clone());
         }

@@ -141,12 +141,17 @@ fn xml_error(status: u16, code: &str) -> Answer {
     ))
 }
 
+/// Where a write leaves its mark.
+const MARK: &str = "x-amz-meta-agent-mesh-write";
+
 /// An HTTP client that answers from a function and remembers what it was asked.
 #[derive(Clone)]
 struct Wire {
     answer: Arc<dyn Fn(&HttpRequest) -> Answer + Send + Sync>,
     requests: Arc<Mutex<Vec<String>>>,
     count: Arc<AtomicUsize>,
+    /// The mark that the last write left, as the bucket would keep it.
+    mark: Arc<Mutex<String>>,
 }
 
 impl Wire {
@@ -155,6 +160,7 @@ impl Wire {
             answer: Arc::new(answer),
             requests: Arc::default(),
             count: Arc::default(),
+            mark: Arc::default(),
         }
     }
 
@@ -179,10 +185,19 @@ impl HttpConnector for Wire {
         self.count.fetch_add(1, Ordering::SeqCst);
         let line = format!("{} {}", request.method(), request.uri());
         self.requests.lock().unwrap().push(line);
+        if let Some(mark) = request.headers().get(MARK) {
+            *self.mark.lock().unwrap() = mark.to_owned();
+        }
         match (self.answer)(&request) {
             Some((status, body)) => {
                 let status = status.try_into().unwrap();
-                HttpConnectorFuture::ready(Ok(HttpResponse::new(status, SdkBody::from(body))))
+                let mut response = HttpResponse::new(status, SdkBody::from(body));
+                if request.method() == "HEAD" {
+                    let mark = self.mark.lock().unwrap().clone();
+                    response.headers_mut().insert(MARK, mark);
+                    response.headers_mut().insert("etag", "\"head\"");
+                }
+                HttpConnectorFuture::ready(Ok(response))
             }
             None => HttpConnectorFuture::new(std::future::pending()),
         }

@@ -233,6 +233,12 @@ async fn a_query_reads_a_prefix_in_order(stage: Stage) {
     let (keys, next) = stage.keys(range("K#", false)).await;
     assert_eq!(keys, ["K#", "K#a", "K#ab", "K#b"]);
     assert_eq!(next, None);
+    // The page ends at a key that is looked at and does not begin so.
+    let looked_at = Range {
+        limit: 5,
+        ..range("K#", false)
+    };
+    assert_eq!(stage.keys(looked_at).await.1, None);
     let (keys, _) = stage.keys(range("K#a", true)).await;
     assert_eq!(keys, ["K#ab", "K#a"]);
     let (keys, _) = stage.keys(range("", false)).await;

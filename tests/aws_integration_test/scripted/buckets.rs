@@ -6,6 +6,7 @@ use agent_mesh::mesh::ErrorKind;
 use agent_mesh::mesh::store::Bucket;
 use agent_mesh::mesh::store::bucket::{ObjectAttributes, ObjectCondition, PutOutcome};
 use agent_mesh::outbound::aws::bucket::PART_BYTES;
+use aws_smithy_runtime_api::client::orchestrator::HttpRequest;
 use bytes::Bytes;
 
 use super::{Answer, Cloud, goes_on, object_key, settle, xml_error};
@@ -19,6 +20,8 @@ super::scripted![
     a_part_that_fails_ends_the_upload,
     a_caller_that_goes_away_leaves_no_parts,
     an_upload_that_conflicts_starts_anew,
+    an_upload_that_was_completed_unheard_is_ours,
+    an_upload_that_is_gone_is_not_ours,
     a_throttled_upload_is_told,
 ];
 
@@ -169,6 +172,34 @@ async fn an_upload_that_conflicts_starts_anew() {
     assert_eq!(aborts(&requests), 1);
     let started = requests.iter().filter(|line| line.contains("?uploads"));
     assert_eq!(started.count(), 2);
+}
+
+/// The last request fails, its repetition finds no upload, and then `head` is there.
+fn gone(head: u16) -> impl Fn(&HttpRequest) -> Answer {
+    let count = AtomicUsize::new(0);
+    move |request| {
+        let line = format!("{} {}", request.method(), request.uri());
+        if line.starts_with("HEAD") {
+            return Some((head, String::new()));
+        }
+        let complete = match line.starts_with("POST") && line.contains("uploadId=") {
+            true if count.fetch_add(1, Ordering::SeqCst) == 0 => xml_error(500, "InternalError"),
+            _ => xml_error(404, "NoSuchUpload"),
+        };
+        upload(&line, is_written(), complete)
+    }
+}
+
+async fn an_upload_that_was_completed_unheard_is_ours() {
+    let (cloud, _) = Cloud::answering(gone(200));
+    let outcome = put(&cloud, 2 * PART_BYTES).await.unwrap();
+    assert_eq!(outcome, PutOutcome::Done("head".to_owned()));
+}
+
+async fn an_upload_that_is_gone_is_not_ours() {
+    let (cloud, wire) = Cloud::answering(gone(404));
+    put(&cloud, 2 * PART_BYTES).await.unwrap_err();
+    assert_eq!(aborts(&wire.requests()), 1);
 }
 
 async fn a_throttled_upload_is_told() {

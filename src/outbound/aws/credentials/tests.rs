@@ -11,17 +11,23 @@ const NOW: Timestamp = Timestamp::from_seconds(1_700_000_000);
 
 /// A source that answers from a list, and counts.
 #[derive(Clone, Debug, Default)]
-struct Source(Arc<StdMutex<(VecDeque<Result<Credentials, String>>, usize)>>);
+struct Source(Arc<StdMutex<Script>>);
+
+#[derive(Debug, Default)]
+struct Script {
+    answers: VecDeque<Result<Credentials, String>>,
+    asked: usize,
+}
 
 impl Source {
     fn then(self, answer: Result<Credentials, &str>) -> Self {
         let answer = answer.map_err(str::to_owned);
-        self.0.lock().unwrap().0.push_back(answer);
+        self.0.lock().unwrap().answers.push_back(answer);
         self
     }
 
     fn asked(&self) -> usize {
-        self.0.lock().unwrap().1
+        self.0.lock().unwrap().asked
     }
 }
 
@@ -31,9 +37,9 @@ impl ProvideCredentials for Source {
         Self: 'a,
     {
         let mut script = self.0.lock().unwrap();
-        script.1 += 1;
+        script.asked += 1;
         let answer = script
-            .0
+            .answers
             .pop_front()
             .expect("the source was asked too often");
         future::ProvideCredentials::ready(answer.map_err(CredentialsError::provider_error))
