@@ -110,7 +110,11 @@ impl ErrorKind {
 }
 
 /// A failure: its kind, what the caller is told, and, for the log alone, where it came from.
-pub struct Error {
+///
+/// It is one pointer wide, so that a result is not larger for the failure it hardly ever holds.
+pub struct Error(Box<Content>);
+
+struct Content {
     kind: ErrorKind,
     message: String,
     fix: Option<String>,
@@ -123,14 +127,14 @@ impl Error {
     /// A failure that the caller may read: `message` says what is wrong in the caller's terms and holds
     /// nothing of another tenant, no ARN, account, secret or path of the server.
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
-        Self {
+        Self(Box::new(Content {
             kind,
             message: message.into(),
             fix: None,
             retry_after: None,
             details: Map::new(),
             source: None,
-        }
+        }))
     }
 
     /// An argument that is wrong, named in `details.parameter`.
@@ -146,60 +150,60 @@ impl Error {
     /// What the caller can do about it.
     #[must_use]
     pub fn fix(mut self, fix: impl Into<String>) -> Self {
-        self.fix = Some(fix.into());
+        self.0.fix = Some(fix.into());
         self
     }
 
     /// How long to wait before the same call can succeed.
     #[must_use]
     pub fn retry_after(mut self, wait: Duration) -> Self {
-        self.retry_after = Some(wait);
+        self.0.retry_after = Some(wait);
         self
     }
 
     /// One member of `details`.
     #[must_use]
     pub fn detail(mut self, name: &str, value: impl Into<Value>) -> Self {
-        self.details.insert(name.to_owned(), value.into());
+        self.0.details.insert(name.to_owned(), value.into());
         self
     }
 
     /// What caused it; only the log shows it.
     #[must_use]
     pub fn caused_by(mut self, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
-        self.source = Some(source.into());
+        self.0.source = Some(source.into());
         self
     }
 
     /// What went wrong, in one word.
     pub fn kind(&self) -> ErrorKind {
-        self.kind
+        self.0.kind
     }
 
     /// What is wrong in the caller's terms. For [`ErrorKind::Internal`] it is for the log alone.
     pub fn message(&self) -> &str {
-        &self.message
+        &self.0.message
     }
 
     /// What the caller can do about it.
     pub fn fix_text(&self) -> Option<&str> {
-        self.fix.as_deref()
+        self.0.fix.as_deref()
     }
 
     /// How long to wait before the same call can succeed.
     pub fn wait(&self) -> Option<Duration> {
-        self.retry_after
+        self.0.retry_after
     }
 
     /// Further facts for the caller, by name.
     pub fn details(&self) -> &Map<String, Value> {
-        &self.details
+        &self.0.details
     }
 }
 
 impl fmt::Display for Error {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "{}: {}", self.kind.code(), self.message)
+        write!(formatter, "{}: {}", self.0.kind.code(), self.0.message)
     }
 }
 
@@ -217,7 +221,8 @@ impl fmt::Debug for Error {
 
 impl StdError for Error {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
-        self.source
+        self.0
+            .source
             .as_deref()
             .map(|source| source as &(dyn StdError + 'static))
     }
