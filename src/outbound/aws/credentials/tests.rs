@@ -220,3 +220,17 @@ fn other_answers_are_no_refusals() {
     assert_eq!(refusal(&answer(200, "", "<Code>ExpiredToken</Code>")), None);
     assert_eq!(refusal(&answer(503, "", "<Code>ExpiredToken</Code>")), None);
 }
+
+#[test]
+fn an_instance_without_metadata_is_a_machine_without_credentials() {
+    let reason = |message: &str| fault_of(&CredentialsError::provider_error(message)).reason;
+    assert_eq!(reason("failed to load IMDS session token"), Reason::Missing);
+    assert_eq!(
+        reason("failed to load the cached SSO token"),
+        Reason::SsoExpired
+    );
+    assert_eq!(
+        reason("external process exited with code 1"),
+        Reason::Failed
+    );
+}
