@@ -255,7 +255,7 @@ pub mod trial {
     /// A row in a partition of `tenant`.
     pub fn row(tenant: &TenantId, rest: &str, sort: &str) -> RowKey {
         RowKey {
-            partition: partition(tenant, rest),
+            partition: Keyspace::of(tenant).partition(format_args!("{rest}")),
             sort: sort.to_owned(),
         }
     }
@@ -269,7 +269,7 @@ pub mod trial {
     pub fn prefix(tenant: &TenantId, root: &str, prefix: &str) -> ObjectPrefix {
         ObjectPrefix {
             tenant: tenant.clone(),
-            root: object(tenant, root).key,
+            root: Keyspace::of(tenant).object(format_args!("{root}")).key,
             prefix: prefix.to_owned(),
         }
     }
