@@ -16,6 +16,8 @@ mod request;
 mod scan;
 mod stdio;
 mod surrogate;
+#[cfg(test)]
+mod tests;
 
 use std::collections::VecDeque;
 use std::future::Future;

@@ -48,7 +48,8 @@ mod tests {
 
     #[test]
     fn the_name_is_the_one_beside_the_id() {
-        let accounts = "root:x:0:0:root:/root:/bin/sh\n\n:x:7::\nbroken\nada:x:1000:1000::/home/ada:\n";
+        let accounts =
+            "root:x:0:0:root:/root:/bin/sh\n\n:x:7::\nbroken\nada:x:1000:1000::/home/ada:\n";
         assert_eq!(name_in(accounts, 1000).as_deref(), Some("ada"));
         assert_eq!(name_in(accounts, 0).as_deref(), Some("root"));
         assert_eq!(name_in(accounts, 7), None);

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use rmcp::model::{
     CallToolRequest, CallToolRequestParams, CancelledNotificationParam, ClientJsonRpcMessage,
     ClientRequest, CustomRequest, ErrorCode, Extensions, GetExtensions, JsonObject, NumberOrString,
-    ProgressNotificationParam, Request, RequestId, RequestMetaObject,
-    RequestNoParam, RequestOptionalParam,
+    ProgressNotificationParam, Request, RequestId, RequestMetaObject, RequestNoParam,
+    RequestOptionalParam,
 };
 use serde::de::{DeserializeOwned, IgnoredAny, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};

@@ -8,7 +8,7 @@ use std::thread;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::mpsc;
 
-use super::{LineTransport, Limits};
+use super::{Limits, LineTransport};
 
 /// How much a thread reads at once from an input that cannot be waited for, in bytes.
 const THREAD_READ_BYTES: usize = 64 * 1024;
