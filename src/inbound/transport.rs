@@ -4,6 +4,7 @@
 //! loop of `rmcp` and answers by itself whatever that loop would drop or die of.
 
 mod batch;
+mod envelope;
 mod flight;
 mod frame;
 mod id;
@@ -12,6 +13,7 @@ mod link;
 mod memory;
 mod message;
 mod output;
+mod parameters;
 mod request;
 mod scan;
 mod stdio;

@@ -54,7 +54,8 @@ async fn end_of(process: rustix::process::Pid, is_it: impl FnOnce() -> bool) -> 
     handle.readable().await.ok().map(|_| ())
 }
 
-#[cfg(all(test, target_os = "linux"))]
+#[cfg(test)]
+#[cfg(target_os = "linux")]
 mod tests {
     use tokio::time::timeout;
 
