@@ -99,11 +99,6 @@ impl<R: AsyncRead + Send + Unpin> LineTransport<R> {
         }
     }
 
-    /// Requests in flight: running, or answered and not yet written.
-    pub fn in_flight(&self) -> usize {
-        self.link.traffic.count()
-    }
-
     /// What the session needs to end this transport.
     pub(crate) fn link(&self) -> Arc<Link> {
         Arc::clone(&self.link)

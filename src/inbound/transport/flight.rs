@@ -160,6 +160,7 @@ impl Traffic {
     }
 
     /// Requests in flight.
+    #[cfg(test)]
     pub(super) fn count(&self) -> usize {
         self.state().flights
     }
