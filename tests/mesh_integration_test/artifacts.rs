@@ -332,7 +332,7 @@ async fn content_above_11_mib_is_pointed_to_the_other_way() {
     let limit = 11 << 20;
     let past = json!({"key": "big", "content_base64": STANDARD.encode(vec![7; limit + 1])});
     let failure = caller.fail("artifacts_put", past).await;
-    assert_eq!((failure.code(), &failure.details()["limit"]), ("TOO_LARGE", &json!(limit)));
+    assert_eq!((failure.code(), &failure.detail("limit")), ("TOO_LARGE", &json!(limit)));
     assert!(failure.fix().unwrap().contains("upload"));
     let edge = json!({"key": "big", "content_base64": STANDARD.encode(vec![7; limit])});
     assert_eq!(caller.ok("artifacts_put", edge).await["size"], limit);

@@ -130,8 +130,8 @@ async fn a_detail_may_have_200_000_bytes_and_not_one_more() {
     let past = json!({"detail_type": "A.B", "detail": of_size(200_001)});
     for arguments in [past.clone(), json!({"events": [edge, past]})] {
         let failure = caller.fail("events_send", arguments).await;
-        assert_eq!((failure.code(), &failure.details()["limit"]), ("TOO_LARGE", &json!(200_000)));
-        assert_eq!(failure.details()["size"], 200_001);
+        assert_eq!((failure.code(), &failure.detail("limit")), ("TOO_LARGE", &json!(200_000)));
+        assert_eq!(failure.detail("size"), 200_001);
         assert!(failure.fix().unwrap().contains("artifacts_put"));
     }
 }

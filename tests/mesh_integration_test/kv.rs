@@ -109,8 +109,8 @@ async fn a_value_may_have_350_kib_and_not_a_byte_more() {
     assert_eq!(got["value"], edge);
     let failure = caller.fail("kv_set", json!({"key": "k", "value": format!("{edge}x")})).await;
     assert_eq!(failure.code(), "TOO_LARGE");
-    assert_eq!(failure.details()["limit"], 350 * 1024);
-    assert_eq!(failure.details()["size"], 350 * 1024 + 1);
+    assert_eq!(failure.detail("limit"), 350 * 1024);
+    assert_eq!(failure.detail("size"), 350 * 1024 + 1);
     assert!(failure.fix().unwrap().contains("artifacts_put"));
     assert_eq!(caller.ok("kv_get", json!({"key": "k"})).await["found"], false);
 }
@@ -174,7 +174,7 @@ async fn a_condition_that_does_not_hold_changes_nothing() {
     let conflict = async |tool: &str, arguments: Value, current: Option<&Value>| {
         let failure = caller.fail(tool, arguments).await;
         assert_eq!(failure.code(), "CONFLICT");
-        assert_eq!(failure.details().get("version"), current);
+        assert_eq!(failure.detail("version"), current.cloned().unwrap_or_default());
         assert!(failure.fix().is_some());
     };
     let nowhere = json!({"key": "a", "value": 0, "if_version": "01ARZ3NDEKTSV4RRFFQ69G5FAV"});

@@ -13,6 +13,7 @@ mod support;
 
 mod artifacts;
 mod cursors;
+mod errors;
 mod events;
 mod kv;
 mod resources;

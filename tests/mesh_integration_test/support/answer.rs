@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use agent_mesh::mesh::ErrorKind;
 use serde::Deserialize;
 use serde_json::value::RawValue;
-use serde_json::{Map, Value};
+use serde_json::Value;
 use ulid::Ulid;
 
 use super::schema::breaches;
@@ -119,7 +119,7 @@ impl Failure {
         assert!(!failure.message().is_empty(), "{text}");
         assert!(failure.request_id().parse::<Ulid>().is_ok(), "{text}");
         if kind == ErrorKind::Internal {
-            assert!(failure.fix().is_none() && failure.details().is_empty(), "{text}");
+            assert!(failure.fix().is_none() && failure.0.get("details").is_none(), "{text}");
             assert!(failure.message().contains(failure.request_id()), "{text}");
         }
         failure
@@ -145,14 +145,14 @@ impl Failure {
         self.0.get("retry_after_ms").and_then(Value::as_u64)
     }
 
-    pub(crate) fn details(&self) -> Map<String, Value> {
-        let details = self.0.get("details").and_then(Value::as_object);
-        details.cloned().unwrap_or_default()
+    /// One of the details; null where there is none of that name.
+    pub(crate) fn detail(&self, name: &str) -> Value {
+        self.0["details"][name].clone()
     }
 
     /// The argument that an INVALID_PARAMETER names.
     pub(crate) fn parameter(&self) -> String {
-        self.details().get("parameter").and_then(Value::as_str).unwrap_or_default().to_owned()
+        self.detail("parameter").as_str().unwrap_or_default().to_owned()
     }
 
     fn text(&self, name: &str) -> &str {

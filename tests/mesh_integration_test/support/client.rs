@@ -10,6 +10,7 @@ use agent_mesh::inbound::session::{DrainTimes, Ended, serve};
 use agent_mesh::inbound::transport::{Limits, memory};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
+use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, DuplexStream, ReadHalf, WriteHalf};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
@@ -34,11 +35,13 @@ pub(crate) struct Client {
     /// Ends the session as SIGTERM does.
     pub(crate) shutdown: CancellationToken,
     session: Mutex<Option<JoinHandle<Ended>>>,
+    /// What must not be removed while the session lives.
+    _folder: Arc<TempDir>,
 }
 
 impl Client {
     /// A session of `server` whose handshake has yet to come.
-    pub(crate) fn of(server: Server) -> Arc<Self> {
+    pub(crate) fn of(server: Server, folder: &Arc<TempDir>) -> Arc<Self> {
         let (transport, pipe) = memory(Limits::default());
         let shutdown = CancellationToken::new();
         let session =
@@ -54,6 +57,7 @@ impl Client {
             next_id: AtomicU64::new(1),
             shutdown,
             session: Mutex::new(Some(session)),
+            _folder: Arc::clone(folder),
         })
     }
 

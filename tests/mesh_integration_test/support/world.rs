@@ -133,7 +133,7 @@ impl World {
 
     /// A session whose handshake has yet to come.
     pub(crate) fn connect(&self) -> Arc<Client> {
-        Client::of(self.app.server())
+        Client::of(self.app.server(), &self.folder)
     }
 
     /// The process's own user over a session of its own.
