@@ -9,5 +9,3 @@ mod fakes;
 
 pub use outbox::{Committed, Outbox, OutboxSettings, Slot, Target, Weight};
 pub use record::{Event, Outcome, Priority};
-mod stub;
-pub use stub::*;
