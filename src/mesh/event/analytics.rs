@@ -172,7 +172,8 @@ pub struct Analytics {
     /// Calls by priority.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub priority: Option<BTreeMap<&'static str, u64>>,
-    /// Whether there was more than could be read: the window then begins later than was asked for.
+    /// Whether there was more than could be read: the window then begins later than was asked for. Some of
+    /// the hour before it may be in the figures.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub truncated: bool,
 }
@@ -206,15 +207,14 @@ pub(in crate::mesh) async fn summarize(
     let first_day = window.start_time.as_millis().div_euclid(DAY_MS);
     let last_day = (window.end_time.as_millis() - 1).div_euclid(DAY_MS);
     let mut is_truncated = false;
-    // The newest day first: what is left out is the oldest.
+    // The newest hour first: what is left out is the oldest.
     for day in (first_day..=last_day).rev() {
-        if sums.bytes >= READ_BYTES_MAX {
-            window.start_time = Timestamp::from_millis((day + 1) * DAY_MS);
+        let read = sums.read_day(table, keyspace, day, window, part_ms, clock);
+        if let Some(begin) = read.await? {
+            window.start_time = begin;
             is_truncated = true;
             break;
         }
-        sums.read_day(table, keyspace, day, window, part_ms, clock)
-            .await?;
     }
     let units = sums.units;
     let mut figures = sums.figures(window, &query.metrics);
@@ -247,6 +247,8 @@ fn rounded(query: &AnalyticsQuery) -> Result<Window, Error> {
 }
 
 impl Sums {
+    /// Adds the part of the window that lies in `day`; answers from where on that is complete, if not all
+    /// of it could be read.
     async fn read_day(
         &mut self,
         table: &dyn Table,
@@ -255,7 +257,7 @@ impl Sums {
         window: Window,
         part_ms: i64,
         clock: &dyn Clock,
-    ) -> Result<(), Error> {
+    ) -> Result<Option<Timestamp>, Error> {
         let begin = day * DAY_MS;
         let hour_of = |time: Timestamp| (time.as_millis() - begin).div_euclid(HOUR_MS).clamp(0, 23);
         let first = hour_of(window.start_time);
@@ -265,10 +267,15 @@ impl Sums {
             from: Some(format!("{first:02}#")),
             // Behind every writer of that hour.
             to: Some(format!("{last:02}#~")),
+            descending: true,
             limit: 1000,
             ..Range::default()
         };
+        let mut complete_from = begin + (last + 1) * HOUR_MS;
         loop {
+            if self.bytes >= READ_BYTES_MAX {
+                return Ok(Some(Timestamp::from_millis(complete_from)));
+            }
             let page = table.query(&partition, &range).await?;
             self.units += page.units;
             for (sort, row) in &page.value.rows {
@@ -277,16 +284,16 @@ impl Sums {
                     .split('#')
                     .next()
                     .and_then(|hour| hour.parse::<i64>().ok());
-                if let Some(hour) = hour
-                    && !row.is_expired(clock.now())
-                {
-                    let time = begin + hour * HOUR_MS;
+                let Some(hour) = hour else { continue };
+                let time = begin + hour * HOUR_MS;
+                complete_from = time + HOUR_MS;
+                if !row.is_expired(clock.now()) {
                     self.add(time.div_euclid(part_ms) * part_ms, row);
                 }
             }
             match page.value.next {
                 Some(after) => range.after = Some(after),
-                None => return Ok(()),
+                None => return Ok(None),
             }
         }
     }

@@ -194,7 +194,7 @@ proptest! {
                         let low = counters.low().map_or(next, |low| low.offset as usize - 1);
                         // An acknowledgement may be older than it could be.
                         next = low.saturating_sub(extra);
-                        counters = super::tests::counters(&table, false);
+                        counters = heir(&table);
                     }
                 }
             }
