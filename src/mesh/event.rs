@@ -13,6 +13,6 @@ pub mod rollup;
 mod fakes;
 
 pub use outbox::{Committed, Outbox, OutboxSettings, Slot, Target, Weight};
-pub use publisher::{Publisher, PublisherSettings};
+pub use publisher::{Pace, Publisher, PublisherSettings};
 pub use record::{Event, Outcome, Priority};
-pub use rollup::Rollup;
+pub use rollup::{EventReads, Rollup};

@@ -47,6 +47,33 @@ pub struct Note {
     pub bytes: Option<u64>,
 }
 
+impl From<Event> for Note {
+    fn from(event: Event) -> Self {
+        Self {
+            tenant_id: event.tenant_id,
+            user_id: event.user_id,
+            org_id: event.org_id,
+            tool: event.tool,
+            detail_type: event.detail_type,
+            outcome: event.outcome,
+            error_code: event.error_code,
+            request_id: event.request_id,
+            duration_ms: event.duration_ms,
+            bytes: event.bytes,
+        }
+    }
+}
+
+/// Whether each read is an event of its own.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum EventReads {
+    /// It is.
+    #[default]
+    Each,
+    /// One event for each tenant, tool and ten seconds.
+    Rollup,
+}
+
 /// Calls that become events. Clones are the same one.
 #[derive(Clone)]
 pub struct Rollup(Arc<Inner>);
