@@ -29,7 +29,11 @@ impl BareSdk {
             .spawn()?;
         let (input, output) = (process.stdin.take(), process.stdout.take());
         match (input, output) {
-            (Some(input), Some(output)) => Ok(Self { process, input, output: BufReader::new(output) }),
+            (Some(input), Some(output)) => Ok(Self {
+                process,
+                input,
+                output: BufReader::new(output),
+            }),
             _ => Err("a child has no pipes".into()),
         }
     }
@@ -62,10 +66,15 @@ pub(crate) fn serve(row: &[String]) -> Result<bool> {
     let [table, partition, sort] = row else {
         return Err("the row is named by its table, partition and sort key".into());
     };
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()?;
     runtime.block_on(async {
         let config = aws_config::load_defaults(BehaviorVersion::latest()).await;
-        #[expect(clippy::disallowed_types, reason = "a bare call is one without our adapter")]
+        #[expect(
+            clippy::disallowed_types,
+            reason = "a bare call is one without our adapter"
+        )]
         let client = aws_sdk_dynamodb::Client::new(&config);
         for line in std::io::stdin().lock().lines() {
             let count: usize = line?.trim().parse()?;

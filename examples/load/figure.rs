@@ -41,7 +41,13 @@ impl Figure {
     }
 
     pub(crate) fn new(name: impl Into<String>, value: Option<f64>, unit: &'static str) -> Self {
-        Self { name: name.into(), value, unit, at_most: None, note: String::new() }
+        Self {
+            name: name.into(),
+            value,
+            unit,
+            at_most: None,
+            note: String::new(),
+        }
     }
 
     pub(crate) fn at_most(mut self, most: f64) -> Self {
@@ -87,8 +93,15 @@ impl Machine {
         let processor = read("/proc/cpuinfo")
             .lines()
             .find_map(|line| line.strip_prefix("model name")?.split_once(": "))
-            .map_or_else(|| std::env::consts::ARCH.to_owned(), |(_, name)| name.to_owned());
-        let load: Vec<_> = read("/proc/loadavg").split(' ').take(3).map(str::to_owned).collect();
+            .map_or_else(
+                || std::env::consts::ARCH.to_owned(),
+                |(_, name)| name.to_owned(),
+            );
+        let load: Vec<_> = read("/proc/loadavg")
+            .split(' ')
+            .take(3)
+            .map(str::to_owned)
+            .collect();
         Self {
             cores: std::thread::available_parallelism().map_or(0, usize::from),
             processor,
@@ -114,7 +127,11 @@ pub(crate) fn table(
     after: &Machine,
     quick: bool,
 ) -> String {
-    let width = figures.iter().map(|figure| figure.name.chars().count()).max().unwrap_or(0);
+    let width = figures
+        .iter()
+        .map(|figure| figure.name.chars().count())
+        .max()
+        .unwrap_or(0);
     let mut text = String::new();
     let _ = writeln!(
         text,
@@ -124,12 +141,23 @@ pub(crate) fn table(
         before.kernel,
         before.load_average,
         after.load_average,
-        if quick { "; quick: too few calls to publish" } else { "" },
+        if quick {
+            "; quick: too few calls to publish"
+        } else {
+            ""
+        },
     );
-    let _ = writeln!(text, "\n{:width$}  {:>12}       {:>9}", "figure", "measured", "at most");
+    let _ = writeln!(
+        text,
+        "\n{:width$}  {:>12}       {:>9}",
+        "figure", "measured", "at most"
+    );
     for figure in figures {
         let value = figure.value.map_or_else(|| "-".to_owned(), digits);
-        let most = figure.at_most.map(|most| format!("{most}")).unwrap_or_default();
+        let most = figure
+            .at_most
+            .map(|most| format!("{most}"))
+            .unwrap_or_default();
         let line = format!(
             "{:width$}  {value:>12} {:5} {most:>9}  {:4} {}",
             figure.name,

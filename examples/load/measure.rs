@@ -47,7 +47,8 @@ impl Part {
     /// Those of `only`, in their order here; all where none is named.
     pub(crate) fn chosen(only: &[Self]) -> Vec<Self> {
         let all = Self::value_variants().iter().copied();
-        all.filter(|part| only.is_empty() || only.contains(part)).collect()
+        all.filter(|part| only.is_empty() || only.contains(part))
+            .collect()
     }
 
     pub(crate) fn measure(self, plan: &Plan) -> Result<Vec<Figure>> {
@@ -73,7 +74,10 @@ impl fmt::Display for Part {
 impl Plan {
     pub(crate) fn new(binary: &Path, quick: bool) -> Result<Self> {
         let binary = binary.canonicalize().map_err(|error| {
-            format!("{}: {error}; build it with cargo build --release", binary.display())
+            format!(
+                "{}: {error}; build it with cargo build --release",
+                binary.display()
+            )
         })?;
         Ok(Self { binary, quick })
     }
@@ -106,7 +110,12 @@ mod body {
     }
 
     pub(super) fn kv_get(number: usize, line: &mut String) {
-        tool("kv_get", &format!("{{\"key\":\"key-{}\"}}", number % KEYS), None, line);
+        tool(
+            "kv_get",
+            &format!("{{\"key\":\"key-{}\"}}", number % KEYS),
+            None,
+            line,
+        );
     }
 
     pub(super) fn kv_set(number: usize, line: &mut String) {

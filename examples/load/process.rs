@@ -26,10 +26,18 @@ pub(crate) fn memory(process: u32) -> Option<Memory> {
     let status = fs::read_to_string(format!("/proc/{process}/status")).ok()?;
     let bytes = |name: &str| {
         let line = status.lines().find_map(|line| line.strip_prefix(name))?;
-        let kib: u64 = line.trim_start_matches(':').split_whitespace().next()?.parse().ok()?;
+        let kib: u64 = line
+            .trim_start_matches(':')
+            .split_whitespace()
+            .next()?
+            .parse()
+            .ok()?;
         Some(kib * 1024)
     };
-    Some(Memory { resident: bytes("VmRSS")?, peak: bytes("VmHWM")? })
+    Some(Memory {
+        resident: bytes("VmRSS")?,
+        peak: bytes("VmHWM")?,
+    })
 }
 
 /// The processor time that `process` has used in all its threads, those that have ended included.
@@ -52,7 +60,9 @@ pub(crate) fn settle(process: u32, limit: Duration) -> Duration {
     while started.elapsed() < limit {
         std::thread::sleep(LOOK);
         let now = cpu(process);
-        let used = now.zip(seen).map_or(Duration::ZERO, |(now, seen)| now.saturating_sub(seen));
+        let used = now
+            .zip(seen)
+            .map_or(Duration::ZERO, |(now, seen)| now.saturating_sub(seen));
         if used > TICK || (used == TICK && quiet_since.elapsed() < LOOK) {
             quiet_since = Instant::now();
         }

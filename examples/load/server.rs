@@ -72,9 +72,17 @@ struct Answer<'a> {
 impl Setup {
     /// A server on the embedded cloud, in a new folder, with limits that no figure meets.
     pub(crate) fn embedded() -> Result<Self> {
-        let folder = tempfile::Builder::new().prefix("use-aws-mcp-load-").tempdir()?;
-        let setup = Self { variables: Vec::new(), folder };
-        std::fs::write(setup.path("tenants.toml"), format!("{}[tenants.local]\n", raised_limits()))?;
+        let folder = tempfile::Builder::new()
+            .prefix("use-aws-mcp-load-")
+            .tempdir()?;
+        let setup = Self {
+            variables: Vec::new(),
+            folder,
+        };
+        std::fs::write(
+            setup.path("tenants.toml"),
+            format!("{}[tenants.local]\n", raised_limits()),
+        )?;
         Ok(setup
             .with("AGENT_MESH_DATA_DIR", "data")
             .with("AGENT_MESH_TENANTS_FILE", "tenants.toml")
@@ -108,17 +116,21 @@ impl Setup {
         self.folder.path().join(file)
     }
 
-    /// Starts it and shakes hands. Nothing of this process's environment but `PATH` reaches it.
+    /// Starts it and shakes hands. Nothing of this process's environment reaches it.
     pub(crate) fn start(self: &Arc<Self>, binary: &Path) -> Result<Server> {
         let begun = Instant::now();
         let mut process = Command::new(binary)
             .env_clear()
-            .envs(std::env::vars_os().filter(|(name, _)| name == "PATH"))
             .env("HOME", self.folder.path())
             .envs(self.variables.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
-            .stderr(File::options().create(true).append(true).open(self.path("log"))?)
+            .stderr(
+                File::options()
+                    .create(true)
+                    .append(true)
+                    .open(self.path("log"))?,
+            )
             .spawn()
             .map_err(|error| format!("{} cannot be started: {error}", binary.display()))?;
         let (id, input, output) = (process.id(), process.stdin.take(), process.stdout.take());
@@ -145,8 +157,18 @@ impl Setup {
 
 /// Limits raised so far that nothing here meets them; they are checked all the same.
 pub(crate) fn raised_limits() -> String {
-    let rates = ["dynamodb_read", "dynamodb_write", "s3_get", "s3_put", "s3_list", "eventbridge"];
-    let rates: String = rates.iter().map(|name| format!("{name} = 1000000000\n")).collect();
+    let rates = [
+        "dynamodb_read",
+        "dynamodb_write",
+        "s3_get",
+        "s3_put",
+        "s3_list",
+        "eventbridge",
+    ];
+    let rates: String = rates
+        .iter()
+        .map(|name| format!("{name} = 1000000000\n"))
+        .collect();
     format!("[defaults.limits]\nrequests_per_minute = 1000000000\ncalls_in_flight = 1024\n{rates}")
 }
 
@@ -155,7 +177,10 @@ fn watch(process: Arc<Mutex<Child>>) -> Sender<()> {
     let (alive, ended) = mpsc::channel();
     thread::spawn(move || {
         if ended.recv_timeout(LIFE_MAX) == Err(RecvTimeoutError::Timeout) {
-            let _ = process.lock().unwrap_or_else(PoisonError::into_inner).kill();
+            let _ = process
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .kill();
         }
     });
     alive
@@ -182,8 +207,16 @@ impl Server {
         self.input = None;
         let mut rest = Vec::new();
         self.output.read_to_end(&mut rest)?;
-        let status = self.process.lock().unwrap_or_else(PoisonError::into_inner).wait()?;
-        if status.success() { Ok(()) } else { Err(self.ended()) }
+        let status = self
+            .process
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .wait()?;
+        if status.success() {
+            Ok(())
+        } else {
+            Err(self.ended())
+        }
     }
 
     fn shake_hands(&mut self) -> Result<()> {
@@ -217,7 +250,12 @@ impl Server {
         let settled = process::settle(self.id, SETTLE_MAX);
         let used = process::cpu(self.id).zip(cpu);
         let cpu = used.map(|(after, before)| after.saturating_sub(before));
-        Ok(Run { latencies, elapsed, cpu, settled })
+        Ok(Run {
+            latencies,
+            elapsed,
+            cpu,
+            settled,
+        })
     }
 
     /// As [`Server::run`], with each result's text, and without waiting for anything afterwards.
@@ -306,7 +344,11 @@ impl Server {
         let log = std::fs::read_to_string(self.setup.path("log")).unwrap_or_default();
         let skipped = log.len().saturating_sub(LOG_SHOWN_BYTES);
         let end: String = log.chars().skip(skipped).collect();
-        format!("the server has ended, or took longer than {} s; its log: {end}", LIFE_MAX.as_secs()).into()
+        format!(
+            "the server has ended, or took longer than {} s; its log: {end}",
+            LIFE_MAX.as_secs()
+        )
+        .into()
     }
 }
 

@@ -97,14 +97,21 @@ impl Stub {
             let shared = Arc::clone(&shared);
             thread::spawn(move || listen(&shared, listener, is_bus));
         }
-        Ok(Self { shared, address, bus_address })
+        Ok(Self {
+            shared,
+            address,
+            bus_address,
+        })
     }
 
     /// What leads the SDK here.
     pub(crate) fn variables(&self) -> Vec<(&'static str, String)> {
         vec![
             ("AWS_ENDPOINT_URL", format!("http://{}", self.address)),
-            ("AWS_ENDPOINT_URL_EVENTBRIDGE", format!("http://{}", self.bus_address)),
+            (
+                "AWS_ENDPOINT_URL_EVENTBRIDGE",
+                format!("http://{}", self.bus_address),
+            ),
             ("AWS_ACCESS_KEY_ID", "load".to_owned()),
             ("AWS_SECRET_ACCESS_KEY", "load".to_owned()),
             ("AWS_REGION", "us-west-2".to_owned()),
@@ -126,7 +133,10 @@ impl Stub {
     /// How many of `events` the bus has not taken yet.
     pub(crate) fn missing(&self, events: &HashSet<String>) -> usize {
         let seen = self.shared.seen();
-        events.iter().filter(|event| !seen.events.contains(*event)).count()
+        events
+            .iter()
+            .filter(|event| !seen.events.contains(*event))
+            .count()
     }
 
     /// How many requests of each operation were answered, and forgets them.
@@ -161,17 +171,23 @@ impl Shared {
 
 /// Takes connections until the end. While the bus is gone its address is free, and refuses.
 fn listen(shared: &Arc<Shared>, listener: TcpListener, is_bus: bool) {
-    let Ok(address) = listener.local_addr() else { return };
+    let Ok(address) = listener.local_addr() else {
+        return;
+    };
     let mut listening = listener.set_nonblocking(true).is_ok().then_some(listener);
     while !shared.has_ended() {
         if shared.is_gone(is_bus) {
             listening = None;
         } else if listening.is_none() {
             listening = TcpListener::bind(address).ok();
-            listening.iter().for_each(|listener| drop(listener.set_nonblocking(true)));
+            listening
+                .iter()
+                .for_each(|listener| drop(listener.set_nonblocking(true)));
         }
         match listening.as_ref().map(TcpListener::accept) {
-            Some(Ok((stream, _))) if shared.connections.load(Ordering::Relaxed) < CONNECTIONS_MAX => {
+            Some(Ok((stream, _)))
+                if shared.connections.load(Ordering::Relaxed) < CONNECTIONS_MAX =>
+            {
                 shared.connections.fetch_add(1, Ordering::Relaxed);
                 let shared = Arc::clone(shared);
                 thread::spawn(move || {
@@ -216,12 +232,17 @@ fn read(input: &mut BufReader<TcpStream>, output: &mut TcpStream) -> Result<Opti
         return Ok(None);
     }
     let mut words = line.split(' ').map(str::to_owned);
-    let (method, path) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
+    let (method, path) = (
+        words.next().unwrap_or_default(),
+        words.next().unwrap_or_default(),
+    );
     let (mut target, mut length) = (String::new(), 0_usize);
     loop {
         line.clear();
         input.read_line(&mut line)?;
-        let Some((name, value)) = line.trim_end().split_once(':') else { break };
+        let Some((name, value)) = line.trim_end().split_once(':') else {
+            break;
+        };
         match name.to_ascii_lowercase().as_str() {
             "x-amz-target" => target = value.trim().to_owned(),
             "content-length" => length = value.trim().parse()?,
@@ -234,21 +255,34 @@ fn read(input: &mut BufReader<TcpStream>, output: &mut TcpStream) -> Result<Opti
     }
     let mut body = vec![0; length];
     input.read_exact(&mut body)?;
-    Ok(Some(Request { method, path, target, body }))
+    Ok(Some(Request {
+        method,
+        path,
+        target,
+        body,
+    }))
 }
 
 fn answer(shared: &Shared, request: &Request) -> Result<Reply> {
     let operation = request.target.rsplit('.').next().unwrap_or_default();
-    let name = if operation.is_empty() { &request.method } else { operation };
+    let name = if operation.is_empty() {
+        &request.method
+    } else {
+        operation
+    };
     let json = |body: &str| Reply {
         status: "200 OK",
         content_type: "application/x-amz-json-1.0",
         body: body.to_owned(),
     };
-    const CAPACITY: &str = r#""ConsumedCapacity":{"TableName":"agent-mesh-kv","CapacityUnits":1.0}"#;
+    const CAPACITY: &str =
+        r#""ConsumedCapacity":{"TableName":"agent-mesh-kv","CapacityUnits":1.0}"#;
     if operation == "PutEvents" && *shared.bus() == Bus::Unavailable {
         let body = r#"{"__type":"ServiceUnavailable","message":"down"}"#;
-        return Ok(Reply { status: "503 Service Unavailable", ..json(body) });
+        return Ok(Reply {
+            status: "503 Service Unavailable",
+            ..json(body)
+        });
     }
     let mut seen = shared.seen();
     *seen.requests.entry(name.to_owned()).or_default() += 1;
@@ -265,19 +299,27 @@ fn answer(shared: &Shared, request: &Request) -> Result<Reply> {
             let key: Key = serde_json::from_str(put.item.get())?;
             // Only values are read again.
             if key.sort.text.starts_with("K#") {
-                seen.rows.insert((key.partition.text, key.sort.text), put.item.get().to_owned());
+                seen.rows.insert(
+                    (key.partition.text, key.sort.text),
+                    put.item.get().to_owned(),
+                );
             }
             json(&format!("{{{CAPACITY}}}"))
         }
         "UpdateItem" | "DeleteItem" => json(&format!("{{{CAPACITY}}}")),
         "BatchWriteItem" => json(r#"{"UnprocessedItems":{}}"#),
         "TransactWriteItems" => json("{}"),
-        "Query" => json(&format!("{{\"Items\":[],\"Count\":0,\"ScannedCount\":0,{CAPACITY}}}")),
+        "Query" => json(&format!(
+            "{{\"Items\":[],\"Count\":0,\"ScannedCount\":0,{CAPACITY}}}"
+        )),
         "DescribeTable" => json(r#"{"Table":{"TableStatus":"ACTIVE"}}"#),
         "DescribeEventBus" => json(r#"{"Name":"agent-mesh-events"}"#),
         "PutEvents" => json(&take_events(&mut seen, &request.body)?),
         "" => object_reply(request),
-        _ => Reply { status: "400 Bad Request", ..json(r#"{"__type":"UnknownOperationException"}"#) },
+        _ => Reply {
+            status: "400 Bad Request",
+            ..json(r#"{"__type":"UnknownOperationException"}"#)
+        },
     })
 }
 
@@ -290,16 +332,24 @@ fn take_events(seen: &mut Seen, body: &[u8]) -> Result<String> {
         results.push(format!("{{\"EventId\":\"{}\"}}", detail.event_id));
         seen.events.insert(detail.event_id);
     }
-    Ok(format!("{{\"FailedEntryCount\":0,\"Entries\":[{}]}}", results.join(",")))
+    Ok(format!(
+        "{{\"FailedEntryCount\":0,\"Entries\":[{}]}}",
+        results.join(",")
+    ))
 }
 
 /// A bucket in which nothing is.
 fn object_reply(request: &Request) -> Reply {
-    let xml = |status, body: &str| Reply { status, content_type: "application/xml", body: body.to_owned() };
+    let xml = |status, body: &str| Reply {
+        status,
+        content_type: "application/xml",
+        body: body.to_owned(),
+    };
     match request.method.as_str() {
-        "GET" if request.path.contains("list-type=2") => {
-            xml("200 OK", "<ListBucketResult><IsTruncated>false</IsTruncated></ListBucketResult>")
-        }
+        "GET" if request.path.contains("list-type=2") => xml(
+            "200 OK",
+            "<ListBucketResult><IsTruncated>false</IsTruncated></ListBucketResult>",
+        ),
         "GET" | "HEAD" => xml("404 Not Found", "<Error><Code>NoSuchKey</Code></Error>"),
         _ => xml("200 OK", ""),
     }

@@ -42,7 +42,11 @@ impl Issuer {
         std::fs::write(setup.path("keys.json"), json!({"keys": [key]}).to_string())?;
         let mut file = raised_limits();
         for number in 0..tenants {
-            write!(file, "[tenants.{}]\nissuers = [\"{ISSUER}\"]\n", name(number))?;
+            write!(
+                file,
+                "[tenants.{}]\nissuers = [\"{ISSUER}\"]\n",
+                name(number)
+            )?;
         }
         std::fs::write(setup.path("tenants.toml"), file)?;
         Ok(setup
@@ -54,12 +58,19 @@ impl Issuer {
 
     /// A token for a user of the tenant with that number.
     pub(crate) fn token(&self, tenant: usize) -> String {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+        let now = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default()
+            .as_secs();
         let claims = json!({
             "iss": ISSUER, "aud": AUDIENCE, "iat": now, "exp": now + LIFETIME_SECONDS,
             "sub": "ada", "tenant_id": name(tenant), "role": "user",
         });
-        let message = format!("{}.{}", self.header, URL_SAFE_NO_PAD.encode(claims.to_string()));
+        let message = format!(
+            "{}.{}",
+            self.header,
+            URL_SAFE_NO_PAD.encode(claims.to_string())
+        );
         let signature = URL_SAFE_NO_PAD.encode(self.pair.sign(message.as_bytes()));
         format!("{message}.{signature}")
     }

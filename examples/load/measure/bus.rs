@@ -64,9 +64,14 @@ pub(super) fn measure(plan: &Plan) -> Result<Vec<Figure>> {
     Ok(vec![
         Figure::milliseconds("events_send, bus down: p99", quantile(&mut latencies, 0.99))
             .at_most(P99_AT_MOST_MS)
-            .note(format!("accepted, one in flight; {count} calls, half answered 503, half refused")),
+            .note(format!(
+                "accepted, one in flight; {count} calls, half answered 503, half refused"
+            )),
         Figure::new("events_send, bus down: lost", Some(lost as f64), "")
             .at_most(0.0)
-            .note(format!("{unsent} waited; {missing} of them had not arrived {:.1} s after it was back", arrival.as_secs_f64())),
+            .note(format!(
+                "{unsent} waited; {missing} of them had not arrived {:.1} s after it was back",
+                arrival.as_secs_f64()
+            )),
     ])
 }

@@ -21,10 +21,34 @@ struct Kind {
 const MANY: usize = 64;
 
 const KINDS: [Kind; 4] = [
-    Kind { name: "ping", request: body::ping, counts: [20_000, 200_000], p99_ms: None, cpu_us: Some(10.0) },
-    Kind { name: "kv_get", request: body::kv_get, counts: [5_000, 20_000], p99_ms: Some(5.0), cpu_us: Some(250.0) },
-    Kind { name: "kv_set", request: body::kv_set, counts: [5_000, 20_000], p99_ms: Some(5.0), cpu_us: None },
-    Kind { name: "events_send", request: body::events_send, counts: [5_000, 20_000], p99_ms: None, cpu_us: None },
+    Kind {
+        name: "ping",
+        request: body::ping,
+        counts: [20_000, 200_000],
+        p99_ms: None,
+        cpu_us: Some(10.0),
+    },
+    Kind {
+        name: "kv_get",
+        request: body::kv_get,
+        counts: [5_000, 20_000],
+        p99_ms: Some(5.0),
+        cpu_us: Some(250.0),
+    },
+    Kind {
+        name: "kv_set",
+        request: body::kv_set,
+        counts: [5_000, 20_000],
+        p99_ms: Some(5.0),
+        cpu_us: None,
+    },
+    Kind {
+        name: "events_send",
+        request: body::events_send,
+        counts: [5_000, 20_000],
+        p99_ms: None,
+        cpu_us: None,
+    },
 ];
 
 pub(super) fn measure(plan: &Plan) -> Result<Vec<Figure>> {
@@ -34,7 +58,9 @@ pub(super) fn measure(plan: &Plan) -> Result<Vec<Figure>> {
         warm(&mut server, &kind)?;
         for (count, in_flight) in kind.counts.into_iter().zip([1, MANY]) {
             let count = plan.count(count);
-            let run = server.run(count, in_flight, &mut |number, line| (kind.request)(number, line))?;
+            let run = server.run(count, in_flight, &mut |number, line| {
+                (kind.request)(number, line)
+            })?;
             figures.extend(report(&kind, count, in_flight, run));
         }
     }
@@ -44,7 +70,9 @@ pub(super) fn measure(plan: &Plan) -> Result<Vec<Figure>> {
 /// Stores what is read, and lets the server have done everything once.
 fn warm(server: &mut Server, kind: &Kind) -> Result<()> {
     server.drive(KEYS, 8, &mut body::kv_set, &mut |_| {})?;
-    server.run(2 * KEYS, 8, &mut |number, line| (kind.request)(number, line))?;
+    server.run(2 * KEYS, 8, &mut |number, line| {
+        (kind.request)(number, line)
+    })?;
     Ok(())
 }
 
@@ -63,7 +91,8 @@ fn report(kind: &Kind, count: usize, in_flight: usize, mut run: Run) -> Vec<Figu
         _ => cpu.at_most = kind.cpu_us,
     }
     vec![
-        Figure::new(name("calls"), Some(count as f64 / seconds), "1/s").note(format!("{count} calls{settled}")),
+        Figure::new(name("calls"), Some(count as f64 / seconds), "1/s")
+            .note(format!("{count} calls{settled}")),
         Figure::milliseconds(name("p50"), quantile(&mut run.latencies, 0.5)),
         p99,
         cpu,

@@ -48,7 +48,8 @@ fn mixed(number: usize, line: &mut String) {
         5 | 6 => body::events_send(number, line),
         7 => {
             let content = "some text of an artifact. ".repeat(40);
-            let arguments = format!("{{\"key\":\"folder/file-{key}.txt\",\"content\":\"{content}\"}}");
+            let arguments =
+                format!("{{\"key\":\"folder/file-{key}.txt\",\"content\":\"{content}\"}}");
             body::tool("artifacts_put", &arguments, None, line);
         }
         8 => {

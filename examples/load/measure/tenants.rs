@@ -39,7 +39,11 @@ fn resident(server: &Server) -> Option<f64> {
     server.memory().map(|memory| memory.resident as f64)
 }
 
-fn calls(server: &mut Server, tenants: usize, token: &mut dyn FnMut(usize) -> String) -> Result<Run> {
+fn calls(
+    server: &mut Server,
+    tenants: usize,
+    token: &mut dyn FnMut(usize) -> String,
+) -> Result<Run> {
     let mut current = (usize::MAX, String::new());
     server.run(tenants * CALLS, IN_FLIGHT, &mut |number, line| {
         let tenant = number / CALLS;
@@ -49,7 +53,10 @@ fn calls(server: &mut Server, tenants: usize, token: &mut dyn FnMut(usize) -> St
         let (name, arguments) = match number % CALLS {
             0 => ("kv_set", "{\"key\":\"state\",\"value\":{\"step\":1}}"),
             1 => ("kv_get", "{\"key\":\"state\"}"),
-            _ => ("events_send", "{\"detail_type\":\"Order.Placed\",\"detail\":{\"order\":1}}"),
+            _ => (
+                "events_send",
+                "{\"detail_type\":\"Order.Placed\",\"detail\":{\"order\":1}}",
+            ),
         };
         body::tool(name, arguments, Some(&current.1), line);
     })

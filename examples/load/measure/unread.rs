@@ -18,8 +18,18 @@ const LARGE_BYTES: usize = 300_000;
 pub(super) fn measure(plan: &Plan) -> Result<Vec<Figure>> {
     let seconds = if plan.quick { 10 } else { 30 };
     Ok(vec![
-        flood(plan, seconds, "a client that never reads, small requests", small)?,
-        flood(plan, seconds, "a client that never reads, large requests", large)?,
+        flood(
+            plan,
+            seconds,
+            "a client that never reads, small requests",
+            small,
+        )?,
+        flood(
+            plan,
+            seconds,
+            "a client that never reads, large requests",
+            large,
+        )?,
     ])
 }
 
@@ -42,7 +52,10 @@ fn large(number: usize, line: &mut String) {
 }
 
 fn set_large(line: &mut String) {
-    let arguments = format!("{{\"key\":\"large\",\"value\":\"{}\"}}", "x".repeat(LARGE_BYTES));
+    let arguments = format!(
+        "{{\"key\":\"large\",\"value\":\"{}\"}}",
+        "x".repeat(LARGE_BYTES)
+    );
     body::tool("kv_set", &arguments, None, line);
 }
 
@@ -73,12 +86,16 @@ fn flood(plan: &Plan, seconds: u64, name: &str, request: fn(usize, &mut String))
     let alive = server.is_running();
     drop(server);
     let _ = writer.join();
-    let (requests, bytes) = told.try_iter().fold((0, 0), |(count, sum), bytes| (count + 1, sum + bytes));
+    let (requests, bytes) = told
+        .try_iter()
+        .fold((0, 0), |(count, sum), bytes| (count + 1, sum + bytes));
     if !alive {
         return Err("the server has ended".into());
     }
-    Ok(Figure::megabytes(name, memory.map(|memory| memory.peak)).at_most(AT_MOST_MB).note(format!(
-        "peak in {seconds} s; it took {requests} requests of {:.1} MB",
-        bytes as f64 / 1e6
-    )))
+    Ok(Figure::megabytes(name, memory.map(|memory| memory.peak))
+        .at_most(AT_MOST_MB)
+        .note(format!(
+            "peak in {seconds} s; it took {requests} requests of {:.1} MB",
+            bytes as f64 / 1e6
+        )))
 }
