@@ -15,5 +15,7 @@ mod artifacts;
 mod cursors;
 mod errors;
 mod events;
+mod isolation;
 mod kv;
+mod model;
 mod resources;
