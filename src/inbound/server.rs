@@ -1,5 +1,6 @@
 //! MCP methods to calls and back: one server for each session, over what all sessions share.
 
+mod completion;
 mod subscription;
 
 use std::borrow::Cow;
@@ -23,9 +24,8 @@ use crate::mesh::call::request::{Progress, Request};
 use crate::mesh::call::tool::{Tool, Toolset};
 use crate::mesh::call::{Answer, Backplane};
 use crate::mesh::service::artifacts::{ArtifactAddress, is_text_type};
-use crate::mesh::service::resources::{Complete, ResourcesList, ResourcesRead};
-use crate::mesh::store::key::Scope;
-use crate::mesh::tenant::{IdentityError, PermissionSet, Presented, Token};
+use crate::mesh::service::resources::{ResourcesList, ResourcesRead};
+use crate::mesh::tenant::{IdentityError, PermissionSet, Presented, TenantContext, Token};
 
 use subscription::Subscriptions;
 
@@ -133,19 +133,30 @@ impl Server {
         }
     }
 
+    /// Whose request it is.
+    async fn caller(
+        &self,
+        context: &RequestContext<RoleServer>,
+    ) -> Result<TenantContext, IdentityError> {
+        let presented = self.request(context, None).presented;
+        let backplane = &self.shared.backplane;
+        let now = backplane.clock.now();
+        backplane.resolver.resolve(&presented, now).await
+    }
+
+    /// Refuses a request without a tenant: for what is no call and is yet not told to anybody.
+    async fn require_caller(&self, context: &RequestContext<RoleServer>) -> Result<(), ErrorData> {
+        let caller = self.caller(context).await;
+        caller.map(|_| ()).map_err(identity_error)
+    }
+
     /// What the caller may do, to show it the tools that it may call. Where requests bring tokens, one
     /// that brings none sees all that is offered; what a token opens is decided when it is called.
     async fn visible(
         &self,
         context: &RequestContext<RoleServer>,
     ) -> Result<PermissionSet, ErrorData> {
-        let request = self.request(context, None);
-        let backplane = &self.shared.backplane;
-        match backplane
-            .resolver
-            .resolve(&request.presented, backplane.clock.now())
-            .await
-        {
+        match self.caller(context).await {
             Ok(caller) => Ok(caller.permissions()),
             Err(IdentityError::Missing) => Ok(PermissionSet::ALL),
             Err(error) => Err(identity_error(error)),
@@ -242,8 +253,9 @@ impl ServerHandler for Server {
     async fn list_prompts(
         &self,
         _: Option<PaginatedRequestParams>,
-        _: RequestContext<RoleServer>,
+        context: RequestContext<RoleServer>,
     ) -> Result<ListPromptsResult, ErrorData> {
+        self.require_caller(&context).await?;
         let mut result = ListPromptsResult::with_all_items(prompt::list(&self.shared.catalog));
         result.ttl_ms = Some(LIST_FRESH_MS);
         result.cache_scope = Some(CacheScope::Private);
@@ -253,8 +265,9 @@ impl ServerHandler for Server {
     async fn get_prompt(
         &self,
         params: GetPromptRequestParams,
-        _: RequestContext<RoleServer>,
+        context: RequestContext<RoleServer>,
     ) -> Result<GetPromptResponse, ErrorData> {
+        self.require_caller(&context).await?;
         let arguments = params.arguments.unwrap_or_default();
         let arguments = arguments
             .iter()
@@ -288,9 +301,10 @@ impl ServerHandler for Server {
     async fn list_resource_templates(
         &self,
         _: Option<PaginatedRequestParams>,
-        _: RequestContext<RoleServer>,
+        context: RequestContext<RoleServer>,
     ) -> Result<ListResourceTemplatesResult, ErrorData> {
         self.require_resources::<ListResourceTemplatesRequestMethod>()?;
+        self.require_caller(&context).await?;
         let mut template = ResourceTemplate::new(ADDRESS_TEMPLATE, "artifact");
         template.title = Some("Artifact".to_owned());
         template.description = Some(
@@ -345,40 +359,7 @@ impl ServerHandler for Server {
         params: CompleteRequestParams,
         context: RequestContext<RoleServer>,
     ) -> Result<CompleteResult, ErrorData> {
-        self.require_resources::<CompleteRequestMethod>()?;
-        let values = match (&params.r#ref, params.argument.name.as_str()) {
-            (Reference::Resource(template), "scope") if template.uri == ADDRESS_TEMPLATE => {
-                let scopes = [Scope::User, Scope::Tenant].map(Scope::name).into_iter();
-                let scopes = scopes.filter(|scope| scope.starts_with(&params.argument.value));
-                (scopes.map(str::to_owned).collect(), false)
-            }
-            (Reference::Resource(template), "key") if template.uri == ADDRESS_TEMPLATE => {
-                let chosen = params
-                    .context
-                    .as_ref()
-                    .and_then(|context| context.get_argument("scope"));
-                let scope = match chosen.map(String::as_str) {
-                    None | Some("user") => Scope::User,
-                    Some("tenant") => Scope::Tenant,
-                    Some(_) => return Err(invalid("the scope is `user` or `tenant`")),
-                };
-                let complete = Complete {
-                    scope,
-                    prefix: params.argument.value,
-                };
-                let (found, _) = self.run(&context, complete).await?;
-                (found.keys, found.has_more)
-            }
-            (Reference::Prompt(_), _) => (Vec::new(), false),
-            _ => {
-                return Err(invalid(
-                    "only `scope` and `key` of the artifacts' template are completed",
-                ));
-            }
-        };
-        let mut completion = CompletionInfo::new(values.0).map_err(|error| invalid(&error))?;
-        completion.has_more = Some(values.1);
-        Ok(CompleteResult::new(completion))
+        self.complete_argument(params, context).await
     }
 
     fn accepted_subscription_filter(
@@ -405,8 +386,9 @@ impl ServerHandler for Server {
     async fn unsubscribe(
         &self,
         params: UnsubscribeRequestParams,
-        _: RequestContext<RoleServer>,
+        context: RequestContext<RoleServer>,
     ) -> Result<(), ErrorData> {
+        self.require_caller(&context).await?;
         self.subscriptions.remove(&params.uri);
         Ok(())
     }
