@@ -27,7 +27,13 @@ impl Stage {
             stranger: world.user("globex", "ada", "admin").await,
         };
         for (key, scope) in [("own", "user"), ("shared", "tenant")] {
-            stage.owner.ok("kv_set", json!({"key": key, "value": "of acme", "scope": scope})).await;
+            stage
+                .owner
+                .ok(
+                    "kv_set",
+                    json!({"key": key, "value": "of acme", "scope": scope}),
+                )
+                .await;
             let artifact = json!({"key": key, "content": "of acme", "scope": scope});
             stage.owner.ok("artifacts_put", artifact).await;
         }
@@ -41,7 +47,9 @@ impl Stage {
 
     /// What the stranger is answered, which names nothing of the owner's tenant.
     async fn stranger(&self, tool: Tool, arguments: Value) -> Value {
-        let text = call(&self.stranger, tool, arguments).await.worked(tool.name());
+        let text = call(&self.stranger, tool, arguments)
+            .await
+            .worked(tool.name());
         for trace in ["acme", "Acme", "bob", "amy"] {
             assert!(!text.contains(trace), "{}: {text}", tool.name());
         }
@@ -49,7 +57,9 @@ impl Stage {
     }
 
     async fn fellow(&self, tool: Tool, arguments: Value) -> Value {
-        let text = call(&self.fellow, tool, arguments).await.worked(tool.name());
+        let text = call(&self.fellow, tool, arguments)
+            .await
+            .worked(tool.name());
         serde_json::from_str(&text).expect("JSON")
     }
 
@@ -99,14 +109,24 @@ async fn a_stranger_sees_nothing_whatever_is_called() {
 async fn get(tool: Tool, stage: &Stage) {
     let own = json!({"key": "own", "scope": "user"});
     let shared = json!({"key": "shared", "scope": "tenant"});
-    assert_eq!(stage.stranger(tool, own.clone()).await, json!({"key": "own", "found": false}));
-    assert_eq!(stage.stranger(tool, shared.clone()).await, json!({"key": "shared", "found": false}));
+    assert_eq!(
+        stage.stranger(tool, own.clone()).await,
+        json!({"key": "own", "found": false})
+    );
+    assert_eq!(
+        stage.stranger(tool, shared.clone()).await,
+        json!({"key": "shared", "found": false})
+    );
     assert_eq!(stage.fellow(tool, own).await["found"], false);
     assert_eq!(stage.fellow(tool, shared).await["found"], true);
 }
 
 async fn put(tool: Tool, stage: &Stage) {
-    let member = if tool == Tool::KvSet { "value" } else { "content" };
+    let member = if tool == Tool::KvSet {
+        "value"
+    } else {
+        "content"
+    };
     for (key, scope) in [("own", "user"), ("shared", "tenant")] {
         let mut arguments = json!({"key": key, "scope": scope, "if_absent": true});
         arguments[member] = json!("of globex");
@@ -118,9 +138,15 @@ async fn put(tool: Tool, stage: &Stage) {
         }
     }
     // Strangers cleans up what is theirs, for the next row.
-    let deletion = if tool == Tool::KvSet { Tool::KvDelete } else { Tool::ArtifactsDelete };
+    let deletion = if tool == Tool::KvSet {
+        Tool::KvDelete
+    } else {
+        Tool::ArtifactsDelete
+    };
     for (key, scope) in [("own", "user"), ("shared", "tenant")] {
-        let gone = stage.stranger(deletion, json!({"key": key, "scope": scope})).await;
+        let gone = stage
+            .stranger(deletion, json!({"key": key, "scope": scope}))
+            .await;
         assert_eq!(gone["existed"], true);
     }
     stage.fellow(deletion, json!({"key": "own"})).await;
@@ -128,16 +154,30 @@ async fn put(tool: Tool, stage: &Stage) {
 
 async fn delete(tool: Tool, stage: &Stage) {
     for (key, scope) in [("own", "user"), ("shared", "tenant")] {
-        let gone = stage.stranger(tool, json!({"key": key, "scope": scope})).await;
+        let gone = stage
+            .stranger(tool, json!({"key": key, "scope": scope}))
+            .await;
         assert_eq!(gone, json!({"key": key, "existed": false}));
     }
-    assert_eq!(stage.fellow(tool, json!({"key": "own"})).await["existed"], false);
-    let condition = if tool == Tool::KvDelete { "if_version" } else { "if_etag" };
+    assert_eq!(
+        stage.fellow(tool, json!({"key": "own"})).await["existed"],
+        false
+    );
+    let condition = if tool == Tool::KvDelete {
+        "if_version"
+    } else {
+        "if_etag"
+    };
     let mut arguments = json!({"key": "shared", "scope": "tenant"});
     arguments[condition] = json!("x");
-    let conflict = call(&stage.stranger, tool, arguments).await.failed(tool.name());
+    let conflict = call(&stage.stranger, tool, arguments)
+        .await
+        .failed(tool.name());
     assert_eq!(conflict.code(), "CONFLICT");
-    assert!(!conflict.message().contains("version 0"), "no version of another tenant: {conflict:?}");
+    assert!(
+        !conflict.message().contains("version 0"),
+        "no version of another tenant: {conflict:?}"
+    );
 }
 
 async fn list(tool: Tool, stage: &Stage) {
@@ -177,19 +217,30 @@ async fn events_query(stage: &Stage) {
     let sent = json!({"detail_type": "Acme.Told", "limit": 1});
     assert_eq!(stage.fellow(tool, sent.clone()).await["events"], json!([]));
     let others = json!({"user_id": "ada"});
-    let denied = call(&stage.fellow, tool, others).await.failed("others' events");
-    assert_eq!((denied.code(), denied.detail("permission")), ("PERMISSION_DENIED", json!("events.read_all")));
+    let denied = call(&stage.fellow, tool, others)
+        .await
+        .failed("others' events");
+    assert_eq!(
+        (denied.code(), denied.detail("permission")),
+        ("PERMISSION_DENIED", json!("events.read_all"))
+    );
     for caller in [&stage.owner, &stage.admin] {
-        let text = call(caller, tool, sent.clone()).await.worked("one's own, and the administrator's");
+        let text = call(caller, tool, sent.clone())
+            .await
+            .worked("one's own, and the administrator's");
         assert!(text.contains(r#""of":"acme""#), "{text}");
     }
 }
 
 async fn events_analytics(stage: &Stage) {
-    let figures = stage.stranger(Tool::EventsAnalytics, json!({"time_range": "24h"})).await;
+    let figures = stage
+        .stranger(Tool::EventsAnalytics, json!({"time_range": "24h"}))
+        .await;
     let types = figures["top_types"].to_string();
     assert!(!types.contains("Told"), "{types}");
-    let own = stage.owner(Tool::EventsAnalytics, json!({"time_range": "24h"})).await;
+    let own = stage
+        .owner(Tool::EventsAnalytics, json!({"time_range": "24h"}))
+        .await;
     assert!(own["top_types"].to_string().contains("Acme.Told"), "{own}");
 }
 
@@ -202,10 +253,19 @@ async fn complete(stage: &Stage) {
     };
     let values = |completed: Value| completed["completion"]["values"].clone();
     for scope in ["user", "tenant"] {
-        assert_eq!(values(stage.stranger(Tool::Complete, completing(scope)).await), json!([]));
+        assert_eq!(
+            values(stage.stranger(Tool::Complete, completing(scope)).await),
+            json!([])
+        );
     }
-    assert_eq!(values(stage.fellow(Tool::Complete, completing("user")).await), json!([]));
-    assert_eq!(values(stage.fellow(Tool::Complete, completing("tenant")).await), json!(["shared"]));
+    assert_eq!(
+        values(stage.fellow(Tool::Complete, completing("user")).await),
+        json!([])
+    );
+    assert_eq!(
+        values(stage.fellow(Tool::Complete, completing("tenant")).await),
+        json!(["shared"])
+    );
 }
 
 async fn resources_list(stage: &Stage) {
@@ -224,18 +284,37 @@ async fn resources_list(stage: &Stage) {
 
 async fn resources_read(stage: &Stage) {
     let read = |uri: &str| json!({ "uri": uri });
-    let absent = call(&stage.stranger, Tool::ResourcesRead, read("mesh://artifacts/user/none")).await;
+    let absent = call(
+        &stage.stranger,
+        Tool::ResourcesRead,
+        read("mesh://artifacts/user/none"),
+    )
+    .await;
     let absent = absent.failed("what is not there");
-    for uri in ["mesh://artifacts/user/own", "mesh://artifacts/tenant/shared"] {
+    for uri in [
+        "mesh://artifacts/user/own",
+        "mesh://artifacts/tenant/shared",
+    ] {
         let ending = call(&stage.stranger, Tool::ResourcesRead, read(uri)).await;
         let foreign = ending.failed(uri);
         assert_eq!(foreign.code(), "NOT_FOUND");
         let told = (foreign.message(), foreign.fix());
-        assert_eq!(told, (absent.message(), absent.fix()), "as what is not there at all");
+        assert_eq!(
+            told,
+            (absent.message(), absent.fix()),
+            "as what is not there at all"
+        );
     }
-    let own = call(&stage.fellow, Tool::ResourcesRead, read("mesh://artifacts/user/own")).await;
+    let own = call(
+        &stage.fellow,
+        Tool::ResourcesRead,
+        read("mesh://artifacts/user/own"),
+    )
+    .await;
     assert_eq!(own.failed("the owner's own").code(), "NOT_FOUND");
-    let shared = stage.fellow(Tool::ResourcesRead, read("mesh://artifacts/tenant/shared")).await;
+    let shared = stage
+        .fellow(Tool::ResourcesRead, read("mesh://artifacts/tenant/shared"))
+        .await;
     assert_eq!(shared["contents"][0]["text"], "of acme");
 }
 
@@ -245,6 +324,9 @@ async fn resources_subscribe(stage: &Stage) {
     for caller in [&stage.owner, &stage.fellow, &stage.stranger] {
         let params = json!({"uri": "mesh://artifacts/tenant/shared"});
         let ending = call(caller, Tool::ResourcesSubscribe, params).await;
-        assert!(matches!(&ending, Ending::NoCall(fault) if fault.code == -32602), "{ending:?}");
+        assert!(
+            matches!(&ending, Ending::NoCall(fault) if fault.code == -32602),
+            "{ending:?}"
+        );
     }
 }

@@ -13,8 +13,12 @@ use crate::support::{Caller, Failure, World};
 /// Names that lie inside each other, so that a mistake in a prefix shows.
 const NAMES: [&str; 5] = ["a", "a/a", "a/ab", "ab", "b"];
 
-const PEOPLE: [(&str, &str); 4] =
-    [("acme", "ada"), ("acme", "bob"), ("globex", "ada"), ("globex", "bob")];
+const PEOPLE: [(&str, &str); 4] = [
+    ("acme", "ada"),
+    ("acme", "bob"),
+    ("globex", "ada"),
+    ("globex", "bob"),
+];
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Kind {
@@ -59,9 +63,7 @@ struct Model {
 }
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
-    let guard = || {
-        prop_oneof![3 => Just(Guard::None), 1 => Just(Guard::Absent), 2 => Just(Guard::LastTold)]
-    };
+    let guard = || prop_oneof![3 => Just(Guard::None), 1 => Just(Guard::Absent), 2 => Just(Guard::LastTold)];
     let action = prop_oneof![
         4 => (any::<u8>(), guard()).prop_map(|(content, guard)| Action::Write(content, guard)),
         3 => Just(Action::Read),
@@ -82,7 +84,10 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 
 #[test]
 fn random_operations_of_two_tenants_do_what_the_model_says() {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
     let (world, callers) = runtime.block_on(async {
         let world = World::of_two_tenants().await;
         let mut callers = Vec::new();
@@ -92,7 +97,10 @@ fn random_operations_of_two_tenants_do_what_the_model_says() {
         (world, callers)
     });
     let case = Cell::new(0);
-    let mut runner = TestRunner::new(Config { cases: 24, ..Config::default() });
+    let mut runner = TestRunner::new(Config {
+        cases: 24,
+        ..Config::default()
+    });
     let result = runner.run(&steps(), |steps| {
         case.set(case.get() + 1);
         runtime.block_on(play(&callers, &format!("case {}/", case.get()), &steps))
@@ -111,7 +119,10 @@ async fn play(callers: &[Caller], root: &str, steps: &[Step]) -> Result<(), Test
         let name = NAMES[step.name];
         match &step.action {
             Action::Write(content, guard) => {
-                write(caller, root, &mut model, step, place, name, *content, *guard).await?;
+                write(
+                    caller, root, &mut model, step, place, name, *content, *guard,
+                )
+                .await?;
             }
             Action::Read => read(caller, root, &model, step, place, name).await?,
             Action::Delete(guard) => {
@@ -132,7 +143,9 @@ impl Model {
             Guard::Absent => (None, current.is_none()),
             Guard::LastTold => {
                 let told = self.told.get(&(place.0, name));
-                let version = told.cloned().unwrap_or_else(|| "01ARZ3NDEKTSV4RRFFQ69G5FAV".to_owned());
+                let version = told
+                    .cloned()
+                    .unwrap_or_else(|| "01ARZ3NDEKTSV4RRFFQ69G5FAV".to_owned());
                 let holds = current.is_some_and(|(_, held)| *held == version);
                 (Some(version), holds)
             }
@@ -149,7 +162,11 @@ fn arguments(root: &str, step: &Step, name: &str, guard: Guard, version: Option<
         arguments["if_absent"] = json!(true);
     }
     if let Some(version) = version {
-        let member = if step.kind == Kind::Value { "if_version" } else { "if_etag" };
+        let member = if step.kind == Kind::Value {
+            "if_version"
+        } else {
+            "if_etag"
+        };
         arguments[member] = json!(version);
     }
     arguments
@@ -185,7 +202,11 @@ async fn write(
     prop_assert!(!answer.is_error, "{tool} {}", answer.text);
     let version = answer.value()[version].as_str().unwrap().to_owned();
     model.told.insert((step.kind, name), version.clone());
-    model.held.entry(place).or_default().insert(name, (content, version));
+    model
+        .held
+        .entry(place)
+        .or_default()
+        .insert(name, (content, version));
     Ok(())
 }
 
@@ -223,10 +244,18 @@ async fn delete(
     guard: Guard,
 ) -> Result<(), TestCaseError> {
     // There is no deletion of what is absent.
-    let guard = if let Guard::Absent = guard { Guard::None } else { guard };
+    let guard = if let Guard::Absent = guard {
+        Guard::None
+    } else {
+        guard
+    };
     let (version, holds) = model.judge(place, name, guard);
     let arguments = arguments(root, step, name, guard, version);
-    let tool = if step.kind == Kind::Value { "kv_delete" } else { "artifacts_delete" };
+    let tool = if step.kind == Kind::Value {
+        "kv_delete"
+    } else {
+        "artifacts_delete"
+    };
     let answer = caller.call(tool, arguments).await.unwrap();
     if !holds {
         prop_assert!(answer.is_error, "{tool} {}", answer.text);
@@ -234,7 +263,11 @@ async fn delete(
         prop_assert_eq!(failure.code(), "CONFLICT");
         return Ok(());
     }
-    let existed = model.held.get_mut(&place).and_then(|held| held.remove(name)).is_some();
+    let existed = model
+        .held
+        .get_mut(&place)
+        .and_then(|held| held.remove(name))
+        .is_some();
     prop_assert_eq!(&answer.value()["existed"], &json!(existed));
     Ok(())
 }
@@ -247,7 +280,11 @@ async fn list(
     place: Place,
     prefix: &'static str,
 ) -> Result<(), TestCaseError> {
-    let tool = if step.kind == Kind::Value { "kv_list" } else { "artifacts_list" };
+    let tool = if step.kind == Kind::Value {
+        "kv_list"
+    } else {
+        "artifacts_list"
+    };
     let mut arguments = json!({"prefix": format!("{root}{prefix}"), "limit": 2});
     if step.shared {
         arguments["scope"] = json!("tenant");

@@ -23,7 +23,10 @@ impl Heard {
     /// Listens from now on.
     pub(crate) fn at(world: &World) -> Self {
         let heard = Self::default();
-        assert!(world.cloud().set_event_sink(Arc::new(heard.clone())), "one listens already");
+        assert!(
+            world.cloud().set_event_sink(Arc::new(heard.clone())),
+            "one listens already"
+        );
         heard
     }
 
@@ -34,7 +37,11 @@ impl Heard {
             let detail: Value = serde_json::from_str(&event.detail).expect("a detail is JSON");
             (event.clone(), detail)
         };
-        heard.iter().map(with_detail).filter(|(_, detail)| fits(detail)).collect()
+        heard
+            .iter()
+            .map(with_detail)
+            .filter(|(_, detail)| fits(detail))
+            .collect()
     }
 
     /// Waits until `count` events have come whose detail fits.

@@ -36,8 +36,18 @@ pub(crate) fn sample(tool: Tool) -> Value {
 
 /// Stores what the samples read, as somebody of the tenant.
 pub(crate) async fn prepare(caller: &Caller) {
-    caller.ok("kv_set", json!({"key": "sample", "value": SECRET, "scope": "tenant"})).await;
-    caller.ok("artifacts_put", json!({"key": "sample", "content": SECRET, "scope": "tenant"})).await;
+    caller
+        .ok(
+            "kv_set",
+            json!({"key": "sample", "value": SECRET, "scope": "tenant"}),
+        )
+        .await;
+    caller
+        .ok(
+            "artifacts_put",
+            json!({"key": "sample", "content": SECRET, "scope": "tenant"}),
+        )
+        .await;
 }
 
 /// How a call ended.
