@@ -10,7 +10,9 @@ use crate::inbound::server::{Server, Shared};
 use crate::inbound::tool::catalog::Catalog;
 use crate::mesh::call::tool::Toolset;
 use crate::mesh::call::{Backplane, CALL_TIME_MAX};
-use crate::mesh::event::{EventReads, Outbox, OutboxSettings, Publisher, Rollup, Target};
+use crate::mesh::event::{
+    EventReads, Outbox, OutboxSettings, Pace, Publisher, PublisherSettings, Rollup, Target,
+};
 use crate::mesh::limit::Limiter;
 use crate::mesh::tenant::{
     EnvironmentIdentity, KeySource, Limits, Resolver, TenantDirectory, TokenSettings,
@@ -56,11 +58,23 @@ impl App {
         let bucket: Arc<AwsBucket> = Arc::new(AwsBucket::new(Arc::clone(&connection)));
         let bus: Arc<AwsBus> = Arc::new(AwsBus::new(Arc::clone(&connection)));
         let directory: Arc<dyn TenantDirectory> = Arc::clone(&config.tenants) as _;
+        let rollup = Rollup::new(outbox.clone(), Arc::clone(&clock));
+        let publisher = Publisher::start(PublisherSettings {
+            outbox: outbox.clone(),
+            table: Arc::clone(&table) as _,
+            bucket: Arc::clone(&bucket) as _,
+            bus: Arc::clone(&bus) as _,
+            tenants: Arc::clone(&directory),
+            rollup: rollup.clone(),
+            retention_days: config.events.retention_days,
+            clock: Arc::clone(&clock),
+            pace: Pace::default(),
+        });
         let backplane = Backplane {
             resolver: resolver(config, &directory, &clock)?,
             limiter: Limiter::new(),
-            publisher: Publisher,
-            rollup: Rollup,
+            publisher,
+            rollup,
             outbox,
             event_reads: match config.events.reads {
                 config::EventReads::Each => EventReads::Each,
@@ -79,7 +93,11 @@ impl App {
             by_token: matches!(config.identity, Identity::Jwt(_)),
         });
         tokio::spawn(config.tenants.watch(config::tenants::POLL_INTERVAL));
-        Ok(Self { shared, connection, embedded })
+        Ok(Self {
+            shared,
+            connection,
+            embedded,
+        })
     }
 
     /// A server for a new session.
@@ -105,7 +123,13 @@ impl App {
     /// Publishes what waits in the outbox, as far as that goes within `time`. What does not go stays
     /// there for the next process.
     pub async fn close(self, time: Duration) {
-        self.shared.backplane.publisher.drain(time).await;
+        let drained = self.shared.backplane.publisher.drain(time).await;
+        if drained.left > 0 {
+            tracing::warn!(
+                events = drained.left,
+                "events stay in the outbox for the next process"
+            );
+        }
     }
 }
 
@@ -119,9 +143,16 @@ fn resolver(
     match &config.identity {
         Identity::Env => {
             let caller = config.caller.clone();
-            let identity =
-                EnvironmentIdentity { tenant: caller.tenant, user: caller.user, role: caller.role };
-            Ok(Resolver::of_environment(identity, Arc::new(Limits::default()), directory))
+            let identity = EnvironmentIdentity {
+                tenant: caller.tenant,
+                user: caller.user,
+                role: caller.role,
+            };
+            Ok(Resolver::of_environment(
+                identity,
+                Arc::new(Limits::default()),
+                directory,
+            ))
         }
         Identity::Jwt(settings) => {
             let location = jwks_location(settings)?;
@@ -172,8 +203,12 @@ pub(crate) fn backend(
                 clock: Arc::clone(clock),
             })?;
             let client = cloud.http_client();
-            let settings =
-                AwsSettings::embedded(client, names.kv_table, names.artifacts_bucket, names.event_bus);
+            let settings = AwsSettings::embedded(
+                client,
+                names.kv_table,
+                names.artifacts_bucket,
+                names.event_bus,
+            );
             Ok((settings, Some(cloud)))
         }
     }
@@ -201,8 +236,17 @@ pub(crate) fn target(config: &Config, region: String) -> Target {
 /// What tells the account of this process from another one without asking AWS: its number where the
 /// settings have it, else the profile or the long-lived key that leads to it.
 fn account(config: &Config) -> String {
-    let key = config.aws.access_key_id.clone().filter(|key| key.starts_with("AKIA"));
-    config.bucket_owner.clone().or_else(|| config.aws.profile.clone()).or(key).unwrap_or_default()
+    let key = config
+        .aws
+        .access_key_id
+        .clone()
+        .filter(|key| key.starts_with("AKIA"));
+    config
+        .bucket_owner
+        .clone()
+        .or_else(|| config.aws.profile.clone())
+        .or(key)
+        .unwrap_or_default()
 }
 
 /// The tools that the settings offer.
@@ -216,4 +260,3 @@ pub(crate) fn catalog(config: &Config) -> Catalog {
     let toolsets: Vec<_> = config.toolsets.iter().filter_map(toolset).collect();
     Catalog::new(&toolsets, config.read_only)
 }
-

@@ -187,7 +187,9 @@ fn run_configured(
 
 /// The runtime of a command that serves or calls.
 fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
-    tokio::runtime::Builder::new_multi_thread().enable_all().build()
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
 }
 
 /// Tells the operator of a failure: what is wrong, what it came from, what to do about it.
