@@ -101,6 +101,8 @@ struct Tailing<'run> {
     /// Ids of events that were shown, and of our own looks, which are events too.
     seen: Remembered,
     newest: Timestamp,
+    /// What happened before this is not shown: it is too old, or beyond the number that was wanted.
+    floor: Timestamp,
 }
 
 /// The ids of late; the oldest are forgotten.
@@ -121,7 +123,7 @@ pub(super) fn run(options: &Tail, config: &Config, output: &mut Output) -> ExitS
         let now = SystemClock::new().now();
         let since = now.minus(Duration::from_secs(u64::from(options.hours) * 3600));
         let mut tailing =
-            Tailing { server, options, seen: Remembered::default(), newest: since };
+            Tailing { server, options, seen: Remembered::default(), newest: since, floor: since };
         let shown = tailing.show_newest(since, output).await;
         match shown {
             Ok(()) if options.follow => tailing.follow(output).await,
@@ -159,6 +161,9 @@ impl Tailing<'_> {
         }
         if wanted == 0 {
             self.newest = SystemClock::new().now();
+            self.floor = self.newest;
+        } else if let Some(oldest) = events.get(wanted - 1) {
+            self.floor = read(oldest, output).map_or(self.floor, |oldest| oldest.time);
         }
         for event in events.iter().rev() {
             self.show(event, output);
@@ -261,19 +266,15 @@ impl Tailing<'_> {
 
     /// Shows an event, unless it has been shown or records one of our own looks.
     fn show(&mut self, event: &RawValue, output: &mut Output) {
-        let shown: Shown = match serde_json::from_str(event.get()) {
-            Ok(shown) => shown,
-            Err(error) => {
-                output.error(&format!("an event cannot be read: {error}"));
-                return;
-            }
+        let Some(shown) = read(event, output) else {
+            return;
         };
         self.newest = self.newest.max(shown.time);
         let is_own = shown
             .request_id
             .as_ref()
             .is_some_and(|request| self.seen.ids.contains(&format!("{OWN}{request}")));
-        if is_own || !self.seen.is_new(&shown.event_id) {
+        if is_own || shown.time < self.floor || !self.seen.is_new(&shown.event_id) {
             return;
         }
         if self.options.json {
@@ -332,6 +333,17 @@ impl Remembered {
             self.ids.remove(&oldest);
         }
         true
+    }
+}
+
+/// What is shown of an event; one that cannot be read is told of.
+fn read(event: &RawValue, output: &mut Output) -> Option<Shown> {
+    match serde_json::from_str(event.get()) {
+        Ok(shown) => Some(shown),
+        Err(error) => {
+            output.error(&format!("an event cannot be read: {error}"));
+            None
+        }
     }
 }
 

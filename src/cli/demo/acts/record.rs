@@ -165,12 +165,13 @@ fn find<'events>(events: &'events [Value], member: &str, value: &str) -> Option<
 /// An event on one line: what, who, how it ended, about what.
 fn line(event: &Value) -> String {
     let text = |name: &str| event[name].as_str().unwrap_or("-");
-    let detail = match &event["detail"] {
-        Value::Null => String::new(),
-        detail => detail.to_string(),
+    let about = match (&event["error_code"], &event["detail"]) {
+        (Value::String(code), _) => code.clone(),
+        (_, detail) if detail["key"].is_string() => detail["key"].to_string(),
+        (_, detail) => detail.to_string(),
     };
     let (kind, who, outcome) = (text("detail_type"), text("user_id"), text("outcome"));
-    format!("{kind:16} by {who:4}  {outcome:7}  {detail}").trim_end().to_owned()
+    format!("{kind:16} by {who:4}  {outcome:7}  {about}")
 }
 
 #[cfg(test)]
@@ -179,9 +180,22 @@ mod tests {
 
     #[test]
     fn an_event_is_told_on_one_line() {
-        let event = json!({
-            "detail_type": "KV.Set", "user_id": "ada", "outcome": "ok", "detail": {"key": "plan"},
-        });
-        assert_eq!(line(&event), r#"KV.Set           by ada   ok       {"key":"plan"}"#);
+        let event = |outcome: &str, code: Option<&str>, detail: Value| {
+            let mut event = json!({
+                "detail_type": "KV.Set", "user_id": "ada", "outcome": outcome, "detail": detail,
+            });
+            if let Some(code) = code {
+                event["error_code"] = json!(code);
+            }
+            line(&event)
+        };
+        let key = json!({"key": "plan", "scope": "user"});
+        assert_eq!(event("ok", None, key), r#"KV.Set           by ada   ok       "plan""#);
+        assert_eq!(
+            event("denied", Some("PERMISSION_DENIED"), json!({})),
+            "KV.Set           by ada   denied   PERMISSION_DENIED"
+        );
+        let order = json!({"order": 4711});
+        assert_eq!(event("ok", None, order), r#"KV.Set           by ada   ok       {"order":4711}"#);
     }
 }
