@@ -79,7 +79,11 @@ impl App {
             by_token: matches!(config.identity, Identity::Jwt(_)),
         });
         tokio::spawn(config.tenants.watch(config::tenants::POLL_INTERVAL));
-        Ok(Self { shared, connection, embedded })
+        Ok(Self {
+            shared,
+            connection,
+            embedded,
+        })
     }
 
     /// A server for a new session.
@@ -119,9 +123,16 @@ fn resolver(
     match &config.identity {
         Identity::Env => {
             let caller = config.caller.clone();
-            let identity =
-                EnvironmentIdentity { tenant: caller.tenant, user: caller.user, role: caller.role };
-            Ok(Resolver::of_environment(identity, Arc::new(Limits::default()), directory))
+            let identity = EnvironmentIdentity {
+                tenant: caller.tenant,
+                user: caller.user,
+                role: caller.role,
+            };
+            Ok(Resolver::of_environment(
+                identity,
+                Arc::new(Limits::default()),
+                directory,
+            ))
         }
         Identity::Jwt(settings) => {
             let location = match &settings.jwks {
@@ -164,8 +175,12 @@ fn backend(
                 clock: Arc::clone(clock),
             })?;
             let client = cloud.http_client();
-            let settings =
-                AwsSettings::embedded(client, names.kv_table, names.artifacts_bucket, names.event_bus);
+            let settings = AwsSettings::embedded(
+                client,
+                names.kv_table,
+                names.artifacts_bucket,
+                names.event_bus,
+            );
             Ok((settings, Some(cloud)))
         }
     }
@@ -194,8 +209,17 @@ async fn target(config: &Config, connection: &Connection) -> Target {
 /// What tells the account of this process from another one without asking AWS: its number where the
 /// settings have it, else the profile or the long-lived key that leads to it.
 fn account(config: &Config) -> String {
-    let key = config.aws.access_key_id.clone().filter(|key| key.starts_with("AKIA"));
-    config.bucket_owner.clone().or_else(|| config.aws.profile.clone()).or(key).unwrap_or_default()
+    let key = config
+        .aws
+        .access_key_id
+        .clone()
+        .filter(|key| key.starts_with("AKIA"));
+    config
+        .bucket_owner
+        .clone()
+        .or_else(|| config.aws.profile.clone())
+        .or(key)
+        .unwrap_or_default()
 }
 
 fn catalog(config: &Config) -> Catalog {
@@ -208,4 +232,3 @@ fn catalog(config: &Config) -> Catalog {
     let toolsets: Vec<_> = config.toolsets.iter().filter_map(toolset).collect();
     Catalog::new(&toolsets, config.read_only)
 }
-

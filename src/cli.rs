@@ -163,7 +163,9 @@ fn run_configured(
 
 /// The runtime of a command that serves or calls.
 fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
-    tokio::runtime::Builder::new_multi_thread().enable_all().build()
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
 }
 
 /// What is logged: what the settings say, but where nobody set a level, only the server says more than

@@ -1,7 +1,8 @@
 //! Without a command: serves one client over standard input and output.
 
 use std::io::IsTerminal;
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::runtime::Runtime;
 use tokio_util::sync::CancellationToken;
@@ -61,15 +62,17 @@ fn serve(runtime: &Runtime, config: &Config, output: &mut Output) -> ExitStatus 
                 return ExitStatus::Failure;
             }
         };
+        let clock = Arc::clone(&app.shared().backplane.clock);
         let session = session::serve(app.server(), transport, shutdown.clone(), DrainTimes::default());
         let mut session = std::pin::pin!(session);
         // The time to end counts from the moment at which it is known that there is an end.
         let (end, ended) = tokio::select! {
-            ended = &mut session => (Instant::now() - DrainTimes::default().finish, ended),
-            () = shutdown.cancelled() => (Instant::now(), session.await),
+            ended = &mut session => (clock.monotonic().saturating_sub(DrainTimes::default().finish), ended),
+            () = shutdown.cancelled() => (clock.monotonic(), session.await),
         };
         tracing::info!(cause = ?ended.cause, unfinished = ended.unfinished, "the session has ended");
-        app.close(END_TIME_MAX.saturating_sub(end.elapsed())).await;
+        let elapsed = clock.monotonic().saturating_sub(end);
+        app.close(END_TIME_MAX.saturating_sub(elapsed)).await;
         match ended.cause {
             EndCause::ClientLeft | EndCause::Shutdown => ExitStatus::Success,
             EndCause::Fault => ExitStatus::Failure,

@@ -18,7 +18,6 @@ use super::tool::argument::name_a_caller;
 use super::tool::catalog::Catalog;
 use super::tool::{self, CallFault, Reply};
 use super::transport::{PresentedIdentity, RawArguments, ReplySlot};
-use crate::mesh::Error;
 use crate::mesh::call::operation::Operation;
 use crate::mesh::call::request::{Progress, Request};
 use crate::mesh::call::tool::{Tool, Toolset};
@@ -62,13 +61,20 @@ pub struct Server {
 impl Server {
     /// A server for a new session.
     pub fn new(shared: Arc<Shared>) -> Self {
-        Self { shared, subscriptions: Arc::default() }
+        Self {
+            shared,
+            subscriptions: Arc::default(),
+        }
     }
 
     /// The request as the mesh sees it. The identity that came with it is in the extensions, put there by
     /// the transport, and nowhere else.
     fn request(&self, context: &RequestContext<RoleServer>, arguments: Option<&str>) -> Request {
-        let presented = context.extensions.get::<PresentedIdentity>().cloned().unwrap_or_default();
+        let presented = context
+            .extensions
+            .get::<PresentedIdentity>()
+            .cloned()
+            .unwrap_or_default();
         let named = arguments.is_some_and(name_a_caller);
         let mut request = Request::new(Presented {
             token: presented.token.map(Token::new),
@@ -85,8 +91,12 @@ impl Server {
         operation: O,
     ) -> Result<(O::Answer, ulid::Ulid), ErrorData> {
         let request = self.request(context, None);
-        let answer: Answer<_> =
-            self.shared.backplane.call(request, Ok(operation)).await.map_err(identity_error)?;
+        let answer: Answer<_> = self
+            .shared
+            .backplane
+            .call(request, Ok(operation))
+            .await
+            .map_err(identity_error)?;
         let request_id = answer.request_id();
         match answer.into_result() {
             Ok(answer) => Ok((answer, request_id)),
@@ -125,10 +135,17 @@ impl Server {
 
     /// What the caller may do, to show it the tools that it may call. Where requests bring tokens, one
     /// that brings none sees all that is offered; what a token opens is decided when it is called.
-    async fn visible(&self, context: &RequestContext<RoleServer>) -> Result<PermissionSet, ErrorData> {
+    async fn visible(
+        &self,
+        context: &RequestContext<RoleServer>,
+    ) -> Result<PermissionSet, ErrorData> {
         let request = self.request(context, None);
         let backplane = &self.shared.backplane;
-        match backplane.resolver.resolve(&request.presented, backplane.clock.now()).await {
+        match backplane
+            .resolver
+            .resolve(&request.presented, backplane.clock.now())
+            .await
+        {
             Ok(caller) => Ok(caller.permissions()),
             Err(IdentityError::Missing) => Ok(PermissionSet::ALL),
             Err(error) => Err(identity_error(error)),
@@ -178,15 +195,18 @@ impl ServerHandler for Server {
         let given = context.extensions.get::<RawArguments>().cloned();
         let given = match (given, params.arguments) {
             (Some(given), _) => Some(given),
-            (None, Some(members)) => {
-                Some(RawArguments::new(serde_json::Value::Object(members).to_string()))
-            }
+            (None, Some(members)) => Some(RawArguments::new(
+                serde_json::Value::Object(members).to_string(),
+            )),
             (None, None) => None,
         };
         let arguments = given.as_ref().map(RawArguments::get);
         let request = self.request(&context, arguments);
         let request_id = request.id;
-        let reply = match self.call_with_progress(tool, request, arguments, &context).await {
+        let reply = match self
+            .call_with_progress(tool, request, arguments, &context)
+            .await
+        {
             Ok(reply) => reply,
             Err(CallFault::Cursor(error)) => return Err(cursor_error(error)),
             Err(CallFault::Identity(error)) => match error.tool_error() {
@@ -210,7 +230,9 @@ impl ServerHandler for Server {
         let tools = self.shared.catalog.list(self.visible(&context).await?);
         let freshness = match is_stateless(&context) {
             true => {
-                format!(",\"resultType\":\"complete\",\"ttlMs\":{LIST_FRESH_MS},\"cacheScope\":\"private\"")
+                format!(
+                    ",\"resultType\":\"complete\",\"ttlMs\":{LIST_FRESH_MS},\"cacheScope\":\"private\""
+                )
             }
             false => String::new(),
         };
@@ -234,7 +256,9 @@ impl ServerHandler for Server {
         _: RequestContext<RoleServer>,
     ) -> Result<GetPromptResponse, ErrorData> {
         let arguments = params.arguments.unwrap_or_default();
-        let arguments = arguments.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+        let arguments = arguments
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.as_str()));
         prompt::get(&self.shared.catalog, &params.name, arguments)
             .map(GetPromptResponse::from)
             .map_err(|error| ErrorData::invalid_params(error.to_string(), None))
@@ -270,7 +294,8 @@ impl ServerHandler for Server {
         let mut template = ResourceTemplate::new(ADDRESS_TEMPLATE, "artifact");
         template.title = Some("Artifact".to_owned());
         template.description = Some(
-            "A stored file; scope is `user` or `tenant`. Add ?range=first-last for a part of it.".to_owned(),
+            "A stored file; scope is `user` or `tenant`. Add ?range=first-last for a part of it."
+                .to_owned(),
         );
         let mut result = ListResourceTemplatesResult::with_all_items(vec![template]);
         result.ttl_ms = Some(LIST_FRESH_MS);
@@ -292,11 +317,21 @@ impl ServerHandler for Server {
         let contents = match std::str::from_utf8(&found.body) {
             Ok(text) if is_text => {
                 let text = text.to_owned();
-                ResourceContents::TextResourceContents { uri, mime_type, text, meta: None }
+                ResourceContents::TextResourceContents {
+                    uri,
+                    mime_type,
+                    text,
+                    meta: None,
+                }
             }
             _ => {
                 let blob = STANDARD.encode(&found.body);
-                ResourceContents::BlobResourceContents { uri, mime_type, blob, meta: None }
+                ResourceContents::BlobResourceContents {
+                    uri,
+                    mime_type,
+                    blob,
+                    meta: None,
+                }
             }
         };
         let mut result = ReadResourceResult::new(vec![contents]);
@@ -318,19 +353,27 @@ impl ServerHandler for Server {
                 (scopes.map(str::to_owned).collect(), false)
             }
             (Reference::Resource(template), "key") if template.uri == ADDRESS_TEMPLATE => {
-                let chosen = params.context.as_ref().and_then(|context| context.get_argument("scope"));
+                let chosen = params
+                    .context
+                    .as_ref()
+                    .and_then(|context| context.get_argument("scope"));
                 let scope = match chosen.map(String::as_str) {
                     None | Some("user") => Scope::User,
                     Some("tenant") => Scope::Tenant,
                     Some(_) => return Err(invalid("the scope is `user` or `tenant`")),
                 };
-                let complete = Complete { scope, prefix: params.argument.value };
+                let complete = Complete {
+                    scope,
+                    prefix: params.argument.value,
+                };
                 let (found, _) = self.run(&context, complete).await?;
                 (found.keys, found.has_more)
             }
             (Reference::Prompt(_), _) => (Vec::new(), false),
             _ => {
-                return Err(invalid("only `scope` and `key` of the artifacts' template are completed"));
+                return Err(invalid(
+                    "only `scope` and `key` of the artifacts' template are completed",
+                ));
             }
         };
         let mut completion = CompletionInfo::new(values.0).map_err(|error| invalid(&error))?;
@@ -342,7 +385,8 @@ impl ServerHandler for Server {
         &self,
         requested: &SubscriptionFilter,
     ) -> Option<SubscriptionFilter> {
-        self.has_resources().then(|| self.acceptable_filter(requested))
+        self.has_resources()
+            .then(|| self.acceptable_filter(requested))
     }
 
     async fn listen(&self, context: SubscriptionContext) -> Result<(), ErrorData> {
@@ -373,10 +417,7 @@ impl ServerHandler for Server {
         Cow::Borrowed(ProtocolVersion::KNOWN_VERSIONS)
     }
 
-    async fn discover(
-        &self,
-        _: RequestContext<RoleServer>,
-    ) -> Result<DiscoverResult, ErrorData> {
+    async fn discover(&self, _: RequestContext<RoleServer>) -> Result<DiscoverResult, ErrorData> {
         let versions = self.supported_protocol_versions().into_owned();
         let mut result = DiscoverResult::from_server_info(versions, self.get_info());
         result.cache_scope = CacheScope::Private;
@@ -413,7 +454,9 @@ where
 
 /// Whether the request is made in a revision without sessions, whose results say more of themselves.
 fn is_stateless(context: &RequestContext<RoleServer>) -> bool {
-    context.protocol_version().is_some_and(|version| version >= ProtocolVersion::V_2026_07_28)
+    context
+        .protocol_version()
+        .is_some_and(|version| version >= ProtocolVersion::V_2026_07_28)
 }
 
 /// The caller's trace: the second field of a W3C `traceparent`.
@@ -421,15 +464,18 @@ fn trace_id(meta: &RequestMetaObject) -> Option<String> {
     let parent = meta.get("traceparent")?.as_str()?;
     let trace = parent.split('-').nth(1)?;
     let fits = trace.len() == 32
-        && trace.bytes().all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte))
+        && trace
+            .bytes()
+            .all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte))
         && trace.bytes().any(|byte| byte != b'0');
     fits.then(|| trace.to_owned())
 }
 
 fn parse_address(uri: &str) -> Result<ArtifactAddress, ErrorData> {
-    uri.parse().map_err(|error: crate::mesh::service::artifacts::InvalidAddress| {
-        ErrorData::new(ErrorCode::RESOURCE_NOT_FOUND, error.to_string(), None)
-    })
+    uri.parse()
+        .map_err(|error: crate::mesh::service::artifacts::InvalidAddress| {
+            ErrorData::new(ErrorCode::RESOURCE_NOT_FOUND, error.to_string(), None)
+        })
 }
 
 fn invalid(message: &str) -> ErrorData {

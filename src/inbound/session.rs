@@ -2,6 +2,8 @@
 
 mod guard;
 #[cfg(test)]
+pub(crate) mod probe;
+#[cfg(test)]
 mod tests;
 
 use std::time::Duration;

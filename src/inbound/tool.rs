@@ -9,7 +9,6 @@ pub mod events;
 pub mod kv;
 
 use serde::Serialize;
-use serde_json::value::RawValue;
 
 use argument::Arguments;
 use description::Description;
@@ -61,7 +60,12 @@ pub fn describe(tool: Tool) -> Option<Description> {
         Tool::ArtifactsList => artifacts::describe_list(),
         Tool::EventsSend => events::describe_send(),
         Tool::EventsHealthCheck => events::describe_health_check(),
-        Tool::EventsQuery | Tool::EventsAnalytics | Tool::Complete | Tool::ResourcesList | Tool::ResourcesRead | Tool::ResourcesSubscribe => {
+        Tool::EventsQuery
+        | Tool::EventsAnalytics
+        | Tool::Complete
+        | Tool::ResourcesList
+        | Tool::ResourcesRead
+        | Tool::ResourcesSubscribe => {
             return None;
         }
     })
@@ -89,7 +93,12 @@ pub async fn call(
         Tool::ArtifactsList => plain(backplane, request, artifacts::list(arguments)?).await,
         Tool::EventsSend => plain(backplane, request, events::send(arguments)).await,
         Tool::EventsHealthCheck => plain(backplane, request, events::health_check(arguments)).await,
-        Tool::EventsQuery | Tool::EventsAnalytics | Tool::Complete | Tool::ResourcesList | Tool::ResourcesRead | Tool::ResourcesSubscribe => {
+        Tool::EventsQuery
+        | Tool::EventsAnalytics
+        | Tool::Complete
+        | Tool::ResourcesList
+        | Tool::ResourcesRead
+        | Tool::ResourcesSubscribe => {
             let error = Error::internal("a method was called as a tool");
             Ok(Reply::failed(&error, request.id))
         }
@@ -110,15 +119,26 @@ async fn linked(
     operation: Result<ArtifactsGet, Error>,
 ) -> Result<Reply, CallFault> {
     let answer = backplane.call(request, operation).await?;
-    let link = answer.result().as_ref().ok().and_then(|found| found.link().cloned());
-    Ok(Reply { links: link.into_iter().collect(), ..Reply::of(&answer) })
+    let link = answer
+        .result()
+        .as_ref()
+        .ok()
+        .and_then(|found| found.link().cloned());
+    Ok(Reply {
+        links: link.into_iter().collect(),
+        ..Reply::of(&answer)
+    })
 }
 
 impl Reply {
     fn of<T: Serialize>(answer: &Answer<T>) -> Self {
         match answer.result() {
             Ok(result) => match serde_json::to_string(result) {
-                Ok(result) => Self { result, is_error: false, links: Vec::new() },
+                Ok(result) => Self {
+                    result,
+                    is_error: false,
+                    links: Vec::new(),
+                },
                 Err(error) => {
                     let error = Error::internal("an answer is no JSON").caused_by(error);
                     tracing::error!(request_id = %answer.request_id(), ?error, "a call failed");
@@ -132,7 +152,11 @@ impl Reply {
     /// The reply to a call that failed.
     pub fn failed(error: &Error, request_id: ulid::Ulid) -> Self {
         let result = tool_error(error, request_id).to_string();
-        Self { result, is_error: true, links: Vec::new() }
+        Self {
+            result,
+            is_error: true,
+            links: Vec::new(),
+        }
     }
 
     /// The whole result of `tools/call` as JSON text. The result R stands in it twice, exact to the digit:
@@ -156,7 +180,11 @@ impl Reply {
         }
         json.push_str("],\"structuredContent\":");
         json.push_str(&self.result);
-        json.push_str(if self.is_error { ",\"isError\":true" } else { ",\"isError\":false" });
+        json.push_str(if self.is_error {
+            ",\"isError\":true"
+        } else {
+            ",\"isError\":false"
+        });
         if complete {
             json.push_str(",\"resultType\":\"complete\"");
         }
@@ -189,16 +217,13 @@ fn opened<C>(
     parsed: Result<C, Error>,
     place: impl for<'call> FnOnce(&'call mut C) -> (&'call mut Option<String>, Vec<String>),
 ) -> Result<Result<C, Error>, CallFault> {
-    let Ok(mut call) = parsed else { return Ok(parsed) };
+    let Ok(mut call) = parsed else {
+        return Ok(parsed);
+    };
     let (position, filters) = place(&mut call);
     if let Some(cursor) = position.as_mut() {
         let filters: Vec<_> = filters.iter().map(String::as_str).collect();
         *cursor = cursor::open(cursor, &filters)?;
     }
     Ok(Ok(call))
-}
-
-/// The JSON text of an argument as a value of its own.
-fn owned(text: &RawValue) -> Box<RawValue> {
-    text.to_owned()
 }

@@ -4,6 +4,7 @@
 //! loop of `rmcp` and answers by itself whatever that loop would drop or die of.
 
 mod batch;
+mod envelope;
 mod flight;
 mod frame;
 mod id;
@@ -12,10 +13,13 @@ mod link;
 mod memory;
 mod message;
 mod output;
+mod parameters;
 mod request;
 mod scan;
 mod stdio;
 mod surrogate;
+#[cfg(test)]
+mod tests;
 
 use std::collections::VecDeque;
 use std::future::Future;
@@ -93,11 +97,6 @@ impl<R: AsyncRead + Send + Unpin> LineTransport<R> {
             link,
             writer,
         }
-    }
-
-    /// Requests in flight: running, or answered and not yet written.
-    pub fn in_flight(&self) -> usize {
-        self.link.traffic.count()
     }
 
     /// What the session needs to end this transport.

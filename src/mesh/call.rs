@@ -72,7 +72,10 @@ impl Backplane {
         request: Request,
         operation: Result<O, Error>,
     ) -> Result<Answer<O::Answer>, IdentityError> {
-        let context = self.resolver.resolve(&request.presented, self.clock.now()).await?;
+        let context = self
+            .resolver
+            .resolve(&request.presented, self.clock.now())
+            .await?;
         let arrived = Arrived::new(self, request, context);
 
         let admitted = match arrived.permit(operation).admit() {
@@ -108,15 +111,25 @@ impl Backplane {
     }
 
     fn history(&self, tenant: &Arc<TenantRecord>) -> History {
-        History::new(Arc::clone(&self.table), Arc::clone(&self.bucket), tenant, Arc::clone(&self.clock))
+        History::new(
+            Arc::clone(&self.table),
+            Arc::clone(&self.bucket),
+            tenant,
+            Arc::clone(&self.clock),
+        )
     }
 }
 
 fn timed_out<O: Operation>(limit: Duration) -> Error {
-    let error = Error::new(ErrorKind::Timeout, format!("no answer within {} s", limit.as_secs()));
+    let error = Error::new(
+        ErrorKind::Timeout,
+        format!("no answer within {} s", limit.as_secs()),
+    );
     match O::TOOL.effect() {
         Effect::Mutation => error.fix("It may have been done: read before you repeat it."),
-        Effect::Read | Effect::Events | Effect::Health => error.fix("Try again, with less at once."),
+        Effect::Read | Effect::Events | Effect::Health => {
+            error.fix("Try again, with less at once.")
+        }
     }
 }
 

@@ -110,9 +110,11 @@ impl ErrorKind {
 }
 
 /// A failure: its kind, what the caller is told, and, for the log alone, where it came from.
-pub struct Error(Box<Failure>);
+///
+/// It is one pointer wide, so that a result is not larger for the failure it hardly ever holds.
+pub struct Error(Box<Content>);
 
-struct Failure {
+struct Content {
     kind: ErrorKind,
     message: String,
     fix: Option<String>,
@@ -125,7 +127,7 @@ impl Error {
     /// A failure that the caller may read: `message` says what is wrong in the caller's terms and holds
     /// nothing of another tenant, no ARN, account, secret or path of the server.
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
-        Self(Box::new(Failure {
+        Self(Box::new(Content {
             kind,
             message: message.into(),
             fix: None,
@@ -219,7 +221,8 @@ impl fmt::Debug for Error {
 
 impl StdError for Error {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
-        self.0.source
+        self.0
+            .source
             .as_deref()
             .map(|source| source as &(dyn StdError + 'static))
     }

@@ -90,7 +90,7 @@ impl EmbeddedCloud {
     ///
     /// # Errors
     /// `NOT_SUPPORTED` for a folder of a newer version; `AWS_UNAVAILABLE` where the folder cannot be
-    /// written, the disk is full, or another process holds it for longer than [`lock::WAIT_MAX`];
+    /// written, the disk is full, or another process holds it for longer than 5 s;
     /// `INVALID_PARAMETER` for a name that AWS would not take.
     pub fn open(settings: EmbeddedSettings) -> Result<Self, Error> {
         let folder = Arc::new(Folder::open(&settings.folder)?);
@@ -145,8 +145,7 @@ impl EmbeddedCloud {
         self.engines.eventbridge.set_sink(sink)
     }
 
-    /// Takes one bounded step of what else happens in the background every
-    /// [`housekeeper::PERIOD`]: expired rows, forgotten files and uploads, the size of the journals.
+    /// Takes one bounded step of what else happens in the background every minute: expired rows, forgotten files and uploads, the size of the journals.
     /// It blocks for some milliseconds. Nothing is swept while another process does it.
     ///
     /// # Errors

@@ -42,13 +42,15 @@ fn name_by_program() -> Option<String> {
     Some(name.trim().to_owned()).filter(|name| !name.is_empty())
 }
 
-#[cfg(all(test, unix))]
+#[cfg(test)]
+#[cfg(unix)]
 mod tests {
     use super::*;
 
     #[test]
     fn the_name_is_the_one_beside_the_id() {
-        let accounts = "root:x:0:0:root:/root:/bin/sh\n\n:x:7::\nbroken\nada:x:1000:1000::/home/ada:\n";
+        let accounts =
+            "root:x:0:0:root:/root:/bin/sh\n\n:x:7::\nbroken\nada:x:1000:1000::/home/ada:\n";
         assert_eq!(name_in(accounts, 1000).as_deref(), Some("ada"));
         assert_eq!(name_in(accounts, 0).as_deref(), Some("root"));
         assert_eq!(name_in(accounts, 7), None);

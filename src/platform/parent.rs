@@ -16,7 +16,10 @@ pub async fn parent_death() {
         return std::future::pending().await;
     };
     #[cfg(target_os = "linux")]
-    if handle_readable(parent).await.is_some() {
+    if end_of(parent, || rustix::process::getppid() == Some(parent))
+        .await
+        .is_some()
+    {
         return;
     }
     while rustix::process::getppid() == Some(parent) {
@@ -31,27 +34,34 @@ pub async fn parent_death() {
     std::future::pending().await
 }
 
-/// Waits for the end of `parent` on a handle of it; `None` where the system has no such handles.
+/// Waits for the end of `process` on a handle of it; `None` where the system has no such handles.
 #[cfg(target_os = "linux")]
-async fn handle_readable(parent: rustix::process::Pid) -> Option<()> {
-    use rustix::process::{PidfdFlags, getppid, pidfd_open};
+async fn end_of(process: rustix::process::Pid, is_it: impl FnOnce() -> bool) -> Option<()> {
+    use rustix::process::{PidfdFlags, pidfd_open};
     use tokio::io::Interest;
     use tokio::io::unix::AsyncFd;
 
-    let handle = pidfd_open(parent, PidfdFlags::NONBLOCK)
-        .or_else(|_| pidfd_open(parent, PidfdFlags::empty()))
-        .ok()?;
-    // Its number may belong to another process by now, if it ended before the handle was there.
-    if getppid() != Some(parent) {
+    let handle = pidfd_open(process, PidfdFlags::empty()).ok()?;
+    // The number belongs to another process by now, if ours ended before the handle was there.
+    if !is_it() {
         return Some(());
     }
+    #[expect(
+        deprecated,
+        reason = "the sound replacement is unsafe to call; an owned descriptor is sound here too"
+    )]
     let handle = AsyncFd::with_interest(handle, Interest::READABLE).ok()?;
     handle.readable().await.ok().map(|_| ())
 }
 
-#[cfg(all(test, target_os = "linux"))]
+#[cfg(test)]
+#[cfg(target_os = "linux")]
 mod tests {
+    use tokio::time::timeout;
+
     use super::*;
+
+    const SHORT: Duration = Duration::from_millis(50);
 
     #[tokio::test]
     async fn the_end_of_a_process_is_noticed_and_its_life_is_not() {
@@ -59,22 +69,23 @@ mod tests {
             .arg("60")
             .spawn()
             .unwrap();
-        let pid = i32::try_from(child.id().unwrap()).unwrap();
-        let pid = rustix::process::Pid::from_raw(pid).unwrap();
-        // The handle works for any process; that this one is no parent is what the check would notice.
-        let handle = rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty()).unwrap();
-        let handle = tokio::io::unix::AsyncFd::with_interest(handle, tokio::io::Interest::READABLE)
-            .unwrap();
-        let wait = Duration::from_millis(50);
-        assert!(tokio::time::timeout(wait, handle.readable()).await.is_err());
-        child.kill().await.unwrap();
-        let wait = Duration::from_secs(5);
-        assert!(tokio::time::timeout(wait, handle.readable()).await.is_ok());
+        let id = i32::try_from(child.id().unwrap()).unwrap();
+        let process = rustix::process::Pid::from_raw(id).unwrap();
+        assert!(timeout(SHORT, end_of(process, || true)).await.is_err());
+        child.start_kill().unwrap();
+        let ended = timeout(Duration::from_secs(5), end_of(process, || true)).await;
+        assert_eq!(ended, Ok(Some(())));
+        child.wait().await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_process_that_is_another_one_by_now_has_ended() {
+        let ours = rustix::process::getpid();
+        assert_eq!(timeout(SHORT, end_of(ours, || false)).await, Ok(Some(())));
     }
 
     #[tokio::test]
     async fn a_living_parent_is_waited_for() {
-        let wait = Duration::from_millis(50);
-        assert!(tokio::time::timeout(wait, parent_death()).await.is_err());
+        assert!(timeout(SHORT, parent_death()).await.is_err());
     }
 }

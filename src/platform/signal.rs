@@ -29,7 +29,8 @@ pub fn shutdown_signal() -> io::Result<impl Future<Output = &'static str> + Send
     })
 }
 
-#[cfg(all(test, unix))]
+#[cfg(test)]
+#[cfg(unix)]
 mod tests {
     use std::time::Duration;
 

@@ -49,12 +49,34 @@ pub(crate) fn all() -> Vec<Backend> {
         Backend::at(
             "ministack",
             url("AGENT_MESH_TEST_MINISTACK_URL", "http://127.0.0.1:4566"),
-            &[],
+            &[
+                (
+                    "reads_and_writes_are_metered",
+                    "reports one unit for whatever is done",
+                ),
+                (
+                    "a_strangers_bucket_is_refused",
+                    "ignores the expected owner",
+                ),
+            ],
         ),
         Backend::at(
             "moto",
             url("AGENT_MESH_TEST_MOTO_URL", "http://127.0.0.1:5000"),
-            &[],
+            &[
+                (
+                    "reads_and_writes_are_metered",
+                    "reports one unit for whatever is done",
+                ),
+                (
+                    "a_strangers_bucket_is_refused",
+                    "ignores the expected owner",
+                ),
+                (
+                    "parts_keep_their_condition",
+                    "ignores conditions on uploads in parts",
+                ),
+            ],
         ),
     ]
 }
@@ -101,7 +123,14 @@ impl Backend {
             .build()
             .expect("a runtime");
         let names = self.names.get_or_init(|| runtime.block_on(self.create()));
-        runtime.block_on(case(self.stage(names)));
+        let stage = self.stage(names);
+        let wire = stage.wire.clone();
+        runtime.block_on(case(stage));
+        assert_eq!(
+            wire.ownerless(),
+            [""; 0],
+            "requests to S3 that name no owner of the bucket"
+        );
     }
 
     async fn create(&self) -> [String; 3] {

@@ -25,6 +25,8 @@ struct Script {
     times: usize,
     /// How many requests have been carried.
     carried: usize,
+    /// Requests to S3 that do not say who must own the bucket.
+    ownerless: Vec<String>,
 }
 
 impl Lossy {
@@ -53,15 +55,23 @@ impl Lossy {
         self.script.lock().unwrap().carried
     }
 
+    /// Requests to S3 that did not say who must own the bucket.
+    pub(crate) fn ownerless(&self) -> Vec<String> {
+        self.script.lock().unwrap().ownerless.clone()
+    }
+
     fn loses(&self, request: &HttpRequest) -> bool {
-        let text = format!(
-            "{} {} {}",
-            request.method(),
-            request.headers().get("x-amz-target").unwrap_or(""),
-            request.uri()
-        );
+        let header = |name: &str| request.headers().get(name).unwrap_or("");
+        let (method, target) = (request.method(), header("x-amz-target"));
+        let text = format!("{method} {target} {}", request.uri());
         let mut script = self.script.lock().unwrap();
         script.carried += 1;
+        let is_of_s3 = header("authorization").contains("/s3/aws4_request");
+        // A bucket that is being created has no owner yet.
+        let creates = !header("x-amz-object-ownership").is_empty();
+        if is_of_s3 && !creates && header("x-amz-expected-bucket-owner").is_empty() {
+            script.ownerless.push(text.clone());
+        }
         let loses = script.times > 0 && script.matching.iter().all(|part| text.contains(part));
         if loses {
             script.times -= 1;

@@ -30,7 +30,11 @@ pub fn describe_get() -> Description {
         arguments: vec![
             required("key", text(), "The key: 1 to 512 bytes."),
             scope(),
-            optional("consistent", flag(), "See every write that was answered before, at twice the cost."),
+            optional(
+                "consistent",
+                flag(),
+                "See every write that was answered before, at twice the cost.",
+            ),
         ],
         one_of: Vec::new(),
         results: vec![
@@ -58,7 +62,11 @@ pub fn describe_set() -> Description {
                `if_absent` or `if_version`; where that does not hold it is a CONFLICT. For larger things \
                use artifacts_put. Returns the new version.",
         arguments: vec![
-            required("key", text(), "The key: 1 to 512 bytes without control characters."),
+            required(
+                "key",
+                text(),
+                "The key: 1 to 512 bytes without control characters.",
+            ),
             required("value", json!({}), "Any JSON value."),
             optional(
                 "ttl_hours",
@@ -67,7 +75,11 @@ pub fn describe_set() -> Description {
             ),
             scope(),
             optional("if_absent", flag(), "Store it only if nothing is there."),
-            optional("if_version", text(), "Store it only if this version is there."),
+            optional(
+                "if_version",
+                text(),
+                "Store it only if this version is there.",
+            ),
         ],
         one_of: Vec::new(),
         results: vec![
@@ -92,7 +104,11 @@ pub fn describe_delete() -> Description {
         arguments: vec![
             required("key", text(), "The key."),
             scope(),
-            optional("if_version", text(), "Delete it only if this version is there."),
+            optional(
+                "if_version",
+                text(),
+                "Delete it only if this version is there.",
+            ),
         ],
         one_of: Vec::new(),
         results: vec![result("key", text()), result("existed", flag())],
@@ -110,14 +126,25 @@ pub fn describe_list() -> Description {
                out what is stored; read values with kv_get. Returns a page, and `next_cursor` if there \
                are more; a page may be short.",
         arguments: vec![
-            optional("prefix", text(), "What the keys begin with; all keys if left out."),
+            optional(
+                "prefix",
+                text(),
+                "What the keys begin with; all keys if left out.",
+            ),
             scope(),
-            optional("limit", number(1, LIST_LIMIT_MAX, LIST_LIMIT), "How many at most."),
+            optional(
+                "limit",
+                number(1, LIST_LIMIT_MAX, LIST_LIMIT),
+                "How many at most.",
+            ),
             cursor(),
         ],
         one_of: Vec::new(),
         results: vec![
-            result("items", json!({"type": "array", "items": {"type": "object"}})),
+            result(
+                "items",
+                json!({"type": "array", "items": {"type": "object"}}),
+            ),
             result("next_cursor", text()),
         ],
         destructive: false,
@@ -185,7 +212,10 @@ pub fn list(text: Option<&str>) -> Result<Result<KvList, Error>, CallFault> {
         Ok(call)
     };
     opened(parse(), |call: &mut KvList| {
-        (&mut call.after, KvList::filters(&call.prefix, call.scope).to_vec())
+        (
+            &mut call.after,
+            KvList::filters(&call.prefix, call.scope).to_vec(),
+        )
     })
 }
 
@@ -196,7 +226,10 @@ fn condition(arguments: &mut Arguments<'_>) -> Result<ValueCondition, Error> {
         (true, None) => Ok(ValueCondition::Absent),
         (false, Some(version)) => Ok(ValueCondition::Version(version)),
         (true, Some(_)) => Err(arguments
-            .wrong("if_version", "cannot hold together with `if_absent`".to_owned())
+            .wrong(
+                "if_version",
+                "cannot hold together with `if_absent`".to_owned(),
+            )
             .fix("Give one of them.")),
     }
 }

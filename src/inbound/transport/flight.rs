@@ -128,9 +128,7 @@ impl Traffic {
     /// Whether a request of this id is in flight, or was cancelled not long ago.
     pub(super) fn knows(&self, id: &RequestId) -> bool {
         let state = self.state();
-        state.running.contains_key(id)
-            || state.cancelled.contains(id)
-            || state.retired.contains(id)
+        state.running.contains_key(id) || state.cancelled.contains(id) || state.retired.contains(id)
     }
 
     /// Takes the request whose answer is about to be sent; `None` when nobody waits for it.
@@ -162,6 +160,7 @@ impl Traffic {
     }
 
     /// Requests in flight.
+    #[cfg(test)]
     pub(super) fn count(&self) -> usize {
         self.state().flights
     }

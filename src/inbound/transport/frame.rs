@@ -197,7 +197,11 @@ mod tests {
         let long = "y".repeat(LONG_LINE_BYTES);
         let input = format!("{long}\nnext\n{long}");
         for chunk in [7_777, input.len()] {
-            let lines = all(&mut Frames::new(2 * LONG_LINE_BYTES), input.as_bytes(), chunk);
+            let lines = all(
+                &mut Frames::new(2 * LONG_LINE_BYTES),
+                input.as_bytes(),
+                chunk,
+            );
             assert_eq!(lines, [long.as_str(), "next", long.as_str()]);
         }
     }

@@ -89,10 +89,8 @@ impl Link {
             }
             JsonRpcMessage::Request(request) => {
                 self.traffic.ask(request.id.clone());
-                self.write(&JsonRpcMessage::<_, ServerResult, ServerNotification>::Request(
-                    request,
-                ))
-                .map(Some)
+                self.write(&JsonRpcMessage::<_, ServerResult, ServerNotification>::Request(request))
+                    .map(Some)
             }
             JsonRpcMessage::Notification(notification) => {
                 if let ServerNotification::CancelledNotification(cancelled) =

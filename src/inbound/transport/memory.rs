@@ -2,7 +2,7 @@
 
 use tokio::io::{DuplexStream, ReadHalf};
 
-use super::{LineTransport, Limits};
+use super::{Limits, LineTransport};
 
 /// What each direction holds before its writer has to wait, in bytes. A pipe of Linux holds as much.
 const PIPE_BYTES: usize = 64 * 1024;

@@ -1,37 +1,20 @@
 //! One line to one message: the envelope first, then the parameters of the method that it names.
 
-use std::borrow::Cow;
-use std::fmt;
 use std::sync::Arc;
 
 use rmcp::model::{
-    CallToolRequest, CallToolRequestParams, CancelledNotificationParam, ClientJsonRpcMessage,
-    ClientRequest, CustomRequest, ErrorCode, Extensions, GetExtensions, JsonObject, NumberOrString,
-    ProgressNotificationParam, Request, RequestId, RequestMetaObject,
-    RequestNoParam, RequestOptionalParam,
+    CancelledNotificationParam, ClientJsonRpcMessage, ClientRequest, ErrorCode, NumberOrString,
+    ProgressNotificationParam, RequestId,
 };
-use serde::de::{DeserializeOwned, IgnoredAny, SeqAccess, Visitor};
-use serde::{Deserialize, Deserializer};
+use serde::Deserialize;
+use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
 
+use super::envelope::{Elements, Envelope, shortened};
 use super::id::Id;
-use super::limits::BATCH_MESSAGES_MAX;
-use super::request::{PresentedIdentity, RawArguments};
+use super::parameters::{DECODED_WEIGHT, request};
 use super::scan::Scan;
 use super::surrogate::lone_surrogate;
-
-/// The longest name of a method that is handed on, in bytes. The protocol's are below 40.
-const METHOD_BYTES_MAX: usize = 128;
-
-/// Parameters other than the arguments of a tool become a tree of values, which takes many times the
-/// memory of its text (an empty array is 2 bytes of text and 32 of memory). So they are bounded, in bytes,
-const DECODED_BYTES_MAX: usize = 1024 * 1024;
-
-/// and count that many times among the bytes in flight.
-const DECODED_WEIGHT: usize = 16;
-
-/// The most of a decoder's own words that a refusal repeats, in bytes.
-const REASON_BYTES_MAX: usize = 200;
 
 /// What a line says.
 #[derive(Debug)]
@@ -87,83 +70,6 @@ impl Refusal {
             format!("the message is longer than {limit} bytes"),
         )
     }
-}
-
-/// The members of the outermost object. Those that it does not name are ignored.
-#[derive(Deserialize)]
-struct Envelope<'a> {
-    #[serde(borrow)]
-    jsonrpc: Option<Cow<'a, str>>,
-    #[serde(borrow, default, deserialize_with = "present")]
-    id: Option<&'a RawValue>,
-    #[serde(borrow)]
-    method: Option<Cow<'a, str>>,
-    #[serde(borrow)]
-    params: Option<&'a RawValue>,
-    #[serde(borrow, default, deserialize_with = "present")]
-    result: Option<&'a RawValue>,
-    #[serde(borrow, default, deserialize_with = "present")]
-    error: Option<&'a RawValue>,
-    #[serde(borrow, default, deserialize_with = "present")]
-    tenant_id: Option<&'a RawValue>,
-    #[serde(borrow, default, deserialize_with = "present")]
-    user_id: Option<&'a RawValue>,
-}
-
-/// The parameters of `tools/call`. The arguments stay text.
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct CallParams<'a> {
-    name: String,
-    #[serde(borrow)]
-    arguments: Option<&'a RawValue>,
-    #[serde(borrow, rename = "_meta")]
-    meta: Option<&'a RawValue>,
-    #[serde(borrow)]
-    input_responses: Option<&'a RawValue>,
-    request_state: Option<String>,
-}
-
-/// The elements of an array as text, and whether there were more than are ever looked at.
-struct Elements<'a> {
-    texts: Vec<&'a RawValue>,
-    more: bool,
-}
-
-impl<'de> Deserialize<'de> for Elements<'de> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_seq(ElementsVisitor)
-    }
-}
-
-struct ElementsVisitor;
-
-impl<'de> Visitor<'de> for ElementsVisitor {
-    type Value = Elements<'de>;
-
-    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("an array")
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut sequence: A) -> Result<Self::Value, A::Error> {
-        let mut texts = Vec::new();
-        while texts.len() < BATCH_MESSAGES_MAX {
-            match sequence.next_element()? {
-                Some(text) => texts.push(text),
-                None => return Ok(Elements { texts, more: false }),
-            }
-        }
-        let mut more = false;
-        while sequence.next_element::<IgnoredAny>()?.is_some() {
-            more = true;
-        }
-        Ok(Elements { texts, more })
-    }
-}
-
-/// A member that is there, even if it is null.
-fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<&'de RawValue>, D::Error> {
-    <&RawValue>::deserialize(deserializer).map(Some)
 }
 
 /// Reads a line. `None` where it is empty.
@@ -290,20 +196,6 @@ fn not_an_envelope(text: &str, error: &serde_json::Error) -> Refusal {
     refusal
 }
 
-/// The decoder's words, without the place in a line that the caller did not count.
-fn shortened(error: &serde_json::Error) -> String {
-    let mut text = error.to_string();
-    if let Some(at) = text.rfind(" at line ") {
-        text.truncate(at);
-    }
-    let mut end = REASON_BYTES_MAX.min(text.len());
-    while !text.is_char_boundary(end) {
-        end -= 1;
-    }
-    text.truncate(end);
-    text
-}
-
 fn response(text: &str, id: RequestId) -> Message {
     // A request of ours whose answer cannot be read fails at once instead of waiting for ever.
     let message = serde_json::from_str(text).unwrap_or_else(|_| {
@@ -350,132 +242,4 @@ fn notification(method: &str, params: Option<&RawValue>) -> Message {
         },
         _ => Message::Ignored("a notification that means nothing to this server"),
     }
-}
-
-/// The request, or the code and the reason of its refusal.
-fn request(
-    line: &Arc<String>,
-    method: &str,
-    envelope: &Envelope<'_>,
-) -> Result<ClientRequest, (ErrorCode, String)> {
-    if method.len() > METHOD_BYTES_MAX {
-        let reason = format!("the method's name is longer than {METHOD_BYTES_MAX} bytes");
-        return Err((ErrorCode::METHOD_NOT_FOUND, reason));
-    }
-    let invalid = |reason: String| {
-        let reason = format!("the parameters of {method}: {reason}");
-        (ErrorCode::INVALID_PARAMS, reason)
-    };
-    let foreign = envelope.tenant_id.is_some() || envelope.user_id.is_some();
-    let params = envelope.params.map_or("{}", RawValue::get);
-    if !params.starts_with('{') {
-        return Err(invalid("they are an object".to_owned()));
-    }
-    if method == "tools/call" {
-        let params = serde_json::from_str(params).map_err(|error| invalid(shortened(&error)))?;
-        return call_tool(line, params, foreign).map_err(invalid);
-    }
-    let mut params: JsonObject = bounded(params).map_err(invalid)?;
-    let meta = match params.remove("_meta") {
-        Some(meta) => serde_json::from_value(meta).map_err(|error| invalid(shortened(&error)))?,
-        None => None,
-    };
-    let mut request = typed(method, params).map_err(|error| invalid(shortened(&error)))?;
-    *request.extensions_mut() = extensions(meta, foreign);
-    Ok(request)
-}
-
-/// A value from text that is short enough to become a tree.
-fn bounded<T: DeserializeOwned>(text: &str) -> Result<T, String> {
-    if text.len() > DECODED_BYTES_MAX {
-        return Err(format!("they are longer than {DECODED_BYTES_MAX} bytes"));
-    }
-    serde_json::from_str(text).map_err(|error| shortened(&error))
-}
-
-fn call_tool(
-    line: &Arc<String>,
-    params: CallParams<'_>,
-    foreign: bool,
-) -> Result<ClientRequest, String> {
-    let mut call = CallToolRequestParams::new(params.name);
-    if let Some(responses) = params.input_responses {
-        call.input_responses = Some(bounded(responses.get())?);
-    }
-    call.request_state = params.request_state;
-    let mut request = CallToolRequest::new(call);
-    let meta = params.meta.map(|meta| bounded(meta.get())).transpose()?;
-    request.extensions = extensions(meta, foreign);
-    if let Some(arguments) = params.arguments {
-        let text = arguments.get();
-        if !text.starts_with('{') {
-            return Err("the arguments are an object".to_owned());
-        }
-        // The text lies within the line, so its place is the distance of the two addresses.
-        let start = text.as_ptr().addr() - line.as_ptr().addr();
-        let range = start..start + text.len();
-        request
-            .extensions
-            .insert(RawArguments::within(Arc::clone(line), range));
-    }
-    Ok(ClientRequest::CallToolRequest(request))
-}
-
-/// The extensions of a request with its `_meta`, from which the identity is taken out.
-fn extensions(meta: Option<JsonObject>, foreign: bool) -> Extensions {
-    let mut identity = PresentedIdentity {
-        token: None,
-        foreign,
-    };
-    let mut meta = meta.unwrap_or_default();
-    match meta.shift_remove(PresentedIdentity::META_KEY) {
-        Some(serde_json::Value::String(token)) => identity.token = Some(token),
-        Some(_) => identity.foreign = true,
-        None => {}
-    }
-    let mut extensions = Extensions::new();
-    extensions.insert(RequestMetaObject::from(meta));
-    extensions.insert(identity);
-    extensions
-}
-
-/// The request of a method, from parameters without `_meta`.
-fn typed(method: &str, params: JsonObject) -> Result<ClientRequest, serde_json::Error> {
-    Ok(match method {
-        "ping" => ClientRequest::PingRequest(RequestNoParam {
-            method: Default::default(),
-            extensions: Extensions::new(),
-        }),
-        "initialize" => ClientRequest::InitializeRequest(required(params)?),
-        "server/discover" => ClientRequest::DiscoverRequest(required(params)?),
-        "completion/complete" => ClientRequest::CompleteRequest(required(params)?),
-        "logging/setLevel" => ClientRequest::SetLevelRequest(required(params)?),
-        "prompts/get" => ClientRequest::GetPromptRequest(required(params)?),
-        "prompts/list" => ClientRequest::ListPromptsRequest(optional(params)?),
-        "resources/list" => ClientRequest::ListResourcesRequest(optional(params)?),
-        "resources/templates/list" => {
-            ClientRequest::ListResourceTemplatesRequest(optional(params)?)
-        }
-        "resources/read" => ClientRequest::ReadResourceRequest(required(params)?),
-        "resources/subscribe" => ClientRequest::SubscribeRequest(required(params)?),
-        "resources/unsubscribe" => ClientRequest::UnsubscribeRequest(required(params)?),
-        "subscriptions/listen" => ClientRequest::SubscriptionsListenRequest(required(params)?),
-        "tools/list" => ClientRequest::ListToolsRequest(optional(params)?),
-        "tasks/get" => ClientRequest::GetTaskRequest(required(params)?),
-        "tasks/update" => ClientRequest::UpdateTaskRequest(required(params)?),
-        "tasks/cancel" => ClientRequest::CancelTaskRequest(required(params)?),
-        _ => ClientRequest::CustomRequest(CustomRequest::new(method, Some(params.into()))),
-    })
-}
-
-fn required<M: Default, P: DeserializeOwned>(
-    params: JsonObject,
-) -> Result<Request<M, P>, serde_json::Error> {
-    serde_json::from_value(params.into()).map(Request::new)
-}
-
-fn optional<M: Default, P: DeserializeOwned>(
-    params: JsonObject,
-) -> Result<RequestOptionalParam<M, P>, serde_json::Error> {
-    serde_json::from_value(params.into()).map(RequestOptionalParam::with_param)
 }

@@ -85,8 +85,9 @@ impl Scan {
                     } else {
                         Place::After
                     };
+                } else {
+                    self.keep(byte);
                 }
-                self.keep(byte);
             }
             b'}' | b']' => {
                 if self.depth <= 1 {
@@ -159,7 +160,10 @@ mod tests {
 
     #[test]
     fn the_id_is_found_wherever_it_stands_in_the_outermost_object() {
-        assert_eq!(id_in(r#"{"id":7,"method":"x","params":{"#), Some("7".to_owned()));
+        assert_eq!(
+            id_in(r#"{"id":7,"method":"x","params":{"#),
+            Some("7".to_owned())
+        );
         let last = r#"{"method":"x","params":{"id":1,"a":"}\"{"},"jsonrpc":"2.0","id": "a-b" }"#;
         assert_eq!(id_in(last), Some(r#""a-b""#.to_owned()));
         let broken = r#"{"jsonrpc":"2.0","params":{"name":},"id":-3}"#;

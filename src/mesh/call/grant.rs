@@ -7,10 +7,10 @@ use std::time::Duration;
 use serde_json::value::RawValue;
 use ulid::Ulid;
 
+use super::Backplane;
 use super::health::Health;
 use super::operation::{Allows, EventsRead, EventsSend, HealthRead, Operation};
 use super::request::Request;
-use super::Backplane;
 use super::stage::{Record, Spent, held};
 use crate::mesh::event::{Event, History};
 use crate::mesh::limit::{Admission, ArtifactQuota, Direction};
@@ -49,7 +49,13 @@ pub struct Granted<'call, O> {
 
 impl<'call, O: Operation> Granted<'call, O> {
     pub(super) fn new(ground: &'call Ground<'call>) -> Self {
-        Self { reach: Reach { ground, brand: PhantomData }, operation: PhantomData }
+        Self {
+            reach: Reach {
+                ground,
+                brand: PhantomData,
+            },
+            operation: PhantomData,
+        }
     }
 
     /// The caller's values.
@@ -67,7 +73,10 @@ impl<'call, O: Operation> Granted<'call, O> {
     where
         O::Needs: Allows<EventsRead>,
     {
-        self.reach.ground.backplane.history(self.reach.ground.context.tenant())
+        self.reach
+            .ground
+            .backplane
+            .history(self.reach.ground.context.tenant())
     }
 
     /// The state of the parts that the tenant uses.
@@ -85,7 +94,11 @@ impl<'call, O: Operation> Granted<'call, O> {
         O::Needs: Allows<EventsRead>,
     {
         let ground = self.reach.ground;
-        ground.backplane.publisher.stored(ground.context.tenant_id(), patience).await
+        ground
+            .backplane
+            .publisher
+            .stored(ground.context.tenant_id(), patience)
+            .await
     }
 
     /// Whether the caller also holds `permission`: widens what a tool shows, never what it does.
@@ -110,7 +123,10 @@ impl<'call, O: Operation> Granted<'call, O> {
 
     /// Tells the caller how far the work is, where it asked to be told.
     pub fn progress(&self, done: f64, total: Option<f64>, message: &str) {
-        self.reach.ground.request.report_progress(done, total, message);
+        self.reach
+            .ground
+            .request
+            .report_progress(done, total, message);
     }
 
     /// An event of the caller's own, to be given to [`Granted::record`].
@@ -133,7 +149,10 @@ impl<'call, O: Operation> Granted<'call, O> {
     {
         let ground = self.reach.ground;
         let committed = held(&ground.record).commit_sent(events)?;
-        Ok(Receipt { backplane: ground.backplane, committed })
+        Ok(Receipt {
+            backplane: ground.backplane,
+            committed,
+        })
     }
 
     /// The rows under which answers to idempotency keys are remembered.

@@ -70,7 +70,9 @@ impl<'call> Health<'call> {
 
     /// Asks every part at once.
     pub async fn check(&self) -> Vec<PartHealth> {
-        let Backplane { table, bucket, bus, .. } = self.backplane;
+        let Backplane {
+            table, bucket, bus, ..
+        } = self.backplane;
         let (table, bucket, bus) = futures::join!(
             self.ask("table", table.check()),
             self.ask("bucket", bucket.check()),
@@ -91,21 +93,39 @@ impl<'call> Health<'call> {
         let (status, message) = match answer {
             Ok(Ok(())) => (Status::Healthy, None),
             Ok(Err(error)) => (Status::Unhealthy, Some(public_message(&error))),
-            Err(_) => (Status::Unhealthy, Some(format!("no answer within {PATIENCE:?}"))),
+            Err(_) => (
+                Status::Unhealthy,
+                Some(format!("no answer within {PATIENCE:?}")),
+            ),
         };
         let latency_ms = Some((latency.as_secs_f64() * 1e6).round() / 1e3);
-        PartHealth { name, status, latency_ms, message, details: None }
+        PartHealth {
+            name,
+            status,
+            latency_ms,
+            message,
+            details: None,
+        }
     }
 
     fn outbox(&self) -> PartHealth {
         let stats = self.backplane.outbox.stats();
         let share = stats.bytes as f64 / stats.bytes_max.max(1) as f64;
         let (status, message) = if stats.is_disk_full {
-            (Status::Unhealthy, Some("its disk is full: calls are refused until there is room".to_owned()))
+            (
+                Status::Unhealthy,
+                Some("its disk is full: calls are refused until there is room".to_owned()),
+            )
         } else if share >= 1.0 {
-            (Status::Unhealthy, Some("full: calls are refused until events are published".to_owned()))
+            (
+                Status::Unhealthy,
+                Some("full: calls are refused until events are published".to_owned()),
+            )
         } else if share >= OUTBOX_SHARE_MAX {
-            (Status::Degraded, Some(format!("{:.0} % full", share * 100.0)))
+            (
+                Status::Degraded,
+                Some(format!("{:.0} % full", share * 100.0)),
+            )
         } else {
             (Status::Healthy, None)
         };
@@ -115,7 +135,13 @@ impl<'call> Health<'call> {
             "torn_records": stats.torn_records,
             "adopted_events": stats.adopted_records,
         });
-        PartHealth { name: "outbox", status, latency_ms: None, message, details: Some(details) }
+        PartHealth {
+            name: "outbox",
+            status,
+            latency_ms: None,
+            message,
+            details: Some(details),
+        }
     }
 
     fn publisher(&self) -> PartHealth {
@@ -124,12 +150,20 @@ impl<'call> Health<'call> {
         let (status, message) = match (&state.last_error, late) {
             (Some(error), _) => (
                 Status::Degraded,
-                Some(format!("events wait: {error}. Nothing is lost; they are sent when it is back.")),
+                Some(format!(
+                    "events wait: {error}. Nothing is lost; they are sent when it is back."
+                )),
             ),
             (None, true) => (Status::Degraded, Some("events arrive late".to_owned())),
             (None, false) => (Status::Healthy, None),
         };
-        PartHealth { name: "publisher", status, latency_ms: None, message, details: None }
+        PartHealth {
+            name: "publisher",
+            status,
+            latency_ms: None,
+            message,
+            details: None,
+        }
     }
 }
 

@@ -81,7 +81,11 @@ impl Subject {
     /// As the `data` of an event.
     pub(in crate::mesh) fn into_data(self, facts: Vec<(&'static str, Value)>) -> Box<RawValue> {
         let mut members = self.0;
-        members.extend(facts.into_iter().map(|(name, value)| (name.to_owned(), value)));
+        members.extend(
+            facts
+                .into_iter()
+                .map(|(name, value)| (name.to_owned(), value)),
+        );
         serde_json::value::to_raw_value(&members).unwrap_or_else(|_| RawValue::NULL.to_owned())
     }
 }

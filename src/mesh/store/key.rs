@@ -6,6 +6,12 @@
 use crate::mesh::Timestamp;
 use crate::mesh::tenant::{TenantId, UserId};
 
+/// What every partition key begins with; no tenant's is just this.
+pub const PARTITION_ROOT: &str = "T#";
+
+/// What every object's key begins with.
+pub const OBJECT_ROOT: &str = "t/";
+
 /// A partition of the table, of one tenant.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Partition {
@@ -131,14 +137,14 @@ impl Keyspace {
     fn partition(&self, rest: std::fmt::Arguments<'_>) -> Partition {
         Partition {
             tenant: self.tenant.clone(),
-            key: format!("T#{}#{rest}", self.tenant),
+            key: format!("{PARTITION_ROOT}{}#{rest}", self.tenant),
         }
     }
 
     fn object(&self, rest: std::fmt::Arguments<'_>) -> ObjectKey {
         ObjectKey {
             tenant: self.tenant.clone(),
-            key: format!("t/{}/{rest}", self.tenant),
+            key: format!("{OBJECT_ROOT}{}/{rest}", self.tenant),
         }
     }
 
@@ -255,7 +261,7 @@ pub mod trial {
     /// A row in a partition of `tenant`.
     pub fn row(tenant: &TenantId, rest: &str, sort: &str) -> RowKey {
         RowKey {
-            partition: partition(tenant, rest),
+            partition: Keyspace::of(tenant).partition(format_args!("{rest}")),
             sort: sort.to_owned(),
         }
     }
@@ -269,7 +275,7 @@ pub mod trial {
     pub fn prefix(tenant: &TenantId, root: &str, prefix: &str) -> ObjectPrefix {
         ObjectPrefix {
             tenant: tenant.clone(),
-            root: object(tenant, root).key,
+            root: Keyspace::of(tenant).object(format_args!("{root}")).key,
             prefix: prefix.to_owned(),
         }
     }

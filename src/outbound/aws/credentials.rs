@@ -326,6 +326,8 @@ fn fault_of(error: &CredentialsError) -> CredentialsFault {
     let lower = message.to_lowercase();
     let reason = match error {
         CredentialsError::CredentialsNotLoaded(_) => Reason::Missing,
+        // The chain ends with the instance's metadata; away from an instance nobody answers there.
+        _ if lower.contains("imds") => Reason::Missing,
         _ if lower.contains("sso") => Reason::SsoExpired,
         _ if lower.contains("expired") => Reason::Expired,
         _ => Reason::Failed,

@@ -9,6 +9,7 @@ use super::clients::Connection;
 use super::error::{Part, fault};
 use super::provision::{self, PlannedResource};
 use super::{AwsBucket, AwsBus, AwsTable};
+use crate::mesh::store::key::{OBJECT_ROOT, PARTITION_ROOT};
 use crate::mesh::store::{Bucket, Bus, Table};
 use crate::mesh::{Error, ErrorKind};
 
@@ -83,7 +84,12 @@ async fn table(connection: &std::sync::Arc<Connection>, findings: &mut Vec<Findi
         }
     }
     // No tenant can have this partition, so nothing is ever found under it.
-    let absent = |name: &str| (name.to_owned(), AttributeValue::S("T#".to_owned()));
+    let absent = |name: &str| {
+        (
+            name.to_owned(),
+            AttributeValue::S(PARTITION_ROOT.to_owned()),
+        )
+    };
     let client = connection.dynamodb(None).await;
     let read = client
         .get_item()
@@ -98,7 +104,7 @@ async fn table(connection: &std::sync::Arc<Connection>, findings: &mut Vec<Findi
         .query()
         .table_name(name)
         .key_condition_expression("PK = :partition")
-        .expression_attribute_values(":partition", AttributeValue::S("T#".to_owned()))
+        .expression_attribute_values(":partition", AttributeValue::S(PARTITION_ROOT.to_owned()))
         .limit(1)
         .send()
         .await
@@ -131,7 +137,7 @@ async fn bucket(connection: &std::sync::Arc<Connection>, findings: &mut Vec<Find
         .list_objects_v2()
         .bucket(name)
         .expected_bucket_owner(owner)
-        .prefix("t/")
+        .prefix(OBJECT_ROOT)
         .max_keys(1)
         .send()
         .await

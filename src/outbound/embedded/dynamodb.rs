@@ -225,11 +225,7 @@ fn run(database: &Database, operation: &str, body: &[u8]) -> Answer {
     dispatch(database, operation, body).unwrap_or_else(|error| refuse(operation, error))
 }
 
-fn dispatch(
-    database: &Database,
-    operation: &str,
-    body: &[u8],
-) -> Result<Answer, DynoxideError> {
+fn dispatch(database: &Database, operation: &str, body: &[u8]) -> Result<Answer, DynoxideError> {
     match operation {
         "GetItem" => answer(&database.get_item(parse(body)?)?),
         "PutItem" => answer(&database.put_item(parse(body)?)?),
@@ -291,10 +287,7 @@ fn describe_backups(database: &Database, body: &[u8]) -> Result<Answer, Dynoxide
     }}))
 }
 
-fn existing(
-    database: &Database,
-    name: &str,
-) -> Result<dynoxide::TableMetadata, DynoxideError> {
+fn existing(database: &Database, name: &str) -> Result<dynoxide::TableMetadata, DynoxideError> {
     database.get_table_metadata(name)?.ok_or_else(|| {
         DynoxideError::ResourceNotFoundException(format!(
             "Requested resource not found: Table: {name} not found"
@@ -339,9 +332,7 @@ fn refuse(operation: &str, error: DynoxideError) -> Answer {
     let failure = Failure::from(error);
     tracing::warn!(operation, cause = %failure, "the embedded table failed");
     match storage_code(failure.cause) {
-        Some((code, message)) => {
-            Answer::json_error(JSON_1_0, INSUFFICIENT_STORAGE, code, message)
-        }
+        Some((code, message)) => Answer::json_error(JSON_1_0, INSUFFICIENT_STORAGE, code, message),
         None => Answer::server_error(Service::DynamoDb),
     }
 }
@@ -390,9 +381,12 @@ fn create_table(database: &Database, name: &str) -> Result<(), DynoxideError> {
 
 fn creation_refusal(folder: &Folder, error: DynoxideError) -> Error {
     if error.status_code() < 500 {
-        return Error::invalid("kv_table", "The name of the table is not one that DynamoDB takes.")
-            .fix("Use 3 to 255 letters, digits, dots, dashes and underscores.")
-            .caused_by(error.to_string());
+        return Error::invalid(
+            "kv_table",
+            "The name of the table is not one that DynamoDB takes.",
+        )
+        .fix("Use 3 to 255 letters, digits, dots, dashes and underscores.")
+        .caused_by(error.to_string());
     }
     folder.refusal(error)
 }

@@ -84,10 +84,7 @@ impl Entry {
         let length = |text: &Option<String>| text.as_ref().map_or(0, String::len);
         let time = if self.time.is_some() { TIME_BYTES } else { 0 };
         let resources: usize = self.resources.iter().map(String::len).sum();
-        time + length(&self.source)
-            + length(&self.detail_type)
-            + length(&self.detail)
-            + resources
+        time + length(&self.source) + length(&self.detail_type) + length(&self.detail) + resources
     }
 }
 
@@ -136,7 +133,9 @@ impl EventBridge {
         if request.entries.is_empty() || request.entries.len() > ENTRIES_MAX {
             return error(
                 "ValidationException",
-                &format!("1 validation error detected: Value at 'entries' failed to satisfy constraint: Member must have length between 1 and {ENTRIES_MAX}"),
+                &format!(
+                    "1 validation error detected: Value at 'entries' failed to satisfy constraint: Member must have length between 1 and {ENTRIES_MAX}"
+                ),
             );
         }
         let entries = request.entries;
@@ -223,10 +222,7 @@ impl EventBridge {
     }
 }
 
-fn required(
-    value: Option<String>,
-    name: &'static str,
-) -> Result<String, (&'static str, String)> {
+fn required(value: Option<String>, name: &'static str) -> Result<String, (&'static str, String)> {
     value.filter(|value| !value.is_empty()).ok_or_else(|| {
         (
             "InvalidArgument",

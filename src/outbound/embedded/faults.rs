@@ -122,10 +122,7 @@ mod tests {
         faults.inject(Service::DynamoDb, "PutItem", Fault::Throttle, 2);
         faults.inject(Service::DynamoDb, "*", Fault::Hang, 1);
         assert_eq!(faults.take(Service::S3, "PutItem"), None);
-        assert_eq!(
-            faults.take(Service::DynamoDb, "GetItem"),
-            Some(Fault::Hang)
-        );
+        assert_eq!(faults.take(Service::DynamoDb, "GetItem"), Some(Fault::Hang));
         assert_eq!(faults.take(Service::DynamoDb, "GetItem"), None);
         assert_eq!(faults.waiting(), 2);
         for _ in 0..2 {

@@ -107,7 +107,9 @@ impl Housekeeper {
 
     /// Takes one step now.
     pub(super) fn step(&self) -> Result<Swept, Error> {
-        self.chores.as_ref().map_or(Ok(Swept::default()), |chores| chores.step())
+        self.chores
+            .as_ref()
+            .map_or(Ok(Swept::default()), |chores| chores.step())
     }
 }
 
@@ -225,7 +227,9 @@ fn expire(
         .prepare_cached(&format!(
             "SELECT rowid, {expiry} FROM {table} WHERE rowid > ?1 ORDER BY rowid LIMIT ?2"
         ))?
-        .query_map(params![from, ROWS_MAX], |row| Ok((row.get(0)?, row.get(1)?)))?
+        .query_map(params![from, ROWS_MAX], |row| {
+            Ok((row.get(0)?, row.get(1)?))
+        })?
         .collect::<rusqlite::Result<_>>()?;
     let now = now.as_seconds();
     let expired: Vec<i64> = seen

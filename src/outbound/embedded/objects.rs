@@ -121,10 +121,11 @@ impl ObjectStore {
         clock: Arc<dyn Clock>,
     ) -> Result<Self, Error> {
         if !s3s::path::check_bucket_name(bucket) {
-            return Err(
-                Error::invalid("artifacts_bucket", "The name of the bucket is not one that S3 takes.")
-                    .fix("Use 3 to 63 lower-case letters, digits, dots and dashes."),
-            );
+            return Err(Error::invalid(
+                "artifacts_bucket",
+                "The name of the bucket is not one that S3 takes.",
+            )
+            .fix("Use 3 to 63 lower-case letters, digits, dots and dashes."));
         }
         let store = Self {
             index: Index::open(folder)?,
@@ -135,7 +136,9 @@ impl ObjectStore {
         match store.create_bucket(bucket) {
             Ok(_) => Ok(store),
             Err(Fault::Storage(failure)) => Err(folder.refusal(failure)),
-            Err(other) => Err(Error::internal(format!("no bucket could be made: {other:?}"))),
+            Err(other) => Err(Error::internal(format!(
+                "no bucket could be made: {other:?}"
+            ))),
         }
     }
 

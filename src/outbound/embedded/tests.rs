@@ -1,4 +1,6 @@
-//! The embedded cloud as SDK clients meet it. These tests name the SDKs, which only `outbound/aws` does
+//! The embedded cloud as SDK clients meet it.
+//!
+//! These tests name the SDKs, which only `outbound/aws` does
 //! otherwise, because the engines have no other callers to be tested by.
 
 mod dynamodb;
@@ -47,9 +49,9 @@ fn config(cloud: &EmbeddedCloud) -> SdkConfig {
     SdkConfig::builder()
         .behavior_version(BehaviorVersion::latest())
         .region(Region::from_static(REGION))
-        .credentials_provider(aws_credential_types::provider::SharedCredentialsProvider::new(
-            credentials,
-        ))
+        .credentials_provider(
+            aws_credential_types::provider::SharedCredentialsProvider::new(credentials),
+        )
         .http_client(cloud.http_client())
         .sleep_impl(aws_smithy_async_sleep())
         .build()

@@ -89,10 +89,10 @@ impl Answer {
                 "com.amazonaws.dynamodb.v20120810#ProvisionedThroughputExceededException",
                 message,
             ),
-            Service::EventBridge => {
-                Self::json_error(JSON_1_1, 400, "ThrottlingException", message)
+            Service::EventBridge => Self::json_error(JSON_1_1, 400, "ThrottlingException", message),
+            Service::S3 => {
+                Self::xml_error(service, 503, "SlowDown", "Please reduce your request rate.")
             }
-            Service::S3 => Self::xml_error(service, 503, "SlowDown", "Please reduce your request rate."),
             Service::Sts => Self::xml_error(service, 400, "Throttling", message),
         }
     }
@@ -128,14 +128,8 @@ impl Answer {
 /// The code and the message for a disk that refuses, or none where it is not the disk's state.
 pub(super) fn storage_code(cause: Cause) -> Option<(&'static str, &'static str)> {
     match cause {
-        Cause::Full => Some((
-            STORAGE_FULL_CODE,
-            "The disk under the data folder is full.",
-        )),
-        Cause::ReadOnly => Some((
-            STORAGE_READ_ONLY_CODE,
-            "The data folder cannot be written.",
-        )),
+        Cause::Full => Some((STORAGE_FULL_CODE, "The disk under the data folder is full.")),
+        Cause::ReadOnly => Some((STORAGE_READ_ONLY_CODE, "The data folder cannot be written.")),
         Cause::Busy | Cause::Other => None,
     }
 }

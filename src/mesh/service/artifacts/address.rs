@@ -16,8 +16,12 @@ const ROOT: &str = "mesh://artifacts/";
 const RANGE: &str = "?range=";
 
 /// What stays as it is in an address: RFC 3986's unreserved characters and the slash between segments.
-const ENCODED: &AsciiSet =
-    &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~').remove(b'/');
+const ENCODED: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'.')
+    .remove(b'_')
+    .remove(b'~')
+    .remove(b'/');
 
 /// The address of an artifact, or of a part of one (`?range=0-999`).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,7 +45,11 @@ pub struct InvalidAddress;
 impl ArtifactAddress {
     /// The address of a whole artifact.
     pub fn new(scope: Scope, key: ArtifactKey) -> Self {
-        Self { scope, key, range: None }
+        Self {
+            scope,
+            key,
+            range: None,
+        }
     }
 }
 
@@ -74,7 +82,9 @@ impl FromStr for ArtifactAddress {
         if key.contains(['?', '#']) {
             return Err(InvalidAddress);
         }
-        let key = percent_decode_str(key).decode_utf8().map_err(|_| InvalidAddress)?;
+        let key = percent_decode_str(key)
+            .decode_utf8()
+            .map_err(|_| InvalidAddress)?;
         let key = ArtifactKey::parse("uri", key.into_owned()).map_err(|_| InvalidAddress)?;
         Ok(Self { scope, key, range })
     }
@@ -82,9 +92,14 @@ impl FromStr for ArtifactAddress {
 
 /// A range as in HTTP: `first-last`, `first-` or `-count`.
 pub fn parse_range(text: &str) -> Option<ByteRange> {
-    let (first, last) = text.strip_prefix("bytes=").unwrap_or(text).split_once('-')?;
+    let (first, last) = text
+        .strip_prefix("bytes=")
+        .unwrap_or(text)
+        .split_once('-')?;
     match (first, last) {
-        ("", count) => position(count).filter(|&count| count > 0).map(ByteRange::Suffix),
+        ("", count) => position(count)
+            .filter(|&count| count > 0)
+            .map(ByteRange::Suffix),
         (first, "") => Some(ByteRange::From(position(first)?, None)),
         (first, last) => {
             let (first, last) = (position(first)?, position(last)?);
@@ -94,7 +109,10 @@ pub fn parse_range(text: &str) -> Option<ByteRange> {
 }
 
 fn position(text: &str) -> Option<u64> {
-    text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok()).flatten()
+    text.bytes()
+        .all(|byte| byte.is_ascii_digit())
+        .then(|| text.parse().ok())
+        .flatten()
 }
 
 fn range_text(range: ByteRange) -> String {
@@ -113,9 +131,14 @@ mod tests {
 
     #[test]
     fn an_address_is_decoded_exactly_once() {
-        let address: ArtifactAddress = "mesh://artifacts/tenant/a%252Fb/%C3%A9%20c".parse().unwrap();
+        let address: ArtifactAddress = "mesh://artifacts/tenant/a%252Fb/%C3%A9%20c"
+            .parse()
+            .unwrap();
         assert_eq!(address.key.as_str(), "a%2Fb/é c");
-        assert_eq!(address.to_string(), "mesh://artifacts/tenant/a%252Fb/%C3%A9%20c");
+        assert_eq!(
+            address.to_string(),
+            "mesh://artifacts/tenant/a%252Fb/%C3%A9%20c"
+        );
     }
 
     #[test]
@@ -135,7 +158,11 @@ mod tests {
             "mesh://artifacts/user/a?range=+1-2",
             "file:///etc/passwd",
         ] {
-            assert_eq!(text.parse::<ArtifactAddress>(), Err(InvalidAddress), "{text}");
+            assert_eq!(
+                text.parse::<ArtifactAddress>(),
+                Err(InvalidAddress),
+                "{text}"
+            );
         }
     }
 

@@ -133,7 +133,10 @@ impl ObjectStore {
             Ok(replaced)
         })?;
         whole.keep();
-        let replaced: Vec<FileName> = replaced.iter().map(|name| FileName::from_index(name)).collect();
+        let replaced: Vec<FileName> = replaced
+            .iter()
+            .map(|name| FileName::from_index(name))
+            .collect();
         file::delete(&self.files, &replaced);
         Ok(etag)
     }
@@ -276,14 +279,12 @@ fn check_parts(
 ) -> Result<(u64, String), Fault> {
     let mut statement = transaction
         .prepare_cached("SELECT size, etag FROM parts WHERE upload = ?1 AND number = ?2")?;
+    if !parts.is_sorted_by(|one, next| one.number < next.number) {
+        return Err(Fault::PartOrder);
+    }
     let mut size = 0;
     let mut md5 = Md5::new();
-    let mut before = 0;
     for (position, part) in parts.iter().enumerate() {
-        if part.number <= before {
-            return Err(Fault::PartOrder);
-        }
-        before = part.number;
         let held: Option<(u64, String)> = statement
             .query_row(params![upload, part.number], |row| {
                 Ok((row.get(0)?, row.get(1)?))

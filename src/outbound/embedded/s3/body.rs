@@ -51,9 +51,8 @@ pub(super) async fn receive(
         Some(body) => body.next().await,
         None => None,
     } {
-        let chunk = chunk.map_err(|error| {
-            S3Error::with_source(S3ErrorCode::IncompleteBody, error)
-        })?;
+        let chunk =
+            chunk.map_err(|error| S3Error::with_source(S3ErrorCode::IncompleteBody, error))?;
         pending_bytes += chunk.len();
         pending.push(chunk);
         if pending_bytes >= STEP_BYTES {
@@ -105,7 +104,8 @@ pub(super) fn send(store: &Arc<ObjectStore>, first: Bytes, pieces: Vec<Piece>) -
             }
         }
     });
-    StreamingBlob::wrap(stream::once(async { Ok(first) }).chain(rest))
+    // Whoever reads it polls once more at its end.
+    StreamingBlob::wrap(stream::once(async { Ok(first) }).chain(rest).fuse())
 }
 
 /// The next bytes of the pieces, and the pieces that are left.

@@ -3,18 +3,13 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use bytes::Bytes;
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use s3s::dto::{self, ETag, ETagCondition};
 use s3s::{S3, S3Error, S3ErrorCode, S3Request, S3Response, S3Result};
 
-use super::body::{self, read_on};
-use super::refusal;
-use crate::mesh::Timestamp;
+use super::read::moment;
+use super::{body, refusal};
 use crate::outbound::embedded::REGION;
-use crate::outbound::embedded::objects::{
-    Asked, Attributes, Condition, Entry, ObjectStore, PartName, Piece,
-};
+use crate::outbound::embedded::objects::{Attributes, Condition, ObjectStore, PartName};
 
 /// The most parts of one upload.
 const PARTS_MAX: i32 = 10_000;
@@ -22,17 +17,9 @@ const PARTS_MAX: i32 = 10_000;
 /// The most keys that one DeleteObjects call may name.
 const DELETES_MAX: usize = 1000;
 
-/// What `encoding-type=url` leaves as it is.
-const PLAIN: &AsciiSet = &NON_ALPHANUMERIC
-    .remove(b'-')
-    .remove(b'_')
-    .remove(b'.')
-    .remove(b'~')
-    .remove(b'/');
-
 /// Answers S3's operations.
 #[derive(Debug)]
-pub(super) struct Bucket(Arc<ObjectStore>);
+pub(super) struct Bucket(pub(super) Arc<ObjectStore>);
 
 impl Bucket {
     pub(super) fn new(store: Arc<ObjectStore>) -> Self {
@@ -45,70 +32,6 @@ impl Bucket {
             .await
             .map_err(refusal)
     }
-
-    async fn read(
-        &self,
-        bucket: String,
-        key: String,
-        wanted: Wanted,
-    ) -> S3Result<(Entry, Option<std::ops::Range<u64>>, Bytes, Vec<Piece>)> {
-        self.0
-            .run(move |store| {
-                let read = store.read(&bucket, &key, |entry| wanted.bytes_of(entry))?;
-                let (entry, pieces) = match read {
-                    Ok(read) => read,
-                    Err(refused) => return Ok(Err(refused)),
-                };
-                let part = wanted.range.and_then(|range| range.check(entry.size).ok());
-                // Most objects are read whole right here.
-                let (first, pieces) = read_on(pieces)?;
-                let (second, pieces) = match pieces.len() {
-                    0 => (None, pieces),
-                    _ => read_on(pieces)?,
-                };
-                let mut first = first.unwrap_or_default();
-                if let Some(second) = second {
-                    first = [first, second].concat().into();
-                }
-                Ok(Ok((entry, part, first, pieces)))
-            })
-            .await
-            .map_err(refusal)?
-    }
-}
-
-/// Which bytes of an object are wanted, and under which condition.
-#[derive(Clone, Default)]
-struct Wanted {
-    range: Option<dto::Range>,
-    if_match: Option<ETagCondition>,
-    if_none_match: Option<ETagCondition>,
-}
-
-impl Wanted {
-    fn bytes_of(&self, entry: &Entry) -> S3Result<std::ops::Range<u64>> {
-        if self.if_match.as_ref().is_some_and(|etag| !fits(etag, entry)) {
-            return Err(S3Error::new(S3ErrorCode::PreconditionFailed));
-        }
-        if self.if_none_match.as_ref().is_some_and(|etag| fits(etag, entry)) {
-            return Err(S3Error::new(S3ErrorCode::NotModified));
-        }
-        match self.range {
-            None => Ok(0..entry.size),
-            Some(range) => range.check(entry.size).map_err(|_| {
-                S3Error::with_message(
-                    S3ErrorCode::InvalidRange,
-                    "The requested range is not satisfiable",
-                )
-            }),
-        }
-    }
-}
-
-fn fits(condition: &ETagCondition, entry: &Entry) -> bool {
-    condition
-        .as_etag()
-        .is_none_or(|etag| etag.value() == entry.etag)
 }
 
 #[async_trait]
@@ -189,9 +112,7 @@ impl S3 for Bucket {
         let mut checksums = attributes.checksums.clone();
         let etag = self
             .0
-            .run(move |store| {
-                store.put(&input.bucket, &input.key, whole, &attributes, &condition)
-            })
+            .run(move |store| store.put(&input.bucket, &input.key, whole, &attributes, &condition))
             .await
             .map_err(refusal)?;
         Ok(S3Response::new(dto::PutObjectOutput {
@@ -209,81 +130,21 @@ impl S3 for Bucket {
         &self,
         request: S3Request<dto::GetObjectInput>,
     ) -> S3Result<S3Response<dto::GetObjectOutput>> {
-        let input = request.input;
-        let wanted = Wanted {
-            range: input.range,
-            if_match: input.if_match,
-            if_none_match: input.if_none_match,
-        };
-        let (entry, part, first, pieces) = self.read(input.bucket, input.key, wanted).await?;
-        let length = part.as_ref().map_or(entry.size, |part| part.end - part.start);
-        let mut checksums = entry.attributes.checksums;
-        if part.is_some() || input.checksum_mode.is_none() {
-            // They are checksums of the whole object.
-            checksums.clear();
-        }
-        Ok(S3Response::new(dto::GetObjectOutput {
-            accept_ranges: Some("bytes".to_owned()),
-            body: Some(body::send(&self.0, first, pieces)),
-            content_length: i64::try_from(length).ok(),
-            content_range: part.map(|part| {
-                format!("bytes {}-{}/{}", part.start, part.end - 1, entry.size)
-            }),
-            e_tag: Some(ETag::Strong(entry.etag)),
-            last_modified: Some(moment(entry.modified)),
-            content_type: Some(media_type(entry.attributes.content_type)),
-            cache_control: entry.attributes.cache_control,
-            content_disposition: entry.attributes.content_disposition,
-            content_encoding: entry.attributes.content_encoding,
-            content_language: entry.attributes.content_language,
-            metadata: Some(entry.attributes.metadata.into_iter().collect()),
-            checksum_crc32: checksums.remove("crc32"),
-            checksum_crc32c: checksums.remove("crc32c"),
-            checksum_crc64nvme: checksums.remove("crc64nvme"),
-            checksum_sha1: checksums.remove("sha1"),
-            checksum_sha256: checksums.remove("sha256"),
-            ..Default::default()
-        }))
+        self.get(request.input).await.map(S3Response::new)
     }
 
     async fn head_object(
         &self,
         request: S3Request<dto::HeadObjectInput>,
     ) -> S3Result<S3Response<dto::HeadObjectOutput>> {
-        let input = request.input;
-        let wanted = Wanted {
-            range: None,
-            if_match: input.if_match,
-            if_none_match: input.if_none_match,
-        };
-        let entry = self
-            .0
-            .run(move |store| store.head(&input.bucket, &input.key))
-            .await
-            .map_err(refusal)?;
-        wanted.bytes_of(&entry)?;
-        let mut checksums = entry.attributes.checksums;
-        if input.checksum_mode.is_none() {
-            checksums.clear();
-        }
-        Ok(S3Response::new(dto::HeadObjectOutput {
-            accept_ranges: Some("bytes".to_owned()),
-            content_length: i64::try_from(entry.size).ok(),
-            e_tag: Some(ETag::Strong(entry.etag)),
-            last_modified: Some(moment(entry.modified)),
-            content_type: Some(media_type(entry.attributes.content_type)),
-            cache_control: entry.attributes.cache_control,
-            content_disposition: entry.attributes.content_disposition,
-            content_encoding: entry.attributes.content_encoding,
-            content_language: entry.attributes.content_language,
-            metadata: Some(entry.attributes.metadata.into_iter().collect()),
-            checksum_crc32: checksums.remove("crc32"),
-            checksum_crc32c: checksums.remove("crc32c"),
-            checksum_crc64nvme: checksums.remove("crc64nvme"),
-            checksum_sha1: checksums.remove("sha1"),
-            checksum_sha256: checksums.remove("sha256"),
-            ..Default::default()
-        }))
+        self.head(request.input).await.map(S3Response::new)
+    }
+
+    async fn list_objects_v2(
+        &self,
+        request: S3Request<dto::ListObjectsV2Input>,
+    ) -> S3Result<S3Response<dto::ListObjectsV2Output>> {
+        self.list(request.input).await.map(S3Response::new)
     }
 
     async fn delete_object(
@@ -343,60 +204,6 @@ impl S3 for Bucket {
         Ok(S3Response::new(dto::DeleteObjectsOutput {
             deleted: (!quiet).then_some(deleted),
             errors: (!errors.is_empty()).then_some(errors),
-            request_charged: None,
-        }))
-    }
-
-    async fn list_objects_v2(
-        &self,
-        request: S3Request<dto::ListObjectsV2Input>,
-    ) -> S3Result<S3Response<dto::ListObjectsV2Output>> {
-        let input = request.input;
-        let max_keys = input.max_keys.unwrap_or(1000);
-        let most = usize::try_from(max_keys).map_err(|_| {
-            S3Error::with_message(S3ErrorCode::InvalidArgument, "max-keys is negative")
-        })?;
-        let asked = Asked {
-            prefix: input.prefix.clone().unwrap_or_default(),
-            delimiter: input.delimiter.clone().unwrap_or_default(),
-            after: input.start_after.clone(),
-            token: input.continuation_token.clone(),
-            most,
-        };
-        let bucket = input.bucket.clone();
-        let page = self
-            .0
-            .run(move |store| store.list(&bucket, &asked))
-            .await
-            .map_err(refusal)?;
-        let encode = encoder(input.encoding_type.as_ref());
-        let count = page.objects.len() + page.prefixes.len();
-        let contents = page.objects.into_iter().map(|object| dto::Object {
-            key: Some(encode(&object.key)),
-            size: Some(object.size),
-            e_tag: Some(ETag::Strong(object.etag)),
-            last_modified: Some(moment(object.modified)),
-            storage_class: Some(dto::ObjectStorageClass::from_static(
-                dto::ObjectStorageClass::STANDARD,
-            )),
-            ..Default::default()
-        });
-        let prefixes = page.prefixes.iter().map(|prefix| dto::CommonPrefix {
-            prefix: Some(encode(prefix)),
-        });
-        Ok(S3Response::new(dto::ListObjectsV2Output {
-            contents: Some(contents.collect()),
-            common_prefixes: Some(prefixes.collect()),
-            name: Some(input.bucket),
-            prefix: Some(encode(input.prefix.as_deref().unwrap_or_default())),
-            delimiter: input.delimiter.as_deref().map(&encode),
-            start_after: input.start_after.as_deref().map(&encode),
-            max_keys: Some(max_keys.min(1000)),
-            key_count: i32::try_from(count).ok(),
-            continuation_token: input.continuation_token,
-            is_truncated: Some(page.next.is_some()),
-            next_continuation_token: page.next,
-            encoding_type: input.encoding_type,
             request_charged: None,
         }))
     }
@@ -532,15 +339,6 @@ fn condition(
     }
 }
 
-fn moment(time: Timestamp) -> dto::Timestamp {
-    let since = std::time::Duration::from_millis(time.as_millis().max(0).unsigned_abs());
-    (std::time::UNIX_EPOCH + since).into()
-}
-
-fn media_type(stored: Option<String>) -> String {
-    stored.unwrap_or_else(|| "binary/octet-stream".to_owned())
-}
-
 /// `aws-chunked` says how the body came, not what it is.
 fn stored_encoding(given: Option<String>) -> Option<String> {
     let kept: Vec<&str> = given
@@ -550,15 +348,4 @@ fn stored_encoding(given: Option<String>) -> Option<String> {
         .filter(|encoding| !encoding.is_empty() && *encoding != "aws-chunked")
         .collect();
     (!kept.is_empty()).then(|| kept.join(","))
-}
-
-fn encoder(asked: Option<&dto::EncodingType>) -> impl Fn(&str) -> String + use<> {
-    let url = asked.is_some_and(|asked| asked.as_str() == dto::EncodingType::URL);
-    move |text| {
-        if url {
-            utf8_percent_encode(text, PLAIN).to_string()
-        } else {
-            text.to_owned()
-        }
-    }
 }

@@ -44,7 +44,10 @@ async fn a_conditional_put_happens_once_and_shows_what_was_in_its_way() {
     };
     let first = put("1").await.unwrap();
     assert_eq!(first.attributes(), None);
-    assert_eq!(first.consumed_capacity().unwrap().capacity_units(), Some(1.0));
+    assert_eq!(
+        first.consumed_capacity().unwrap().capacity_units(),
+        Some(1.0)
+    );
     let second = put("2").await.unwrap();
     assert_eq!(second.attributes().unwrap()["version"], text("1"));
     let refused = put("3").await.unwrap_err().into_service_error();
@@ -84,7 +87,13 @@ async fn a_query_pages_through_a_partition_in_both_directions() {
     let cloud = cloud(folder.path());
     let client = table(&cloud);
     for batch in 0..4 {
-        put_rows(&client, "p", (0..25).map(|at| format!("k{:03}", batch * 25 + at)), 10).await;
+        put_rows(
+            &client,
+            "p",
+            (0..25).map(|at| format!("k{:03}", batch * 25 + at)),
+            10,
+        )
+        .await;
     }
     put_rows(&client, "p", ["l".to_owned()].into_iter(), 10).await;
     put_rows(&client, "p#", ["k000".to_owned()].into_iter(), 10).await;
@@ -152,7 +161,7 @@ async fn a_page_ends_at_a_mebibyte_whatever_the_limit() {
             break;
         }
     }
-    assert_eq!(pages, [4, 4], "a page ends with the row that reaches 1 MiB");
+    assert_eq!(pages, [3, 3, 2], "a page is never larger than 1 MiB");
 }
 
 pub(super) async fn put_rows(
@@ -287,20 +296,33 @@ async fn expired_rows_are_swept_and_others_stay() {
         if let Some(expiry) = expiry {
             item.insert("exp".to_owned(), AttributeValue::N(expiry.to_string()));
         }
-        client.put_item().table_name(TABLE).set_item(Some(item)).send()
+        client
+            .put_item()
+            .table_name(TABLE)
+            .set_item(Some(item))
+            .send()
     };
     for at in 0..250 {
-        put(format!("old{at}"), Some(now.as_seconds() - 1)).await.unwrap();
+        put(format!("old{at}"), Some(now.as_seconds() - 1))
+            .await
+            .unwrap();
     }
     put("now".to_owned(), Some(now.as_seconds())).await.unwrap();
-    put("later".to_owned(), Some(now.as_seconds() + 100)).await.unwrap();
+    put("later".to_owned(), Some(now.as_seconds() + 100))
+        .await
+        .unwrap();
     put("always".to_owned(), None).await.unwrap();
     let other = EmbeddedCloud::open(settings).unwrap();
     assert_eq!(cloud.sweep().unwrap().rows, 250);
     assert_eq!(other.sweep().unwrap().rows, 0);
     clock.advance(Duration::from_secs(1));
     assert_eq!(other.sweep().unwrap().rows, 1);
-    for (sort, expected) in [("old0", false), ("now", false), ("later", true), ("always", true)] {
+    for (sort, expected) in [
+        ("old0", false),
+        ("now", false),
+        ("later", true),
+        ("always", true),
+    ] {
         assert_eq!(is_there(&client, "p", sort).await, expected, "{sort}");
     }
 }
@@ -310,7 +332,12 @@ async fn the_table_describes_itself_and_its_expiry() {
     let folder = tempfile::tempdir().unwrap();
     let cloud = cloud(folder.path());
     let client = table(&cloud);
-    let described = client.describe_table().table_name(TABLE).send().await.unwrap();
+    let described = client
+        .describe_table()
+        .table_name(TABLE)
+        .send()
+        .await
+        .unwrap();
     let described = described.table().unwrap();
     assert_eq!(described.table_status().unwrap().as_str(), "ACTIVE");
     let keys: Vec<_> = described
@@ -319,7 +346,12 @@ async fn the_table_describes_itself_and_its_expiry() {
         .map(|key| (key.attribute_name(), key.key_type().as_str()))
         .collect();
     assert_eq!(keys, [("PK", "HASH"), ("SK", "RANGE")]);
-    let expiry = client.describe_time_to_live().table_name(TABLE).send().await.unwrap();
+    let expiry = client
+        .describe_time_to_live()
+        .table_name(TABLE)
+        .send()
+        .await
+        .unwrap();
     let expiry = expiry.time_to_live_description().unwrap();
     assert_eq!(expiry.attribute_name(), Some("exp"));
     assert_eq!(expiry.time_to_live_status().unwrap().as_str(), "ENABLED");
@@ -331,8 +363,16 @@ async fn the_table_describes_itself_and_its_expiry() {
         .unwrap();
     let backups = backups.continuous_backups_description().unwrap();
     let recovery = backups.point_in_time_recovery_description().unwrap();
-    assert_eq!(recovery.point_in_time_recovery_status().unwrap().as_str(), "DISABLED");
-    let unknown = client.describe_table().table_name("another").send().await.unwrap_err();
+    assert_eq!(
+        recovery.point_in_time_recovery_status().unwrap().as_str(),
+        "DISABLED"
+    );
+    let unknown = client
+        .describe_table()
+        .table_name("another")
+        .send()
+        .await
+        .unwrap_err();
     assert_eq!(unknown.code(), Some("ResourceNotFoundException"));
     let unknown = client.scan().table_name(TABLE).send().await.unwrap_err();
     assert_eq!(unknown.code(), Some("UnknownOperationException"));

@@ -37,7 +37,11 @@ async fn good_entries_are_taken_and_bad_ones_named() {
     let arn = format!("arn:aws:events:us-west-2:000000000000:event-bus/{BUS}");
     let answer = bus(&cloud)
         .put_events()
-        .entries(entry("{\"a\": 1}").time(DateTime::from_secs(1_800_000_000)).build())
+        .entries(
+            entry("{\"a\": 1}")
+                .time(DateTime::from_secs(1_800_000_000))
+                .build(),
+        )
         .entries(entry("[1]").build())
         .entries(entry("{\"a\": ").build())
         .entries(entry("{}").source("").build())
@@ -48,7 +52,11 @@ async fn good_entries_are_taken_and_bad_ones_named() {
         .send()
         .await
         .unwrap();
-    let codes: Vec<_> = answer.entries().iter().map(|entry| entry.error_code()).collect();
+    let codes: Vec<_> = answer
+        .entries()
+        .iter()
+        .map(|entry| entry.error_code())
+        .collect();
     assert_eq!(
         codes,
         [
@@ -97,7 +105,16 @@ async fn the_bus_describes_itself() {
     let client = bus(&cloud);
     let described = client.describe_event_bus().name(BUS).send().await.unwrap();
     assert_eq!(described.name(), Some(BUS));
-    let unknown = client.describe_event_bus().name("another").send().await.unwrap_err();
+    let unknown = client
+        .describe_event_bus()
+        .name("another")
+        .send()
+        .await
+        .unwrap_err();
     assert_eq!(unknown.code(), Some("ResourceNotFoundException"));
-    assert!(unknown.into_service_error().is_resource_not_found_exception());
+    assert!(
+        unknown
+            .into_service_error()
+            .is_resource_not_found_exception()
+    );
 }

@@ -46,8 +46,11 @@ async fn each_service_throttles_and_fails_in_its_own_words() {
             .await
             .unwrap_err();
         assert_eq!(error.code(), Some(dynamodb_code));
-        let no_retry = aws_sdk_s3::config::retry::RetryConfig::disabled();
-        let conf = bucket(&cloud).config().to_builder().retry_config(no_retry.clone());
+        let no_retry = RetryConfig::disabled();
+        let conf = bucket(&cloud)
+            .config()
+            .to_builder()
+            .retry_config(no_retry.clone());
         let error = aws_sdk_s3::Client::from_conf(conf.build())
             .list_objects_v2()
             .bucket(BUCKET)

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use super::dynamodb::{is_there, row};
+use super::dynamodb::{is_there, put_rows, row};
 use super::*;
 use crate::mesh::ErrorKind;
 
@@ -18,7 +18,13 @@ async fn what_was_written_is_there_when_the_folder_is_opened_again() {
     }
     let again = cloud(folder.path());
     assert!(is_there(&table(&again), "p", "s").await);
-    let got = bucket(&again).get_object().bucket(BUCKET).key("k").send().await.unwrap();
+    let got = bucket(&again)
+        .get_object()
+        .bucket(BUCKET)
+        .key("k")
+        .send()
+        .await
+        .unwrap();
     assert_eq!(got.body.collect().await.unwrap().to_vec(), b"bytes");
 }
 
@@ -31,7 +37,10 @@ fn a_newer_folder_is_refused_before_anything_is_touched() {
     let error = EmbeddedCloud::open(settings(folder.path())).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::NotSupported);
     assert!(error.fix_text().unwrap().contains("newer"));
-    assert_eq!(fs::read(folder.path().join("table.sqlite")).unwrap(), before);
+    assert_eq!(
+        fs::read(folder.path().join("table.sqlite")).unwrap(),
+        before
+    );
 }
 
 #[cfg(target_os = "linux")]
@@ -67,4 +76,31 @@ fn many_open_a_new_folder_at_once() {
             opener.join().unwrap();
         }
     });
+}
+
+/// A journal only starts over when nobody reads, so a long read lets it grow; the sweep cuts it again.
+#[tokio::test]
+async fn a_journal_that_has_grown_is_cut() {
+    let folder = tempfile::tempdir().unwrap();
+    let cloud = cloud(folder.path());
+    let client = table(&cloud);
+    let journal = || {
+        let journal = fs::metadata(folder.path().join("table.sqlite-wal"));
+        journal.unwrap().len()
+    };
+    {
+        let reader = rusqlite::Connection::open(folder.path().join("table.sqlite")).unwrap();
+        reader.execute_batch("BEGIN").unwrap();
+        let _: i64 = reader
+            .query_row("SELECT count(*) FROM _tables", [], |row| row.get(0))
+            .unwrap();
+        for batch in 0..6 {
+            let sorts = (0..10).map(|at| format!("{batch}-{at}"));
+            put_rows(&client, "p", sorts, 350_000).await;
+        }
+        assert!(journal() > 16 << 20, "{}", journal());
+    }
+    cloud.sweep().unwrap();
+    assert_eq!(journal(), 0);
+    assert!(is_there(&client, "p", "5-9").await);
 }
