@@ -30,7 +30,12 @@ impl Client {
 
     /// A client without a session.
     pub(crate) fn of(server: Server) -> Self {
-        Self { server, next_id: 1, answers: HashMap::new(), others: Vec::new() }
+        Self {
+            server,
+            next_id: 1,
+            answers: HashMap::new(),
+            others: Vec::new(),
+        }
     }
 
     /// The handshake; returns what the server answers.
@@ -87,7 +92,10 @@ impl Client {
                 return Some(answer);
             }
             let message = self.message()?;
-            match message["id"].as_u64().filter(|_| message.get("method").is_none()) {
+            match message["id"]
+                .as_u64()
+                .filter(|_| message.get("method").is_none())
+            {
                 Some(id) => {
                     let twice = self.answers.insert(id, message);
                     assert!(twice.is_none(), "two answers to {id}: {twice:?}");
@@ -166,7 +174,11 @@ pub(crate) fn parse(line: &[u8]) -> Value {
     for message in message.as_array().map_or(one, Vec::as_slice) {
         assert_eq!(message["jsonrpc"], "2.0", "{}", shown());
         let members = message.as_object().expect("an object");
-        assert!(!members.values().any(Value::is_null), "a member is null: {}", shown());
+        assert!(
+            !members.values().any(Value::is_null),
+            "a member is null: {}",
+            shown()
+        );
         let parts = ["method", "result", "error"].map(|part| members.contains_key(part));
         assert_eq!(parts.iter().filter(|part| **part).count(), 1, "{}", shown());
     }
@@ -179,6 +191,9 @@ pub(crate) fn result_of(answer: Value) -> Value {
     assert!(result.is_object(), "no result: {answer}");
     let text = result["content"][0]["text"].as_str().expect("text content");
     let said: Value = serde_json::from_str(text).expect("text that is JSON");
-    assert_eq!(said, result["structuredContent"], "text and structure differ");
+    assert_eq!(
+        said, result["structuredContent"],
+        "text and structure differ"
+    );
     result
 }

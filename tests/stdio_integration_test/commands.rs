@@ -26,39 +26,79 @@ fn run(arguments: &[&str]) -> Output {
 fn the_version_is_the_packages() {
     let output = run(&["--version"]);
     assert_eq!(output.status.code(), Some(0));
-    assert_eq!(text(&output.stdout), format!("use_aws_mcp {}\n", env!("CARGO_PKG_VERSION")));
+    assert_eq!(
+        text(&output.stdout),
+        format!("use_aws_mcp {}\n", env!("CARGO_PKG_VERSION"))
+    );
 }
 
 #[test]
 fn help_is_printed_where_it_is_asked_for() {
-    for arguments in [&["--help"][..], &["-h"], &["config", "--help"], &["init", "--help"]] {
+    for arguments in [
+        &["--help"][..],
+        &["-h"],
+        &["config", "--help"],
+        &["init", "--help"],
+    ] {
         let output = run(arguments);
         assert_eq!(output.status.code(), Some(0), "{arguments:?}");
         assert!(text(&output.stdout).contains("Usage:"), "{arguments:?}");
-        assert!(!text(&output.stdout).contains('\u{1b}'), "colour where no terminal is: {arguments:?}");
+        assert!(
+            !text(&output.stdout).contains('\u{1b}'),
+            "colour where no terminal is: {arguments:?}"
+        );
     }
 }
 
 #[test]
 fn the_settings_in_force_are_shown_with_where_they_are_from() {
     let folder = tempfile::tempdir().unwrap();
-    fs::write(folder.path().join("settings.toml"), "event_bus = \"of-the-file\"\nkv_table = \"of-the-file\"\n").unwrap();
+    fs::write(
+        folder.path().join("settings.toml"),
+        "event_bus = \"of-the-file\"\nkv_table = \"of-the-file\"\n",
+    )
+    .unwrap();
     let start = Start::on(folder.path())
+        .set("AGENT_MESH_TENANT_ID", "acme")
         .set("AGENT_MESH_KV_TABLE", "of-the-variable")
         .set("AGENT_MESH_ARTIFACTS_BUCKET", "of-the-variable")
         .set("AWS_SECRET_ACCESS_KEY", "never-shown")
-        .arguments(&["--config", "settings.toml", "--artifacts-bucket", "of-the-flag", "config", "show"]);
+        .arguments(&[
+            "--config",
+            "settings.toml",
+            "--artifacts-bucket",
+            "of-the-flag",
+            "config",
+            "show",
+        ]);
     let shown = printed(&start);
-    let line = |name: &str| shown.lines().find(|line| line.starts_with(name)).unwrap_or_default().to_owned();
+    let line = |name: &str| {
+        shown
+            .lines()
+            .find(|line| line.starts_with(name))
+            .unwrap_or_default()
+            .to_owned()
+    };
     for (name, value, source) in [
-        ("AGENT_MESH_KV_TABLE", "of-the-variable", "AGENT_MESH_KV_TABLE"),
-        ("AGENT_MESH_ARTIFACTS_BUCKET", "of-the-flag", "--artifacts-bucket"),
+        (
+            "AGENT_MESH_KV_TABLE",
+            "of-the-variable",
+            "AGENT_MESH_KV_TABLE",
+        ),
+        (
+            "AGENT_MESH_ARTIFACTS_BUCKET",
+            "of-the-flag",
+            "--artifacts-bucket",
+        ),
         ("AGENT_MESH_EVENT_BUS", "of-the-file", "settings.toml"),
         ("AGENT_MESH_BACKEND", "aws", ""),
         ("AGENT_MESH_USER_ID", "tester", ""),
     ] {
         let rest = line(name).replacen(name, "", 1);
-        assert!(rest.contains(value) && rest.contains(source), "{name}: {rest}");
+        assert!(
+            rest.contains(value) && rest.contains(source),
+            "{name}: {rest}"
+        );
     }
     assert!(!shown.contains("never-shown"), "{shown}");
     assert!(!start.data().exists(), "showing settings made a folder");
@@ -69,10 +109,16 @@ fn the_settings_are_checked_all_at_once() {
     let folder = tempfile::tempdir().unwrap();
     let start = Start::on(folder.path()).arguments(&["config", "check"]);
     assert_eq!(start.run().status.code(), Some(0));
-    let output = start.set("AGENT_MESH_BACKEND", "azure").set("AGENT_MESH_ROLE", "king").run();
+    let output = start
+        .set("AGENT_MESH_BACKEND", "azure")
+        .set("AGENT_MESH_ROLE", "king")
+        .run();
     assert_eq!(output.status.code(), Some(78));
     let told = text(&output.stderr) + &text(&output.stdout);
-    assert!(told.contains("AGENT_MESH_BACKEND") && told.contains("AGENT_MESH_ROLE"), "{told}");
+    assert!(
+        told.contains("AGENT_MESH_BACKEND") && told.contains("AGENT_MESH_ROLE"),
+        "{told}"
+    );
 }
 
 #[test]
@@ -81,7 +127,9 @@ fn the_example_of_the_settings_is_a_valid_file() {
     let start = Start::on(folder.path());
     let example = printed(&start.clone().arguments(&["config", "example"]));
     fs::write(folder.path().join("example.toml"), example).unwrap();
-    let output = start.arguments(&["--config", "example.toml", "config", "check"]).run();
+    let output = start
+        .arguments(&["--config", "example.toml", "config", "check"])
+        .run();
     assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
 }
 
@@ -107,8 +155,16 @@ fn a_reader_that_stops_early_is_no_failure() {
     let folder = tempfile::tempdir().unwrap();
     let start = Start::on(folder.path());
     let mut command = start.command_by("/bin/sh");
-    command.args(["-c", "\"$0\" config example | head -n 1", crate::server::PROGRAM]);
+    command.args([
+        "-c",
+        "\"$0\" config example | head -n 1",
+        crate::server::PROGRAM,
+    ]);
     let output = run_to_end(&mut command, crate::server::WAIT_MAX);
     assert_eq!(text(&output.stdout).lines().count(), 1);
-    assert!(!text(&output.stderr).contains("panicked"), "{}", text(&output.stderr));
+    assert!(
+        !text(&output.stderr).contains("panicked"),
+        "{}",
+        text(&output.stderr)
+    );
 }

@@ -37,7 +37,11 @@ impl Dashboard {
     pub(crate) fn start(further: impl FnOnce(Start) -> Start) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let provider = Provider::new();
-        std::fs::write(folder.path().join("keys.json"), provider.key_set().to_string()).unwrap();
+        std::fs::write(
+            folder.path().join("keys.json"),
+            provider.key_set().to_string(),
+        )
+        .unwrap();
         std::fs::write(folder.path().join("tenants.toml"), TENANTS).unwrap();
         let start = Start::on(folder.path())
             .set("AGENT_MESH_IDENTITY", "jwt")
@@ -48,7 +52,11 @@ impl Dashboard {
         let mut client = Client::of(further(start).spawn());
         // What its SDK asks for.
         client.initialize("2025-06-18");
-        Self { client, provider, _folder: folder }
+        Self {
+            client,
+            provider,
+            _folder: folder,
+        }
     }
 
     /// A token for a user of a tenant.
@@ -77,7 +85,12 @@ impl Dashboard {
     }
 
     /// The code of the protocol's error that a call is refused with, where it is refused.
-    pub(crate) fn refusal(&mut self, token: Option<&str>, tool: &str, arguments: Value) -> Option<i64> {
+    pub(crate) fn refusal(
+        &mut self,
+        token: Option<&str>,
+        tool: &str,
+        arguments: Value,
+    ) -> Option<i64> {
         let id = self.post(token, tool, &arguments);
         self.client.answer(id)["error"]["code"].as_i64()
     }
@@ -111,7 +124,12 @@ fn it_calls_by_any_of_its_names() {
         let found = dashboard.ask(&token, get, with_context(json!({"key": "a"}), "ada"));
         assert_eq!(found["value"], number, "{get}: {found}");
     }
-    for strange in ["mcp__agent-mesh__mcp__aws__kv_get", "mcp__aws__nothing", "kv.nothing"] {
+    for strange in [
+        "mcp__kv_get",
+        "mcp__aws__nothing",
+        "kv.nothing",
+        "mcp__aws__kv_get__",
+    ] {
         let refused = dashboard.refusal(Some(&token), strange, json!({"key": "a"}));
         assert_eq!(refused, Some(-32602), "{strange}");
     }
@@ -140,7 +158,11 @@ fn tenants_on_one_pipe_do_not_see_each_other_whatever_the_arguments_say() {
             let list = with_context(json!({"prefix": key, "scope": scope}), "ada");
             for tool in ["kv_list", "artifacts_list"] {
                 let items = dashboard.ask(token, tool, list.clone());
-                assert_eq!(items["items"].as_array().unwrap().len(), usize::from(sees), "{items}");
+                assert_eq!(
+                    items["items"].as_array().unwrap().len(),
+                    usize::from(sees),
+                    "{items}"
+                );
             }
         }
     }
@@ -152,7 +174,11 @@ fn identities_beside_the_parameters_are_dropped() {
     let mut dashboard = Dashboard::start(|start| start);
     let ada = dashboard.token("acme", "ada", "user");
     let eve = dashboard.token("globex", "eve", "user");
-    dashboard.ask(&ada, "kv_set", json!({"key": "a", "value": "of acme", "scope": "tenant"}));
+    dashboard.ask(
+        &ada,
+        "kv_set",
+        json!({"key": "a", "value": "of acme", "scope": "tenant"}),
+    );
     let params = json!({"name": "kv_get", "arguments": {"key": "a", "scope": "tenant"}, "_meta": {IDENTITY: eve}});
     let message = json!({"jsonrpc": "2.0", "id": 700, "method": "tools/call", "params": params,
         "tenant_id": "acme", "user_id": "ada"});
@@ -169,30 +195,51 @@ fn a_mutation_bears_three_deliveries() {
     let calls = [
         ("kv_set", json!({"key": "a", "value": {"n": 1}})),
         ("artifacts_put", json!({"key": "a.md", "content": "text"})),
-        ("events_send", json!({"detail_type": "Order.Placed", "detail": {"n": 1}, "idempotency_key": "order-1"})),
+        (
+            "events_send",
+            json!({"detail_type": "Order.Placed", "detail": {"n": 1}, "idempotency_key": "order-1"}),
+        ),
         ("kv_delete", json!({"key": "gone"})),
     ];
     for (tool, arguments) in calls {
         let arguments = with_context(arguments, "ada");
         // It sends them again at once, without waiting for an answer.
-        let ids: Vec<u64> = (0..3).map(|_| dashboard.post(Some(&token), tool, &arguments)).collect();
-        let results: Vec<Value> = ids.iter().map(|&id| result_of(dashboard.client.answer(id))).collect();
+        let ids: Vec<u64> = (0..3)
+            .map(|_| dashboard.post(Some(&token), tool, &arguments))
+            .collect();
+        let results: Vec<Value> = ids
+            .iter()
+            .map(|&id| result_of(dashboard.client.answer(id)))
+            .collect();
         for result in &results {
             let code = &result["structuredContent"]["error"]["code"];
             // A delivery may meet the first one at work; it is told so, and may come again.
-            let busy = *code == "CONFLICT" && result["structuredContent"]["error"]["retryable"] == true;
+            let busy =
+                *code == "CONFLICT" && result["structuredContent"]["error"]["retryable"] == true;
             assert!(result["isError"] == false || busy, "{tool}: {result}");
         }
-        assert!(results.iter().any(|result| result["isError"] == false), "{tool}: {results:?}");
+        assert!(
+            results.iter().any(|result| result["isError"] == false),
+            "{tool}: {results:?}"
+        );
         if tool == "events_send" {
             let again = dashboard.ask(&token, tool, arguments.clone());
             for result in results.iter().filter(|result| result["isError"] == false) {
-                assert_eq!(result["structuredContent"]["event_id"], again["event_id"], "{results:?}");
+                assert_eq!(
+                    result["structuredContent"]["event_id"], again["event_id"],
+                    "{results:?}"
+                );
             }
         }
     }
-    assert_eq!(dashboard.ask(&token, "kv_get", json!({"key": "a"}))["value"], json!({"n": 1}));
-    assert_eq!(dashboard.ask(&token, "artifacts_get", json!({"key": "a.md"}))["content"], "text");
+    assert_eq!(
+        dashboard.ask(&token, "kv_get", json!({"key": "a"}))["value"],
+        json!({"n": 1})
+    );
+    assert_eq!(
+        dashboard.ask(&token, "artifacts_get", json!({"key": "a.md"}))["content"],
+        "text"
+    );
     dashboard.client.finish();
 }
 
@@ -218,7 +265,10 @@ fn without_a_good_token_nothing_of_a_tenant_is_answered() {
     }
     for method in ["resources/list", "resources/templates/list"] {
         let answer = dashboard.client.request(method, json!({}));
-        assert!(answer["result"].get("resources").is_none(), "{method}: {answer}");
+        assert!(
+            answer["result"].get("resources").is_none(),
+            "{method}: {answer}"
+        );
     }
     // These belong to nobody.
     assert!(dashboard.client.request("ping", json!({}))["result"].is_object());
@@ -232,12 +282,26 @@ fn a_role_is_held_to_what_it_may() {
     let viewer = dashboard.token("acme", "vera", "viewer");
     let refused = dashboard.ask(&viewer, "kv_set", json!({"key": "a", "value": 1}));
     assert_eq!(refused["error"]["code"], "PERMISSION_DENIED", "{refused}");
-    assert_eq!(refused["error"]["details"]["permission"], "kv.write", "{refused}");
-    assert_eq!(dashboard.ask(&viewer, "kv_get", json!({"key": "a"}))["found"], false);
+    assert_eq!(
+        refused["error"]["details"]["permission"], "kv.write",
+        "{refused}"
+    );
+    assert_eq!(
+        dashboard.ask(&viewer, "kv_get", json!({"key": "a"}))["found"],
+        false
+    );
     let list = json!({"_meta": {IDENTITY: viewer}});
     let tools = dashboard.client.request("tools/list", list);
-    let names: Vec<&Value> = tools["result"]["tools"].as_array().unwrap().iter().map(|tool| &tool["name"]).collect();
-    assert!(names.contains(&&json!("kv_get")) && !names.contains(&&json!("kv_set")), "{names:?}");
+    let names: Vec<&Value> = tools["result"]["tools"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|tool| &tool["name"])
+        .collect();
+    assert!(
+        names.contains(&&json!("kv_get")) && !names.contains(&&json!("kv_set")),
+        "{names:?}"
+    );
     dashboard.client.finish();
 }
 

@@ -35,25 +35,39 @@ fn round(mut command: Command, version: &str) {
     assert_eq!(report["failures"], json!([]), "{report}\n{log}");
     assert!(output.status.success(), "{}", output.status);
     assert_eq!(report["protocol_version"], version, "{report}");
-    assert_eq!(report["steps"].as_array().map(Vec::len), Some(9), "{report}");
+    assert_eq!(
+        report["steps"].as_array().map(Vec::len),
+        Some(9),
+        "{report}"
+    );
 }
 
 fn python(environment: &str, mode: &str, version: &str) {
-    let Some(python) = tool("python", &format!("{environment}/bin/python")) else { return };
+    let Some(python) = tool("python", &format!("{environment}/bin/python")) else {
+        return;
+    };
     let folder = tempfile::tempdir().unwrap();
     let mut command = Start::on(folder.path()).command_by(python);
-    command.arg(repository("tests/clients/python_client.py")).args(["--mode", mode]);
+    command
+        .arg(repository("tests/clients/python_client.py"))
+        .args(["--mode", mode]);
     // It needs a folder to write its compiled modules to, and this one goes away.
     command.env("PYTHONPYCACHEPREFIX", folder.path().join("cache"));
     round(command, version);
 }
 
 fn typescript(sdk: &str, version: &str) {
-    let Some(node) = tool("typescript", "node/node_modules/.bin/node") else { return };
-    let Some(sdk) = tool("typescript", &format!("node/node_modules/{sdk}")) else { return };
+    let Some(node) = tool("typescript", "node/node_modules/.bin/node") else {
+        return;
+    };
+    let Some(sdk) = tool("typescript", &format!("node/node_modules/{sdk}")) else {
+        return;
+    };
     let folder = tempfile::tempdir().unwrap();
     let mut command = Start::on(folder.path()).command_by(node);
-    command.arg(repository("tests/clients/typescript_client.mjs")).arg(sdk);
+    command
+        .arg(repository("tests/clients/typescript_client.mjs"))
+        .arg(sdk);
     round(command, version);
 }
 
@@ -90,15 +104,21 @@ struct Inspector {
 
 impl Inspector {
     fn installed() -> Option<Self> {
-        let bin = tool("inspector", "node/node_modules/.bin/inspector")?.parent()?.to_owned();
-        Some(Self { folder: tempfile::tempdir().unwrap(), bin })
+        let bin = tool("inspector", "node/node_modules/.bin/inspector")?
+            .parent()?
+            .to_owned();
+        Some(Self {
+            folder: tempfile::tempdir().unwrap(),
+            bin,
+        })
     }
 
     fn inspect(&self, arguments: &[&str]) -> (Option<i32>, Value) {
         let start = Start::on(self.folder.path());
         let mut command = start.command_by(self.bin.join("inspector"));
         // It needs the Node that is installed beside it, and what it finds it by.
-        let path = std::env::join_paths([self.bin.as_path(), Path::new("/usr/bin"), Path::new("/bin")]);
+        let path =
+            std::env::join_paths([self.bin.as_path(), Path::new("/usr/bin"), Path::new("/bin")]);
         command.env("PATH", path.unwrap());
         let data = format!("AGENT_MESH_DATA_DIR={}", start.data().display());
         command.args(["--cli", "--quiet", "--format", "json", "-e", &data]);
@@ -114,7 +134,9 @@ impl Inspector {
 
 #[test]
 fn the_inspector_finds_no_fault_with_the_tools() {
-    let Some(inspector) = Inspector::installed() else { return };
+    let Some(inspector) = Inspector::installed() else {
+        return;
+    };
     for era in ["legacy", "modern"] {
         let strict = ["--method", "tools/list", "--strict", "--protocol-era", era];
         let (status, printed) = inspector.inspect(&strict);
@@ -124,27 +146,49 @@ fn the_inspector_finds_no_fault_with_the_tools() {
 
 #[test]
 fn the_inspector_calls_tools() {
-    let Some(inspector) = Inspector::installed() else { return };
+    let Some(inspector) = Inspector::installed() else {
+        return;
+    };
     let call = |tool: &str, arguments: &str| {
-        inspector.inspect(&["--method", "tools/call", "--tool-name", tool, "--tool-args-json", arguments])
+        inspector.inspect(&[
+            "--method",
+            "tools/call",
+            "--tool-name",
+            tool,
+            "--tool-args-json",
+            arguments,
+        ])
     };
     let (status, printed) = call("kv_set", r#"{"key": "a", "value": {"b": [1, null]}}"#);
     assert_eq!(status, Some(0), "{printed}");
     let (status, printed) = call("kv_get", r#"{"key": "a"}"#);
     assert_eq!(status, Some(0), "{printed}");
-    assert!(printed.to_string().contains(r#""value":{"b":[1,null]}"#), "{printed}");
+    assert!(
+        printed.to_string().contains(r#""value":{"b":[1,null]}"#),
+        "{printed}"
+    );
     // 5 is a tool's own error.
     let (status, printed) = call("kv_get", "{}");
     assert_eq!(status, Some(5), "{printed}");
-    assert!(printed.to_string().contains("INVALID_PARAMETER"), "{printed}");
+    assert!(
+        printed.to_string().contains("INVALID_PARAMETER"),
+        "{printed}"
+    );
 }
 
 #[test]
 fn the_inspector_lists_templates_and_prompts() {
-    let Some(inspector) = Inspector::installed() else { return };
+    let Some(inspector) = Inspector::installed() else {
+        return;
+    };
     let (status, printed) = inspector.inspect(&["--method", "resources/templates/list"]);
     assert_eq!(status, Some(0), "{printed}");
-    assert!(printed.to_string().contains("mesh://artifacts/{scope}/{+key}"), "{printed}");
+    assert!(
+        printed
+            .to_string()
+            .contains("mesh://artifacts/{scope}/{+key}"),
+        "{printed}"
+    );
     let (status, printed) = inspector.inspect(&["--method", "prompts/list"]);
     assert_eq!(status, Some(0), "{printed}");
 }

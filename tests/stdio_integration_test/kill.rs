@@ -89,7 +89,9 @@ fn live(start: &Start, life: usize, delay: Duration, ledger: &mut Ledger) {
     let mut answers: BTreeMap<u64, Value> = first.into_iter().collect();
     for (id, what) in asked {
         let answer = answers.remove(&id).or_else(|| client.try_answer(id));
-        let done = answer.as_ref().is_some_and(|answer| answer["result"]["isError"] == false);
+        let done = answer
+            .as_ref()
+            .is_some_and(|answer| answer["result"]["isError"] == false);
         assert!(done || answer.is_none(), "{answer:?}");
         unanswered += usize::from(!done);
         match what {
@@ -97,7 +99,8 @@ fn live(start: &Start, life: usize, delay: Duration, ledger: &mut Ledger) {
             Asked::Artifact(key) => drop(ledger.artifacts.insert(key, done)),
             Asked::Shared if done => ledger.shared = Some(life),
             Asked::Event if done => {
-                let id = answer.expect("it is done")["result"]["structuredContent"]["event_id"].clone();
+                let id =
+                    answer.expect("it is done")["result"]["structuredContent"]["event_id"].clone();
                 ledger.events.insert(id.as_str().expect("an id").to_owned());
             }
             Asked::Shared | Asked::Event => {}
@@ -118,7 +121,10 @@ fn read(client: &mut Client, key: &str) -> Option<String> {
 fn check_values(client: &mut Client, ledger: &Ledger) {
     for (key, &acknowledged) in &ledger.values {
         let found = client.ask("kv_get", json!({"key": key, "consistent": true}));
-        assert!(found["found"] == true || !acknowledged, "the value {key} was acknowledged and is lost");
+        assert!(
+            found["found"] == true || !acknowledged,
+            "the value {key} was acknowledged and is lost"
+        );
         if found["found"] == true {
             let value = &found["value"];
             assert_eq!(format!("{}/{}", value["life"], value["call"]), *key);
@@ -134,7 +140,10 @@ fn check_artifacts(client: &mut Client, ledger: &Ledger) {
                 assert_eq!(found, content(key), "the artifact {key} is torn");
                 there += 1;
             }
-            None => assert!(!acknowledged, "the artifact {key} was acknowledged and is lost"),
+            None => assert!(
+                !acknowledged,
+                "the artifact {key} was acknowledged and is lost"
+            ),
         }
     }
     // What is listed is what is there.
@@ -143,7 +152,9 @@ fn check_artifacts(client: &mut Client, ledger: &Ledger) {
         let page = client.ask("artifacts_list", cursor);
         let items = page["items"].as_array().expect("items");
         listed += items.iter().filter(|item| item["key"] != SHARED).count();
-        let Some(next) = page.get("next_cursor") else { break };
+        let Some(next) = page.get("next_cursor") else {
+            break;
+        };
         cursor = json!({"limit": 1000, "cursor": next});
     }
     assert_eq!(listed, there, "listed and readable artifacts differ");
@@ -154,7 +165,10 @@ fn check_shared(client: &mut Client, ledger: &Ledger) {
     let oldest = ledger.shared.unwrap_or(0);
     let found = read(client, SHARED);
     let life = (oldest..KILLS).find(|&life| found.as_deref() == Some(&shared_content(life)));
-    assert!(life.is_some() || ledger.shared.is_none(), "the shared document is torn or old: {found:?}");
+    assert!(
+        life.is_some() || ledger.shared.is_none(),
+        "the shared document is torn or old: {found:?}"
+    );
 }
 
 #[test]
@@ -167,9 +181,15 @@ fn nothing_acknowledged_is_lost_when_the_server_is_killed_fifty_times() {
         live(&start, life, delay, &mut ledger);
     }
     let acknowledged = ledger.values.values().filter(|done| **done).count();
-    assert!(acknowledged >= KILLS, "only {acknowledged} values were acknowledged");
+    assert!(
+        acknowledged >= KILLS,
+        "only {acknowledged} values were acknowledged"
+    );
     let at_work = ledger.kills_at_work;
-    assert!(at_work >= KILLS_AT_WORK_MIN, "only {at_work} kills met the server at work");
+    assert!(
+        at_work >= KILLS_AT_WORK_MIN,
+        "only {at_work} kills met the server at work"
+    );
 
     let mut client = Client::open(&start);
     check_values(&mut client, &ledger);
@@ -201,31 +221,55 @@ fn check_events(client: &mut Client, ledger: &Ledger) {
     let end = Instant::now() + WAIT_MAX;
     loop {
         let sent = query(client, &json!({"detail_type": "Kill.Sent", "limit": 500}));
-        let found: BTreeSet<String> =
-            sent.iter().map(|event| event["event_id"].as_str().expect("an id").to_owned()).collect();
+        let found: BTreeSet<String> = sent
+            .iter()
+            .map(|event| event["event_id"].as_str().expect("an id").to_owned())
+            .collect();
         assert_eq!(found.len(), sent.len(), "an event is there twice");
         let missing = ledger.events.difference(&found).count();
         if missing == 0 {
             break;
         }
-        assert!(Instant::now() < end, "{missing} of {} events are lost", ledger.events.len());
+        assert!(
+            Instant::now() < end,
+            "{missing} of {} events are lost",
+            ledger.events.len()
+        );
         thread::sleep(Duration::from_millis(200));
     }
-    for (tool, asked) in [("kv_set", &ledger.values), ("artifacts_put", &ledger.artifacts)] {
+    for (tool, asked) in [
+        ("kv_set", &ledger.values),
+        ("artifacts_put", &ledger.artifacts),
+    ] {
         let of = |outcome: &str, client: &mut Client| -> BTreeSet<String> {
-            let events = query(client, &json!({"tool": tool, "outcome": outcome, "limit": 500}));
+            let events = query(
+                client,
+                &json!({"tool": tool, "outcome": outcome, "limit": 500}),
+            );
             let key = |event: &Value| event["detail"]["key"].as_str().expect("a key").to_owned();
             events.iter().map(key).filter(|key| key != SHARED).collect()
         };
         let (done, unknown) = (of("ok", client), of("unknown", client));
         for (key, &acknowledged) in asked {
-            assert!(done.contains(key) || !acknowledged, "the event of {tool} {key} is lost");
-            assert!(!(acknowledged && unknown.contains(key)), "{tool} {key} is known to be done");
+            assert!(
+                done.contains(key) || !acknowledged,
+                "the event of {tool} {key} is lost"
+            );
+            assert!(
+                !(acknowledged && unknown.contains(key)),
+                "{tool} {key} is known to be done"
+            );
         }
         for key in done.union(&unknown) {
             assert!(asked.contains_key(key), "{tool} {key} was never asked for");
         }
-        assert!(done.is_disjoint(&unknown), "an outcome is both known and unknown");
-        assert!(!unknown.is_empty(), "no {tool} was killed between its intent and its outcome");
+        assert!(
+            done.is_disjoint(&unknown),
+            "an outcome is both known and unknown"
+        );
+        assert!(
+            !unknown.is_empty(),
+            "no {tool} was killed between its intent and its outcome"
+        );
     }
 }

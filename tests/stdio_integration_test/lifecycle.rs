@@ -31,7 +31,10 @@ fn the_handshake_says_who_answers_and_what_it_can_do() {
     assert_eq!(answer["serverInfo"]["name"], "agent-mesh");
     assert_eq!(answer["serverInfo"]["version"], env!("CARGO_PKG_VERSION"));
     for capability in ["tools", "resources", "prompts", "completions"] {
-        assert!(answer["capabilities"][capability].is_object(), "{capability}: {answer}");
+        assert!(
+            answer["capabilities"][capability].is_object(),
+            "{capability}: {answer}"
+        );
     }
     assert!(answer["instructions"].as_str().unwrap().contains("kv_"));
     assert!(client.request("ping", json!({}))["result"].is_object());
@@ -46,10 +49,17 @@ fn the_end_of_the_input_ends_it_and_nothing_stays_behind() {
     client.ask("kv_set", json!({"key": "a", "value": 1}));
     client.ask("artifacts_put", json!({"key": "a", "content": "text"}));
     assert_eq!(client.children(), "", "it has children");
-    assert_ne!(locked_files(&start.data()), Vec::<std::path::PathBuf>::new(), "nothing is locked");
+    assert_ne!(
+        locked_files(&start.data()),
+        Vec::<std::path::PathBuf>::new(),
+        "nothing is locked"
+    );
     client.finish();
     assert_eq!(client.rest(), Vec::<Vec<u8>>::new());
-    assert_eq!(locked_files(&start.data()), Vec::<std::path::PathBuf>::new());
+    assert_eq!(
+        locked_files(&start.data()),
+        Vec::<std::path::PathBuf>::new()
+    );
 }
 
 #[test]
@@ -61,7 +71,10 @@ fn sigterm_and_sigint_end_it_while_its_input_is_open() {
         client.ask("kv_set", json!({"key": "a", "value": 1}));
         client.signal(signal);
         assert_eq!(client.end().code(), Some(0), "{}", client.log());
-        assert_eq!(locked_files(&start.data()), Vec::<std::path::PathBuf>::new());
+        assert_eq!(
+            locked_files(&start.data()),
+            Vec::<std::path::PathBuf>::new()
+        );
     }
 }
 
@@ -70,7 +83,9 @@ fn sigterm_before_the_handshake_ends_it() {
     let folder = folder();
     let mut server = Start::on(folder.path()).spawn();
     // Its first words come before it listens for signals; the answer to a line comes after.
-    server.write(b"{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"ping\"}\n").unwrap();
+    server
+        .write(b"{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"ping\"}\n")
+        .unwrap();
     server.line().unwrap();
     server.signal(Signal::TERM);
     assert_eq!(server.end().code(), Some(0), "{}", server.log());
@@ -84,23 +99,47 @@ fn the_death_of_its_parent_ends_it() {
     let script = "exec 3<&0; \"$0\" <&3 & echo \"pid $!\" >&2; wait";
     let mut command = start.command_by("/bin/sh");
     command.args(["-c", script, PROGRAM]);
-    let mut parent = Client::of(crate::server::Server::of(&mut command, Reads { output: true, log: true }));
+    let mut parent = Client::of(crate::server::Server::of(
+        &mut command,
+        Reads {
+            output: true,
+            log: true,
+        },
+    ));
     parent.initialize("2025-06-18");
     let log = parent.log();
-    let pid = log.lines().find_map(|line| line.strip_prefix("pid ")).unwrap().parse().unwrap();
+    let pid = log
+        .lines()
+        .find_map(|line| line.strip_prefix("pid "))
+        .unwrap()
+        .parse()
+        .unwrap();
     assert!(lives(pid));
     parent.ask("kv_set", json!({"key": "a", "value": 1}));
     send_signal(parent.pid(), Signal::KILL);
-    assert!(within(END_MAX, || !lives(pid)), "it outlives its parent; {}", parent.log());
-    assert_eq!(locked_files(&start.data()), Vec::<std::path::PathBuf>::new());
-    assert!(parent.log().contains("parent"), "the log does not say why: {}", parent.log());
+    assert!(
+        within(END_MAX, || !lives(pid)),
+        "it outlives its parent; {}",
+        parent.log()
+    );
+    assert_eq!(
+        locked_files(&start.data()),
+        Vec::<std::path::PathBuf>::new()
+    );
+    assert!(
+        parent.log().contains("parent"),
+        "the log does not say why: {}",
+        parent.log()
+    );
 }
 
 #[test]
 fn the_last_line_needs_no_newline() {
     let folder = folder();
     let mut client = Client::open(&Start::on(folder.path()));
-    client.write(br#"{"jsonrpc":"2.0","id":99,"method":"ping"}"#).unwrap();
+    client
+        .write(br#"{"jsonrpc":"2.0","id":99,"method":"ping"}"#)
+        .unwrap();
     client.end_input();
     let answer = client.answer(99);
     assert!(answer["result"].is_object(), "{answer}");
@@ -120,7 +159,11 @@ fn a_file_may_be_its_input() {
     command.stdin(std::fs::File::open(path).unwrap());
     let output = run_to_end(&mut command, WAIT_MAX);
     assert!(output.status.success());
-    let answers: Vec<Value> = output.stdout.split_inclusive(|byte| *byte == b'\n').map(parse).collect();
+    let answers: Vec<Value> = output
+        .stdout
+        .split_inclusive(|byte| *byte == b'\n')
+        .map(parse)
+        .collect();
     let ids: Vec<&Value> = answers.iter().map(|answer| &answer["id"]).collect();
     assert_eq!(ids, [1, 2]);
     assert_eq!(answers[1]["result"]["isError"], false);
@@ -132,7 +175,12 @@ fn what_is_in_flight_at_the_end_of_the_input_is_answered() {
     let start = Start::on(folder.path());
     let mut client = Client::open(&start);
     let ids: Vec<u64> = (0..IN_FLIGHT)
-        .map(|number| client.post_call("kv_set", json!({"key": format!("k{number}"), "value": number})))
+        .map(|number| {
+            client.post_call(
+                "kv_set",
+                json!({"key": format!("k{number}"), "value": number}),
+            )
+        })
         .collect();
     client.end_input();
     for id in ids {
@@ -152,7 +200,12 @@ fn what_is_in_flight_at_sigterm_is_answered_one_way_or_the_other() {
     let start = Start::on(folder.path());
     let mut client = Client::open(&start);
     let ids: Vec<u64> = (0..IN_FLIGHT)
-        .map(|number| client.post_call("kv_set", json!({"key": format!("k{number}"), "value": number})))
+        .map(|number| {
+            client.post_call(
+                "kv_set",
+                json!({"key": format!("k{number}"), "value": number}),
+            )
+        })
         .collect();
     client.answer(ids[0]);
     client.signal(Signal::TERM);
@@ -166,9 +219,15 @@ fn what_is_in_flight_at_sigterm_is_answered_one_way_or_the_other() {
             assert_eq!(answer["error"]["code"], SHUTTING_DOWN, "{answer}");
         } else if answer["result"]["isError"] == false {
             let found = client.ask("kv_get", json!({"key": format!("k{number}")}));
-            assert_eq!(found["value"], number, "acknowledged and not there: {found}");
+            assert_eq!(
+                found["value"], number,
+                "acknowledged and not there: {found}"
+            );
         } else {
-            assert_eq!(answer["result"]["structuredContent"]["error"]["code"], "CANCELLED", "{answer}");
+            assert_eq!(
+                answer["result"]["structuredContent"]["error"]["code"], "CANCELLED",
+                "{answer}"
+            );
         }
     }
 }
@@ -178,7 +237,10 @@ fn a_client_that_goes_without_a_word_ends_it() {
     let folder = folder();
     let start = Start::on(folder.path());
     let mut command = start.command();
-    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
+    command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null());
     let mut child = command.spawn().unwrap();
     let mut input = child.stdin.take().unwrap();
     let mut output = BufReader::new(child.stdout.take().unwrap());
@@ -207,7 +269,10 @@ fn a_wrong_configuration_is_told_as_a_whole_before_anything_starts() {
     assert_eq!(output.stdout, b"", "stdout is for the protocol");
     let told = String::from_utf8(output.stderr).unwrap();
     for name in ["BACKEND", "ROLE", "OUTBOX_BYTES_MAX", "TENANT_ID"] {
-        assert!(told.contains(&format!("AGENT_MESH_{name}")), "{name} is missing in:\n{told}");
+        assert!(
+            told.contains(&format!("AGENT_MESH_{name}")),
+            "{name} is missing in:\n{told}"
+        );
     }
     assert!(!start.data().exists(), "something was started");
 }
@@ -215,12 +280,20 @@ fn a_wrong_configuration_is_told_as_a_whole_before_anything_starts() {
 #[test]
 fn a_wrong_command_line_is_a_matter_of_usage() {
     let folder = folder();
-    for arguments in [&["--nonsense"][..], &["frobnicate"], &["--backend"], &["config", "shout"]] {
+    for arguments in [
+        &["--nonsense"][..],
+        &["frobnicate"],
+        &["--backend"],
+        &["config", "shout"],
+    ] {
         let start = Start::on(folder.path()).arguments(arguments);
         let output = start.run();
         assert_eq!(output.status.code(), Some(2), "{arguments:?}");
         assert_eq!(output.stdout, b"", "{arguments:?}");
-        assert!(String::from_utf8_lossy(&output.stderr).contains("--help"), "{arguments:?}");
+        assert!(
+            String::from_utf8_lossy(&output.stderr).contains("--help"),
+            "{arguments:?}"
+        );
         assert!(!start.data().exists(), "{arguments:?} started something");
     }
 }

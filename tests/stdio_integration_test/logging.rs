@@ -26,9 +26,15 @@ fn workload(client: &mut Client) {
     client.ask("kv_set", json!({"key": "a", "value": value}));
     client.ask("kv_get", json!({"key": "a"}));
     client.ask("kv_list", json!({"prefix": "a"}));
-    client.ask("artifacts_put", json!({"key": "t", "content": SECRET, "metadata": {"label": SECRET}}));
+    client.ask(
+        "artifacts_put",
+        json!({"key": "t", "content": SECRET, "metadata": {"label": SECRET}}),
+    );
     let encoded = STANDARD.encode(SECRET);
-    client.ask("artifacts_put", json!({"key": "b", "content_base64": encoded}));
+    client.ask(
+        "artifacts_put",
+        json!({"key": "b", "content_base64": encoded}),
+    );
     client.ask("artifacts_get", json!({"key": "t"}));
     client.ask("artifacts_get", json!({"key": "b", "as": "base64"}));
     client.request("resources/read", json!({"uri": "mesh://artifacts/user/t"}));
@@ -38,14 +44,32 @@ fn workload(client: &mut Client) {
     client.ask("events_send", event);
     client.ask("events_health_check", json!({"verbose": true}));
     client.ask("artifacts_delete", json!({"key": "t"}));
-    client.fail("kv_set", json!({"key": "a", "value": SECRET, "if_absent": true}));
-    client.fail("kv_set", json!({"key": "a", "value": SECRET, "ttl_hours": SECRET}));
-    client.fail("kv_set", json!({"key": 1, "value": SECRET, "unknown": SECRET}));
-    client.fail("artifacts_put", json!({"key": "t", "content_base64": SECRET}));
-    client.fail("kv_get", json!({"key": "a", "_context": {"userId": SECRET}}));
+    client.fail(
+        "kv_set",
+        json!({"key": "a", "value": SECRET, "if_absent": true}),
+    );
+    client.fail(
+        "kv_set",
+        json!({"key": "a", "value": SECRET, "ttl_hours": SECRET}),
+    );
+    client.fail(
+        "kv_set",
+        json!({"key": 1, "value": SECRET, "unknown": SECRET}),
+    );
+    client.fail(
+        "artifacts_put",
+        json!({"key": "t", "content_base64": SECRET}),
+    );
+    client.fail(
+        "kv_get",
+        json!({"key": "a", "_context": {"userId": SECRET}}),
+    );
     client.call("artifacts_get", json!({"key": "none"}));
     let unknown = json!({"name": format!("no_{SECRET}"), "arguments": {"value": SECRET}});
-    assert_eq!(client.request("tools/call", unknown)["error"]["code"], -32602);
+    assert_eq!(
+        client.request("tools/call", unknown)["error"]["code"],
+        -32602
+    );
     client.request(&format!("no/{SECRET}"), json!({"value": SECRET}));
     client.request("tools/call", json!({"name": "kv_get", "arguments": SECRET}));
     client.request("tools/list", json!({"cursor": SECRET}));
@@ -53,7 +77,9 @@ fn workload(client: &mut Client) {
         format!("{SECRET}\n"),
         format!("{{\"jsonrpc\":\"2.0\",\"id\":900,\"params\":\"{SECRET}\"\n"),
         format!("{{\"jsonrpc\":\"2.0\",\"method\":\"notifications/{SECRET}\"}}\n"),
-        format!("{{\"jsonrpc\":\"2.0\",\"id\":\"{SECRET}\",\"result\":{{\"value\":\"{SECRET}\"}}}}\n"),
+        format!(
+            "{{\"jsonrpc\":\"2.0\",\"id\":\"{SECRET}\",\"result\":{{\"value\":\"{SECRET}\"}}}}\n"
+        ),
     ] {
         client.write(line.as_bytes()).unwrap();
     }
@@ -76,10 +102,17 @@ fn at_trace_level_stdout_is_the_protocol_and_the_log_tells_no_values() {
     // The client itself refuses every line that is no message.
     workload(&mut client);
     client.finish();
-    let rest: Vec<Value> = client.rest().iter().map(|line| crate::client::parse(line)).collect();
+    let rest: Vec<Value> = client
+        .rest()
+        .iter()
+        .map(|line| crate::client::parse(line))
+        .collect();
     assert_eq!(rest, Vec::<Value>::new(), "words after the end");
     let log = client.log();
-    assert!(log.contains("TRACE") || log.contains("DEBUG"), "the level is not in force:\n{log}");
+    assert!(
+        log.contains("TRACE") || log.contains("DEBUG"),
+        "the level is not in force:\n{log}"
+    );
     assert_tells_nothing(&log, &[]);
 }
 
@@ -90,11 +123,22 @@ fn at_trace_level_no_token_is_logged() {
     let expired = dashboard.expired_token("acme", "ada");
     let set = json!({"key": "a", "value": SECRET, "_context": {"userId": SECRET}});
     dashboard.ask(&token, "kv_set", set);
-    assert!(dashboard.refusal(Some(&expired), "kv_get", json!({"key": "a"})).is_some());
-    assert!(dashboard.refusal(Some(SECRET), "kv_get", json!({"key": "a"})).is_some());
+    assert!(
+        dashboard
+            .refusal(Some(&expired), "kv_get", json!({"key": "a"}))
+            .is_some()
+    );
+    assert!(
+        dashboard
+            .refusal(Some(SECRET), "kv_get", json!({"key": "a"}))
+            .is_some()
+    );
     dashboard.client.finish();
     let log = dashboard.client.log();
-    assert!(log.contains("TRACE") || log.contains("DEBUG"), "the level is not in force:\n{log}");
+    assert!(
+        log.contains("TRACE") || log.contains("DEBUG"),
+        "the level is not in force:\n{log}"
+    );
     let parts: BTreeSet<&str> = token.split('.').chain(expired.split('.')).collect();
     let parts: Vec<&str> = parts.into_iter().collect();
     assert_tells_nothing(&log, &parts);
@@ -103,7 +147,9 @@ fn at_trace_level_no_token_is_logged() {
 #[test]
 fn every_line_of_the_log_is_json_where_that_is_asked_for() {
     let folder = tempfile::tempdir().unwrap();
-    let start = Start::on(folder.path()).set("LOG_FORMAT", "json").set("LOG_LEVEL", "debug");
+    let start = Start::on(folder.path())
+        .set("LOG_FORMAT", "json")
+        .set("LOG_LEVEL", "debug");
     let mut client = Client::open(&start);
     workload(&mut client);
     client.finish();
@@ -122,11 +168,17 @@ fn every_line_of_the_log_is_json_where_that_is_asked_for() {
 fn a_client_that_never_reads_the_log_is_served_all_the_same() {
     let folder = tempfile::tempdir().unwrap();
     let start = at_trace(Start::on(folder.path())).set("LOG_FORMAT", "json");
-    let mut client = Client::of(start.spawn_reading(Reads { output: true, log: false }));
+    let mut client = Client::of(start.spawn_reading(Reads {
+        output: true,
+        log: false,
+    }));
     client.initialize("2025-06-18");
     // Each of them makes the server say several hundred bytes; a pipe holds 64 KiB.
     for number in 0..TALKATIVE_CALLS {
-        let id = client.post_call("kv_set", json!({"key": format!("k{}", number % 10), "value": number}));
+        let id = client.post_call(
+            "kv_set",
+            json!({"key": format!("k{}", number % 10), "value": number}),
+        );
         client.write(b"garbage\n").unwrap();
         assert_eq!(client.answer(id)["result"]["isError"], false);
     }

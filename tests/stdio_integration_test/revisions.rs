@@ -26,10 +26,17 @@ fn round(client: &mut Client, with: &dyn Fn(Value) -> Value) {
     assert_eq!(set["result"]["isError"], false, "{set}");
     let get = json!({"name": "kv_get", "arguments": {"key": "a"}});
     let got = client.request("tools/call", with(get));
-    assert_eq!(got["result"]["structuredContent"]["value"], json!({"n": 1.50}), "{got}");
+    assert_eq!(
+        got["result"]["structuredContent"]["value"],
+        json!({"n": 1.50}),
+        "{got}"
+    );
     let listed = client.request("tools/list", with(json!({})));
     let tools = listed["result"]["tools"].as_array().unwrap();
-    assert!(tools.iter().any(|tool| tool["name"] == "kv_get"), "{listed}");
+    assert!(
+        tools.iter().any(|tool| tool["name"] == "kv_get"),
+        "{listed}"
+    );
     for (method, member) in [
         ("resources/templates/list", "resourceTemplates"),
         ("resources/list", "resources"),
@@ -50,7 +57,10 @@ fn each_revision_with_a_session_is_agreed_on_and_works() {
         assert!(client.request("ping", json!({}))["result"].is_object());
         let result = client.call("kv_get", json!({"key": "a"}));
         for member in ["resultType", "ttlMs", "cacheScope"] {
-            assert!(result.get(member).is_none(), "{version} does not know {member}");
+            assert!(
+                result.get(member).is_none(),
+                "{version} does not know {member}"
+            );
         }
         client.finish();
     }
@@ -62,7 +72,10 @@ fn an_unknown_revision_is_answered_with_one_that_is_known() {
         let folder = tempfile::tempdir().unwrap();
         let mut client = Client::of(Start::on(folder.path()).spawn());
         let agreed = client.initialize(version)["protocolVersion"].clone();
-        assert!(SESSIONS.iter().any(|known| agreed == *known), "{version}: {agreed}");
+        assert!(
+            SESSIONS.iter().any(|known| agreed == *known),
+            "{version}: {agreed}"
+        );
         round(&mut client, &|params| params);
         client.finish();
     }
@@ -77,16 +90,24 @@ fn the_stateless_revision_works_without_a_handshake() {
         params
     };
     let discovered = client.request("server/discover", with_meta(json!({})));
-    let versions = discovered["result"]["supportedVersions"].as_array().unwrap();
+    let versions = discovered["result"]["supportedVersions"]
+        .as_array()
+        .unwrap();
     for version in SESSIONS.into_iter().chain([STATELESS]) {
-        assert!(versions.contains(&json!(version)), "{version} is not in {discovered}");
+        assert!(
+            versions.contains(&json!(version)),
+            "{version} is not in {discovered}"
+        );
     }
     round(&mut client, &with_meta);
     let list = client.request("tools/list", with_meta(json!({})));
     assert_eq!(list["result"]["cacheScope"], "private", "{list}");
     assert!(list["result"]["ttlMs"].is_u64(), "{list}");
     let get = with_meta(json!({"name": "kv_get", "arguments": {"key": "a"}}));
-    assert_eq!(client.request("tools/call", get)["result"]["resultType"], "complete");
+    assert_eq!(
+        client.request("tools/call", get)["result"]["resultType"],
+        "complete"
+    );
     client.finish();
 }
 
@@ -95,7 +116,8 @@ fn a_session_and_stateless_requests_share_a_pipe() {
     let folder = tempfile::tempdir().unwrap();
     let mut client = Client::of(Start::on(folder.path()).spawn());
     client.initialize("2025-06-18");
-    let stateless = json!({"name": "kv_set", "arguments": {"key": "a", "value": 1}, "_meta": stateless_meta()});
+    let stateless =
+        json!({"name": "kv_set", "arguments": {"key": "a", "value": 1}, "_meta": stateless_meta()});
     let answer = client.request("tools/call", stateless);
     assert_eq!(answer["result"]["resultType"], "complete", "{answer}");
     let found = client.call("kv_get", json!({"key": "a"}));
@@ -119,8 +141,12 @@ fn only_one_revision_has_batches() {
         client.send(&batch);
         if version == "2025-03-26" {
             let answers = client.message().unwrap();
-            let mut ids: Vec<u64> =
-                answers.as_array().unwrap().iter().map(|one| one["id"].as_u64().unwrap()).collect();
+            let mut ids: Vec<u64> = answers
+                .as_array()
+                .unwrap()
+                .iter()
+                .map(|one| one["id"].as_u64().unwrap())
+                .collect();
             ids.sort_unstable();
             assert_eq!(ids, [10, 11], "{answers}");
         } else {
@@ -138,7 +164,10 @@ fn a_second_handshake_does_not_break_the_session() {
     let mut client = Client::of(Start::on(folder.path()).spawn());
     client.initialize("2025-06-18");
     let again = client.request("initialize", initialize_params("2025-06-18"));
-    assert!(again.get("result").is_some() != again.get("error").is_some(), "{again}");
+    assert!(
+        again.get("result").is_some() != again.get("error").is_some(),
+        "{again}"
+    );
     client.ask("kv_get", json!({"key": "a"}));
     client.finish();
 }

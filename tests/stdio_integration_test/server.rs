@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command, ExitStatus, Output, Stdio};
+use std::process::{
+    Child, ChildStderr, ChildStdin, ChildStdout, Command, ExitStatus, Output, Stdio,
+};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -91,14 +93,20 @@ impl Start {
     /// Another program in the same environment.
     pub(crate) fn command_by(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
         let mut command = Command::new(program);
-        command.args(&self.arguments).env_clear().envs(&self.variables);
+        command
+            .args(&self.arguments)
+            .env_clear()
+            .envs(&self.variables);
         command.current_dir(&self.folder);
         command
     }
 
     /// Starts the server.
     pub(crate) fn spawn(&self) -> Server {
-        self.spawn_reading(Reads { output: true, log: true })
+        self.spawn_reading(Reads {
+            output: true,
+            log: true,
+        })
     }
 
     /// Starts the server for a client that does not read everything.
@@ -134,7 +142,10 @@ pub(crate) fn run_to_end(command: &mut Command, time: Duration) -> Output {
     let Some(status) = wait_for(&mut child, time) else {
         let _ = child.kill();
         let said = stderr.join().unwrap_or_default();
-        panic!("{command:?} runs for {time:?} and says {}", String::from_utf8_lossy(&said));
+        panic!(
+            "{command:?} runs for {time:?} and says {}",
+            String::from_utf8_lossy(&said)
+        );
     };
     Output {
         status,
@@ -172,7 +183,13 @@ impl Server {
                 }
             });
         }
-        Self { input: child.stdin.take(), child, lines, log, unread: (output, errors) }
+        Self {
+            input: child.stdin.take(),
+            child,
+            lines,
+            log,
+            unread: (output, errors),
+        }
     }
 
     /// Writes bytes to it as they are.
@@ -241,7 +258,12 @@ impl Server {
     /// Where it does not end within [`END_MAX`].
     pub(crate) fn end(&mut self) -> ExitStatus {
         let ended = wait_for(&mut self.child, END_MAX);
-        ended.unwrap_or_else(|| panic!("it does not end within {END_MAX:?}; its log:\n{}", self.log()))
+        ended.unwrap_or_else(|| {
+            panic!(
+                "it does not end within {END_MAX:?}; its log:\n{}",
+                self.log()
+            )
+        })
     }
 
     /// Closes its input and asserts that it then ends well.
@@ -256,19 +278,16 @@ impl Server {
         self.log.text()
     }
 
-    /// Waits until its log has `text`.
-    pub(crate) fn wait_for_log(&self, text: &str) {
-        let found = within(WAIT_MAX, || self.log().contains(text));
-        assert!(found, "the log never says {text:?}:\n{}", self.log());
-    }
-
     /// Bytes of memory that it holds now and, after it, the most that it held; from /proc.
     #[cfg(target_os = "linux")]
     pub(crate) fn memory(&self) -> (u64, u64) {
         let path = format!("/proc/{}/status", self.pid());
         let status = std::fs::read_to_string(path).expect("its status");
         let field = |name: &str| {
-            let value = status.lines().find_map(|line| line.strip_prefix(name)).expect("a field");
+            let value = status
+                .lines()
+                .find_map(|line| line.strip_prefix(name))
+                .expect("a field");
             let kibibytes = value.trim().trim_end_matches(" kB");
             kibibytes.parse::<u64>().expect("a number") * 1024
         };
@@ -298,7 +317,10 @@ impl Log {
         thread::spawn(move || {
             let mut chunk = vec![0; 64 << 10];
             while let Ok(count @ 1..) = errors.read(&mut chunk) {
-                log.0.lock().expect("the log").extend_from_slice(&chunk[..count]);
+                log.0
+                    .lock()
+                    .expect("the log")
+                    .extend_from_slice(&chunk[..count]);
             }
         });
     }
@@ -319,7 +341,10 @@ pub(crate) fn send_signal(pid: u32, signal: Signal) {
 pub(crate) fn lives(pid: u32) -> bool {
     let status = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     // After the name, which stands in brackets: a letter for its state.
-    let state = status.rsplit(") ").next().and_then(|rest| rest.chars().next());
+    let state = status
+        .rsplit(") ")
+        .next()
+        .and_then(|rest| rest.chars().next());
     state.is_some_and(|state| !matches!(state, 'Z' | 'X'))
 }
 

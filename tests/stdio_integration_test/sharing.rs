@@ -49,7 +49,14 @@ struct Worker<'a> {
 
 impl<'a> Worker<'a> {
     fn new(number: usize, start: &'a Start, known: &'a Mutex<Known>) -> Self {
-        Self { number, start, known, client: Client::open(start), born: Instant::now(), sequence: 0 }
+        Self {
+            number,
+            start,
+            known,
+            client: Client::open(start),
+            born: Instant::now(),
+            sequence: 0,
+        }
     }
 
     fn work(&mut self, end: Instant) {
@@ -71,8 +78,13 @@ impl<'a> Worker<'a> {
 
     fn write(&mut self) {
         let (key, number) = (self.key(), self.sequence);
-        self.client.ask("kv_set", json!({"key": key, "value": number}));
-        self.known.lock().unwrap().values.insert(key.clone(), number);
+        self.client
+            .ask("kv_set", json!({"key": key, "value": number}));
+        self.known
+            .lock()
+            .unwrap()
+            .values
+            .insert(key.clone(), number);
         if number % 4 == 0 {
             let put = json!({"key": key, "content": content(number)});
             self.client.ask("artifacts_put", put);
@@ -81,7 +93,11 @@ impl<'a> Worker<'a> {
         if number % 5 == 0 {
             let send = json!({"detail_type": "Sharing.Sent", "detail": {"from": self.number}});
             let sent = self.client.ask("events_send", send);
-            self.known.lock().unwrap().events.insert(sent["event_id"].as_str().unwrap().to_owned());
+            self.known
+                .lock()
+                .unwrap()
+                .events
+                .insert(sent["event_id"].as_str().unwrap().to_owned());
         }
     }
 
@@ -97,7 +113,9 @@ impl<'a> Worker<'a> {
             (of(&known.values), of(&known.artifacts))
         };
         if let Some((key, least)) = value {
-            let found = self.client.ask("kv_get", json!({"key": key, "consistent": true}));
+            let found = self
+                .client
+                .ask("kv_get", json!({"key": key, "consistent": true}));
             let number = found["value"].as_u64();
             assert!(number >= Some(least), "{key} was {least} already: {found}");
             if !key.starts_with(&format!("{}/", self.number)) {
@@ -105,8 +123,13 @@ impl<'a> Worker<'a> {
             }
         }
         if let Some((key, least)) = artifact {
-            let found = self.client.ask("artifacts_get", json!({"key": key, "as": "text"}));
-            assert!(number_of(&found) >= least, "{key} was {least} already: {found}");
+            let found = self
+                .client
+                .ask("artifacts_get", json!({"key": key, "as": "text"}));
+            assert!(
+                number_of(&found) >= least,
+                "{key} was {least} already: {found}"
+            );
         }
     }
 
@@ -114,8 +137,11 @@ impl<'a> Worker<'a> {
     fn count(&mut self) {
         self.known.lock().unwrap().count_begun += 1;
         loop {
-            let found = self.client.ask("kv_get", json!({"key": "counter", "consistent": true}));
-            let mut set = json!({"key": "counter", "value": found["value"].as_u64().unwrap_or(0) + 1});
+            let found = self
+                .client
+                .ask("kv_get", json!({"key": "counter", "consistent": true}));
+            let mut set =
+                json!({"key": "counter", "value": found["value"].as_u64().unwrap_or(0) + 1});
             match found["version"].as_str() {
                 Some(version) => set["if_version"] = version.into(),
                 None => set["if_absent"] = true.into(),
@@ -125,7 +151,10 @@ impl<'a> Worker<'a> {
                 self.known.lock().unwrap().counted += 1;
                 return;
             }
-            assert_eq!(result["structuredContent"]["error"]["code"], "CONFLICT", "{result}");
+            assert_eq!(
+                result["structuredContent"]["error"]["code"], "CONFLICT",
+                "{result}"
+            );
         }
     }
 
@@ -148,7 +177,9 @@ fn content(number: u64) -> String {
 }
 
 fn number_of(found: &Value) -> u64 {
-    let text = found["content"].as_str().unwrap_or_else(|| panic!("no text: {found}"));
+    let text = found["content"]
+        .as_str()
+        .unwrap_or_else(|| panic!("no text: {found}"));
     let number = text.split(',').next().unwrap().parse().unwrap();
     assert_eq!(text, content(number), "the artifact is torn");
     number
@@ -168,18 +199,32 @@ fn four_processes_share_a_folder_under_load_and_kills() {
         }
     });
     let known = known.into_inner().unwrap();
-    assert!(known.kills >= PROCESSES as u64 - 1, "only {} kills", known.kills);
-    assert!(known.read_from_others > 20, "only {} reads of others' values", known.read_from_others);
+    assert!(
+        known.kills >= PROCESSES as u64 - 1,
+        "only {} kills",
+        known.kills
+    );
+    assert!(
+        known.read_from_others > 20,
+        "only {} reads of others' values",
+        known.read_from_others
+    );
 
     let mut client = Client::open(&start);
     for (key, number) in &known.values {
-        assert_eq!(client.ask("kv_get", json!({"key": key}))["value"], *number, "{key}");
+        assert_eq!(
+            client.ask("kv_get", json!({"key": key}))["value"],
+            *number,
+            "{key}"
+        );
     }
     for (key, number) in &known.artifacts {
         let found = client.ask("artifacts_get", json!({"key": key, "as": "text"}));
         assert_eq!(number_of(&found), *number, "{key}");
     }
-    let counter = client.ask("kv_get", json!({"key": "counter"}))["value"].as_u64().unwrap();
+    let counter = client.ask("kv_get", json!({"key": "counter"}))["value"]
+        .as_u64()
+        .unwrap();
     assert_eq!(counter, known.counted, "increments were lost or done twice");
     assert_eq!(known.counted, known.count_begun);
     check_events(&mut client, &known);
@@ -195,7 +240,10 @@ fn check_events(client: &mut Client, known: &Known) {
         loop {
             let page = client.ask("events_query", arguments.clone());
             for event in page["events"].as_array().unwrap() {
-                assert!(found.insert(event["event_id"].as_str().unwrap().to_owned()), "twice: {event}");
+                assert!(
+                    found.insert(event["event_id"].as_str().unwrap().to_owned()),
+                    "twice: {event}"
+                );
             }
             match page.get("next_cursor") {
                 Some(next) => arguments["cursor"] = next.clone(),
@@ -207,7 +255,11 @@ fn check_events(client: &mut Client, known: &Known) {
             assert_eq!(found.len(), known.events.len(), "events that nobody sent");
             return;
         }
-        assert!(Instant::now() < end, "{missing} of {} events are lost", known.events.len());
+        assert!(
+            Instant::now() < end,
+            "{missing} of {} events are lost",
+            known.events.len()
+        );
         thread::sleep(Duration::from_millis(200));
     }
 }

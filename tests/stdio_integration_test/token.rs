@@ -33,7 +33,11 @@ impl Provider {
 
     /// A token that says who `user` is, issued `age` seconds ago.
     pub(crate) fn token(&self, tenant: &str, user: &str, role: &str, age: u64) -> String {
-        let issued = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs() - age;
+        let issued = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap()
+            .as_secs()
+            - age;
         let claims = json!({"iss": ISSUER, "aud": AUDIENCE, "sub": user, "tenant_id": tenant, "role": role,
             "iat": issued, "exp": issued + LIFETIME});
         let header = json!({"alg": "EdDSA", "kid": "k1", "typ": "JWT"});

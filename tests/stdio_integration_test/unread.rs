@@ -15,11 +15,17 @@ const FLOOD_TIME: Duration = Duration::from_secs(4);
 /// What the process may take meanwhile: resident bytes.
 const MEMORY_BYTES_MAX: u64 = 64 << 20;
 
+/// What the pipe to the server holds by itself, in bytes.
+const PIPE_BYTES: usize = 64 << 10;
+
 /// Floods a server with `line` and returns the most memory that it held.
 fn flood(line: &str) -> u64 {
     let folder = tempfile::tempdir().unwrap();
     let start = Start::on(folder.path());
-    let mut server = start.spawn_reading(Reads { output: false, log: true });
+    let mut server = start.spawn_reading(Reads {
+        output: false,
+        log: true,
+    });
     let initialize = json!({"jsonrpc": "2.0", "id": 0, "method": "initialize",
         "params": initialize_params("2025-06-18")});
     let opening = format!("{initialize}\n");
@@ -44,7 +50,10 @@ fn flood(line: &str) -> u64 {
     }
     server.kill();
     let bytes: usize = written.try_iter().sum();
-    assert!(bytes > 256 << 10, "only {bytes} bytes were taken: that is no flood");
+    assert!(
+        bytes > PIPE_BYTES,
+        "only {bytes} bytes were taken: the server has not read them"
+    );
     most
 }
 
