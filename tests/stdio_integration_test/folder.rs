@@ -14,9 +14,6 @@ use crate::server::Start;
 /// The size of a disk that is soon full. Empty, the server takes about 2 MB of it.
 const SMALL_DISK: &str = "size=8m";
 
-/// Limits that do not come into play before the disk is full.
-const GENEROUS: &str = "[defaults.limits]\ndynamodb_write = 1000000\n";
-
 /// A disk in memory at a folder; it is unmounted when it is dropped.
 struct Disk(PathBuf);
 
@@ -164,12 +161,10 @@ fn a_file_in_place_of_the_folder_is_refused() {
 #[test]
 fn a_full_disk_is_said_and_nothing_acknowledged_is_lost() {
     let folder = tempfile::tempdir().unwrap();
-    let start = Start::on(folder.path());
+    let start = Start::on(folder.path()).generous();
     let Some(_disk) = Disk::mount(&start.data(), SMALL_DISK) else {
         return;
     };
-    fs::write(folder.path().join("tenants.toml"), GENEROUS).unwrap();
-    let start = start.set("AGENT_MESH_TENANTS_FILE", "tenants.toml");
     let mut client = Client::open(&start);
     // Removed later, as a person would make room.
     let room = start.data().join("room");

@@ -174,7 +174,7 @@ fn check_shared(client: &mut Client, ledger: &Ledger) {
 #[test]
 fn nothing_acknowledged_is_lost_when_the_server_is_killed_fifty_times() {
     let folder = tempfile::tempdir().unwrap();
-    let start = Start::on(folder.path());
+    let start = Start::on(folder.path()).generous();
     let mut ledger = Ledger::default();
     for life in 0..KILLS {
         let delay = Duration::from_micros((life as u64 * 7919) % 20_000);

@@ -167,7 +167,7 @@ fn every_line_of_the_log_is_json_where_that_is_asked_for() {
 #[test]
 fn a_client_that_never_reads_the_log_is_served_all_the_same() {
     let folder = tempfile::tempdir().unwrap();
-    let start = at_trace(Start::on(folder.path())).set("LOG_FORMAT", "json");
+    let start = at_trace(Start::on(folder.path()).generous()).set("LOG_FORMAT", "json");
     let mut client = Client::of(start.spawn_reading(Reads {
         output: true,
         log: false,

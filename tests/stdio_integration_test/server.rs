@@ -74,6 +74,26 @@ impl Start {
         self
     }
 
+    /// With limits that a test does not come near, however fast the machine.
+    pub(crate) fn generous(self) -> Self {
+        let names = [
+            "requests_per_minute",
+            "dynamodb_read",
+            "dynamodb_write",
+            "s3_get",
+            "s3_put",
+            "s3_list",
+            "eventbridge",
+        ];
+        let limits: String = names
+            .iter()
+            .map(|name| format!("{name} = 10000000\n"))
+            .collect();
+        let path = self.folder.join("generous.toml");
+        std::fs::write(&path, format!("[defaults.limits]\n{limits}")).expect("a file of limits");
+        self.set("AGENT_MESH_TENANTS_FILE", "generous.toml")
+    }
+
     /// With these words on the command line.
     pub(crate) fn arguments(mut self, arguments: &[&str]) -> Self {
         self.arguments = arguments.iter().map(|word| (*word).to_owned()).collect();

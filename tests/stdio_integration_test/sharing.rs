@@ -188,7 +188,7 @@ fn number_of(found: &Value) -> u64 {
 #[test]
 fn four_processes_share_a_folder_under_load_and_kills() {
     let folder = tempfile::tempdir().unwrap();
-    let start = Start::on(folder.path());
+    let start = Start::on(folder.path()).generous();
     let known = Mutex::new(Known::default());
     // All of them open the new folder at the same moment.
     thread::scope(|scope| {
