@@ -10,7 +10,9 @@ use crate::inbound::server::{Server, Shared};
 use crate::inbound::tool::catalog::Catalog;
 use crate::mesh::call::tool::Toolset;
 use crate::mesh::call::{Backplane, CALL_TIME_MAX};
-use crate::mesh::event::{EventReads, Outbox, OutboxSettings, Publisher, Rollup, Target};
+use crate::mesh::event::{
+    EventReads, Outbox, OutboxSettings, Pace, Publisher, PublisherSettings, Rollup, Target,
+};
 use crate::mesh::limit::Limiter;
 use crate::mesh::tenant::{
     EnvironmentIdentity, KeySource, Limits, Resolver, TenantDirectory, TokenSettings,
@@ -56,11 +58,23 @@ impl App {
         let bucket: Arc<AwsBucket> = Arc::new(AwsBucket::new(Arc::clone(&connection)));
         let bus: Arc<AwsBus> = Arc::new(AwsBus::new(Arc::clone(&connection)));
         let directory: Arc<dyn TenantDirectory> = Arc::clone(&config.tenants) as _;
+        let rollup = Rollup::new(outbox.clone(), Arc::clone(&clock));
+        let publisher = Publisher::start(PublisherSettings {
+            outbox: outbox.clone(),
+            table: Arc::clone(&table) as _,
+            bucket: Arc::clone(&bucket) as _,
+            bus: Arc::clone(&bus) as _,
+            tenants: Arc::clone(&directory),
+            rollup: rollup.clone(),
+            retention_days: config.events.retention_days,
+            clock: Arc::clone(&clock),
+            pace: Pace::default(),
+        });
         let backplane = Backplane {
             resolver: resolver(config, &directory, &clock)?,
             limiter: Limiter::new(),
-            publisher: Publisher,
-            rollup: Rollup,
+            publisher,
+            rollup,
             outbox,
             event_reads: match config.events.reads {
                 config::EventReads::Each => EventReads::Each,
@@ -109,7 +123,13 @@ impl App {
     /// Publishes what waits in the outbox, as far as that goes within `time`. What does not go stays
     /// there for the next process.
     pub async fn close(self, time: Duration) {
-        self.shared.backplane.publisher.drain(time).await;
+        let drained = self.shared.backplane.publisher.drain(time).await;
+        if drained.left > 0 {
+            tracing::warn!(
+                events = drained.left,
+                "events stay in the outbox for the next process"
+            );
+        }
     }
 }
 

@@ -393,7 +393,6 @@ impl ServerHandler for Server {
         self.listen_to_artifacts(context).await
     }
 
-    #[expect(deprecated, reason = "clients before 2026-07-28 subscribe this way")]
     async fn subscribe(
         &self,
         params: SubscribeRequestParams,
@@ -403,7 +402,6 @@ impl ServerHandler for Server {
         self.subscribe_to_artifact(&params.uri, context).await
     }
 
-    #[expect(deprecated, reason = "clients before 2026-07-28 unsubscribe this way")]
     async fn unsubscribe(
         &self,
         params: UnsubscribeRequestParams,

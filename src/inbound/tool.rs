@@ -59,13 +59,10 @@ pub fn describe(tool: Tool) -> Option<Description> {
         Tool::ArtifactsDelete => artifacts::describe_delete(),
         Tool::ArtifactsList => artifacts::describe_list(),
         Tool::EventsSend => events::describe_send(),
+        Tool::EventsQuery => events::query::describe(),
+        Tool::EventsAnalytics => events::analytics::describe(),
         Tool::EventsHealthCheck => events::describe_health_check(),
-        Tool::EventsQuery
-        | Tool::EventsAnalytics
-        | Tool::Complete
-        | Tool::ResourcesList
-        | Tool::ResourcesRead
-        | Tool::ResourcesSubscribe => {
+        Tool::Complete | Tool::ResourcesList | Tool::ResourcesRead | Tool::ResourcesSubscribe => {
             return None;
         }
     })
@@ -92,13 +89,12 @@ pub async fn call(
         Tool::ArtifactsDelete => plain(backplane, request, artifacts::delete(arguments)).await,
         Tool::ArtifactsList => plain(backplane, request, artifacts::list(arguments)?).await,
         Tool::EventsSend => plain(backplane, request, events::send(arguments)).await,
+        Tool::EventsQuery => plain(backplane, request, events::query::parse(arguments)?).await,
+        Tool::EventsAnalytics => {
+            plain(backplane, request, events::analytics::parse(arguments)).await
+        }
         Tool::EventsHealthCheck => plain(backplane, request, events::health_check(arguments)).await,
-        Tool::EventsQuery
-        | Tool::EventsAnalytics
-        | Tool::Complete
-        | Tool::ResourcesList
-        | Tool::ResourcesRead
-        | Tool::ResourcesSubscribe => {
+        Tool::Complete | Tool::ResourcesList | Tool::ResourcesRead | Tool::ResourcesSubscribe => {
             let error = Error::internal("a method was called as a tool");
             Ok(Reply::failed(&error, request.id))
         }

@@ -14,11 +14,11 @@ use std::time::Duration;
 use futures::FutureExt as _;
 use tokio::sync::broadcast;
 
-use crate::mesh::event::{EventReads, History, Outbox, Publisher, Rollup};
+use crate::mesh::event::{EventReads, Outbox, Publisher, Rollup};
 use crate::mesh::limit::Limiter;
 use crate::mesh::store::artifacts::Change;
 use crate::mesh::store::{Bucket, Bus, Table};
-use crate::mesh::tenant::{IdentityError, Resolver, TenantRecord};
+use crate::mesh::tenant::{IdentityError, Resolver};
 use crate::mesh::{Clock, Error, ErrorKind};
 
 use grant::Granted;
@@ -108,15 +108,6 @@ impl Backplane {
             () = tokio::time::sleep(self.call_time_max) => Err(timed_out::<O>(self.call_time_max)),
             outcome = work => outcome.unwrap_or_else(|panic| Err(panicked(&*panic))),
         }
-    }
-
-    fn history(&self, tenant: &Arc<TenantRecord>) -> History {
-        History::new(
-            Arc::clone(&self.table),
-            Arc::clone(&self.bucket),
-            tenant,
-            Arc::clone(&self.clock),
-        )
     }
 }
 

@@ -25,7 +25,7 @@ const WATCHED_MAX: usize = 100;
 
 /// What a session of the older revisions watches.
 #[derive(Default)]
-pub struct Subscriptions {
+pub(super) struct Subscriptions {
     watched: Mutex<HashMap<String, Watched>>,
     /// Ends the task that tells the client, with the session.
     teller: Mutex<Option<DropGuard>>,
@@ -33,7 +33,7 @@ pub struct Subscriptions {
 
 impl Subscriptions {
     /// Stops watching what has this address.
-    pub fn remove(&self, uri: &str) {
+    pub(super) fn remove(&self, uri: &str) {
         self.watched().remove(uri);
     }
 

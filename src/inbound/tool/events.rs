@@ -1,5 +1,8 @@
 //! The event tools: what a client sees of them, and their arguments.
 
+pub mod analytics;
+pub mod query;
+
 use std::collections::BTreeMap;
 
 use serde_json::json;

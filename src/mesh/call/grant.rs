@@ -12,14 +12,16 @@ use super::health::Health;
 use super::operation::{Allows, EventsRead, EventsSend, HealthRead, Operation};
 use super::request::Request;
 use super::stage::{Record, Spent, held};
-use crate::mesh::event::{Event, History};
+use crate::mesh::event::{Committed, Event};
 use crate::mesh::limit::{Admission, ArtifactQuota, Direction};
 use crate::mesh::store::artifacts::{Artifacts, Change};
+use crate::mesh::store::events::Events;
+use crate::mesh::store::idempotency::Idempotency;
 use crate::mesh::store::key::{Keyspace, Scope};
 use crate::mesh::store::values::Values;
 use crate::mesh::store::{Bucket, Table};
 use crate::mesh::tenant::{Permission, TenantContext, UserId};
-use crate::mesh::{Error, Timestamp};
+use crate::mesh::{Clock, Error, Timestamp};
 
 /// The parts of one admitted call that its handles borrow.
 pub(in crate::mesh) struct Ground<'mesh> {
@@ -69,14 +71,8 @@ impl<'call, O: Operation> Granted<'call, O> {
     }
 
     /// The tenant's events.
-    pub fn history(&self) -> History
-    where
-        O::Needs: Allows<EventsRead>,
-    {
-        self.reach
-            .ground
-            .backplane
-            .history(self.reach.ground.context.tenant())
+    pub fn events(&self) -> Events<'call, O::Needs> {
+        Events::new(self.reach)
     }
 
     /// The state of the parts that the tenant uses.
@@ -156,22 +152,24 @@ impl<'call, O: Operation> Granted<'call, O> {
     }
 
     /// The rows under which answers to idempotency keys are remembered.
-    pub fn idempotency(&self) -> crate::mesh::store::idempotency::Idempotency<'call> {
-        crate::mesh::store::idempotency::Idempotency::new(self.reach, O::TOOL)
+    pub fn idempotency(&self) -> Idempotency<'call> {
+        Idempotency::new(self.reach, O::TOOL)
     }
 }
 
 /// That events were recorded, and the means to wait for the bus to take them.
 pub struct Receipt<'call> {
     backplane: &'call Backplane,
-    committed: crate::mesh::event::Committed,
+    committed: Committed,
 }
 
 impl Receipt<'_> {
     /// Waits up to `patience` for the bus; whether it has taken them.
     pub async fn published(self, patience: Duration) -> bool {
-        let published = self.backplane.publisher.published(self.committed);
-        tokio::time::timeout(patience, published).await.is_ok()
+        self.backplane
+            .publisher
+            .published(&self.committed, patience)
+            .await
     }
 }
 
@@ -188,12 +186,20 @@ impl<'call> Reach<'call> {
         self.ground.backplane.clock.now()
     }
 
-    pub(in crate::mesh) fn table(self) -> &'call dyn Table {
-        &*self.ground.backplane.table
+    pub(in crate::mesh) fn table(self) -> &'call Arc<dyn Table> {
+        &self.ground.backplane.table
     }
 
-    pub(in crate::mesh) fn bucket(self) -> &'call dyn Bucket {
-        &*self.ground.backplane.bucket
+    pub(in crate::mesh) fn bucket(self) -> &'call Arc<dyn Bucket> {
+        &self.ground.backplane.bucket
+    }
+
+    pub(in crate::mesh) fn clock(self) -> &'call Arc<dyn Clock> {
+        &self.ground.backplane.clock
+    }
+
+    pub(in crate::mesh) fn event_shards(self) -> u16 {
+        self.ground.context.tenant().event_shards
     }
 
     /// Tells whoever watches artifacts that one has changed.

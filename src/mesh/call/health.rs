@@ -12,7 +12,7 @@ use crate::mesh::Error;
 const PATIENCE: Duration = Duration::from_secs(3);
 
 /// An event that waits longer than this makes the publisher degraded.
-const BACKLOG_AGE_MAX: Duration = Duration::from_secs(60);
+const BACKLOG_AGE_MAX_MS: u64 = 60_000;
 
 /// The share of the outbox from which on it is degraded.
 const OUTBOX_SHARE_MAX: f64 = 0.5;
@@ -78,7 +78,8 @@ impl<'call> Health<'call> {
             self.ask("bucket", bucket.check()),
             self.ask("bus", bus.check()),
         );
-        vec![table, bucket, bus, self.outbox(), self.publisher()]
+        let [history, publisher] = self.ways();
+        vec![table, bucket, bus, history, self.outbox(), publisher]
     }
 
     async fn ask(
@@ -144,26 +145,37 @@ impl<'call> Health<'call> {
         }
     }
 
-    fn publisher(&self) -> PartHealth {
-        let state = self.backplane.publisher.state();
-        let late = state.oldest_age.is_some_and(|age| age > BACKLOG_AGE_MAX);
-        let (status, message) = match (&state.last_error, late) {
-            (Some(error), _) => (
-                Status::Degraded,
-                Some(format!(
-                    "events wait: {error}. Nothing is lost; they are sent when it is back."
-                )),
-            ),
-            (None, true) => (Status::Degraded, Some("events arrive late".to_owned())),
-            (None, false) => (Status::Healthy, None),
-        };
-        PartHealth {
-            name: "publisher",
-            status,
-            latency_ms: None,
-            message,
-            details: None,
-        }
+    /// The history and the bus, as the publisher finds them.
+    fn ways(&self) -> [PartHealth; 2] {
+        let stats = self.backplane.publisher.stats();
+        let late = stats
+            .oldest_age_ms
+            .is_some_and(|age| age > BACKLOG_AGE_MAX_MS);
+        [("history", stats.history), ("publisher", stats.bus)].map(|(name, way)| {
+            let (status, message) = match &way.fault {
+                Some(fault) => (
+                    Status::Degraded,
+                    Some(format!(
+                        "events wait ({}). Nothing is lost: they follow when it is back.",
+                        fault.code
+                    )),
+                ),
+                None if late => (Status::Degraded, Some("events arrive late".to_owned())),
+                None => (Status::Healthy, None),
+            };
+            let details = serde_json::json!({
+                "waiting_events": way.records,
+                "refused_events": way.set_aside,
+                "oldest_age_ms": stats.oldest_age_ms.unwrap_or_default(),
+            });
+            PartHealth {
+                name,
+                status,
+                latency_ms: None,
+                message,
+                details: Some(details),
+            }
+        })
     }
 }
 

@@ -148,7 +148,7 @@ impl Arrived<'_> {
             .event(&self.context, tool, self.backplane.clock.now());
         event.outcome = Outcome::Limited;
         event.error_code = Some(error.kind().code().into());
-        self.backplane.rollup.refused(event);
+        self.backplane.rollup.note_refused(event.into());
         Answer {
             request_id: self.request.id,
             result: Err(error),
@@ -272,7 +272,7 @@ impl<'mesh, O: Operation> Begun<'mesh, O> {
         let mut record = held(&record);
         if record.is_open() {
             if is_rolled_up(backplane, O::TOOL, event.outcome) {
-                backplane.rollup.read(event);
+                backplane.rollup.note_read(event.into());
             } else if let Err(error) = record.commit(&[event]) {
                 // What was done is not undone by its record: the intent, where there was one, stands in
                 // the outbox and is published as unknown.

@@ -242,6 +242,12 @@ impl Outbox {
         &self.0.log
     }
 
+    /// Whether so much of the outbox is used that what could linger must not.
+    pub(super) fn is_pressed(&self) -> bool {
+        let share = self.0.share();
+        share.bytes() > share.bytes_max() / 8
+    }
+
     /// Records that have yet to leave on `way`, those of adopted folders included.
     pub(super) fn records(&self, way: Way) -> u64 {
         self.0.share().records(way)

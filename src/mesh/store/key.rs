@@ -177,6 +177,15 @@ impl Keyspace {
         }
     }
 
+    /// The row that says that a day's events are spread over so many shards: in the first of them, before
+    /// all events.
+    pub(in crate::mesh) fn event_shards(&self, day: Timestamp, shards: u16) -> RowKey {
+        RowKey {
+            partition: self.events(day, 0),
+            sort: format!("{SHARDS_PREFIX}{shards:03}"),
+        }
+    }
+
     /// The partition of a day's counters.
     pub(in crate::mesh) fn counters(&self, day: Timestamp) -> Partition {
         self.partition(format_args!("AG#{}", day_name(day)))
@@ -283,6 +292,10 @@ pub mod trial {
 
 /// What the sort key of a value begins with.
 pub(in crate::mesh) const VALUE_PREFIX: &str = "K#";
+
+/// What the sort key of a row begins with that says over how many shards a day's events are spread. No
+/// ULID begins so, and all of them sort after it.
+pub(in crate::mesh) const SHARDS_PREFIX: &str = "#";
 
 /// The day of `time` in UTC, as `yyyymmdd`.
 fn day_name(time: Timestamp) -> String {

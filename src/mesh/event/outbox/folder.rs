@@ -163,11 +163,6 @@ impl Folder {
         self.owner.unlock().unwrap();
     }
 
-    /// Where it is.
-    pub(super) fn path(&self) -> &Path {
-        &self.path
-    }
-
     /// Whose records it has.
     pub(in crate::mesh::event) fn writer(&self) -> Ulid {
         self.writer

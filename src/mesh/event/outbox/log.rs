@@ -24,9 +24,9 @@ pub(super) const SEGMENT_BYTES_MAX: u64 = 16 << 20;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(in crate::mesh::event) struct Position {
     /// The segment's number.
-    pub(super) segment: u64,
+    pub(in crate::mesh::event) segment: u64,
     /// The byte within it.
-    pub(super) offset: u64,
+    pub(in crate::mesh::event) offset: u64,
 }
 
 /// Where frames went.
@@ -294,7 +294,7 @@ impl Log {
     }
 
     /// Whether everything has left on both ways and no call is under way.
-    pub(super) fn is_done(&self) -> bool {
+    pub(in crate::mesh::event) fn is_done(&self) -> bool {
         let appender = self.appender();
         let end = appender.bytes_before(appender.tail);
         let low = appender
