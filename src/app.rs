@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::sync::broadcast;
 
-use crate::config::{self, Backend, Config, Identity, JwksSource};
+use crate::config::{self, Backend, Config, Identity, JwksSource, JwtSettings};
 use crate::inbound::server::{Server, Shared};
 use crate::inbound::tool::catalog::Catalog;
 use crate::mesh::call::tool::Toolset;
@@ -50,7 +50,7 @@ impl App {
         let connection = Connection::new(settings, Arc::clone(&clock));
         let outbox = Outbox::open(OutboxSettings {
             root: config.outbox_dir.clone(),
-            target: target(config, &connection).await,
+            target: target(config, connection.region().await),
             bytes_max: config.events.outbox_bytes_max,
             clock: Arc::clone(&clock),
         })?;
@@ -155,12 +155,7 @@ fn resolver(
             ))
         }
         Identity::Jwt(settings) => {
-            let location = match &settings.jwks {
-                JwksSource::File(path) => JwksLocation::File(path.clone()),
-                JwksSource::Url(url) => url.parse().map_err(|error: InvalidLocation| {
-                    Error::internal("the address of the keys cannot be used").caused_by(error)
-                })?,
-            };
+            let location = jwks_location(settings)?;
             let keys: Arc<dyn KeySource> = Arc::new(Jwks::new(location, Arc::clone(clock)));
             let settings = TokenSettings {
                 issuers: settings.issuers.clone(),
@@ -171,21 +166,34 @@ fn resolver(
     }
 }
 
+/// Where the keys are that verify tokens.
+pub(crate) fn jwks_location(settings: &JwtSettings) -> Result<JwksLocation, Error> {
+    match &settings.jwks {
+        JwksSource::File(path) => Ok(JwksLocation::File(path.clone())),
+        JwksSource::Url(url) => url.parse().map_err(|error: InvalidLocation| {
+            Error::internal("the address of the keys cannot be used").caused_by(error)
+        }),
+    }
+}
+
+/// The way to AWS that the settings describe, whichever backend is in force.
+pub(crate) fn aws_settings(config: &Config) -> AwsSettings {
+    let names = config.resources.clone();
+    AwsSettings {
+        region: config.region.clone(),
+        bucket_owner: config.bucket_owner.clone(),
+        ..AwsSettings::new(names.kv_table, names.artifacts_bucket, names.event_bus)
+    }
+}
+
 /// The way to the three resources: AWS, or the cloud in the data folder.
-fn backend(
+pub(crate) fn backend(
     config: &Config,
     clock: &Arc<dyn Clock>,
 ) -> Result<(AwsSettings, Option<EmbeddedCloud>), Error> {
     let names = config.resources.clone();
     match config.backend.backend {
-        Backend::Aws => {
-            let settings = AwsSettings {
-                region: config.region.clone(),
-                bucket_owner: config.bucket_owner.clone(),
-                ..AwsSettings::new(names.kv_table, names.artifacts_bucket, names.event_bus)
-            };
-            Ok((settings, None))
-        }
+        Backend::Aws => Ok((aws_settings(config), None)),
         Backend::Embedded => {
             let cloud = EmbeddedCloud::open(EmbeddedSettings {
                 folder: config.data_dir.clone(),
@@ -207,8 +215,7 @@ fn backend(
 }
 
 /// Where this process's events are bound for: another process with the same target may publish them.
-async fn target(config: &Config, connection: &Connection) -> Target {
-    let settings = connection.settings();
+pub(crate) fn target(config: &Config, region: String) -> Target {
     let (endpoint, account) = match config.backend.backend {
         Backend::Embedded => (config.data_dir.display().to_string(), String::new()),
         Backend::Aws => (
@@ -219,10 +226,10 @@ async fn target(config: &Config, connection: &Connection) -> Target {
     Target {
         backend: config.backend.backend.name().to_owned(),
         endpoint,
-        region: connection.region().await,
+        region,
         account,
-        table: settings.table.clone(),
-        bus: settings.bus.clone(),
+        table: config.resources.kv_table.clone(),
+        bus: config.resources.event_bus.clone(),
     }
 }
 
@@ -242,7 +249,8 @@ fn account(config: &Config) -> String {
         .unwrap_or_default()
 }
 
-fn catalog(config: &Config) -> Catalog {
+/// The tools that the settings offer.
+pub(crate) fn catalog(config: &Config) -> Catalog {
     let toolset = |toolset| match toolset {
         config::Toolset::Kv => Some(Toolset::Kv),
         config::Toolset::Artifacts => Some(Toolset::Artifacts),

@@ -18,6 +18,7 @@ pub(super) mod log;
 pub(super) mod reader;
 mod recovery;
 pub(super) mod share;
+pub mod survey;
 
 use std::collections::BTreeSet;
 use std::fs;

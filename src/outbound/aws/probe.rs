@@ -41,6 +41,12 @@ pub struct Finding {
 /// be reached, that is the only finding.
 pub async fn probe(connection: &std::sync::Arc<Connection>) -> Vec<Finding> {
     let mut findings = Vec::new();
+    probe_into(connection, &mut findings).await;
+    findings
+}
+
+/// As [`probe`], adding each finding as soon as it is there: who gives up waiting has those so far.
+pub async fn probe_into(connection: &std::sync::Arc<Connection>, findings: &mut Vec<Finding>) {
     match connection.caller_identity().await {
         Ok(identity) => {
             let region = connection.region().await;
@@ -63,13 +69,12 @@ pub async fn probe(connection: &std::sync::Arc<Connection>) -> Vec<Finding> {
         }
         Err(error) => {
             findings.push(failed("credentials", &error));
-            return findings;
+            return;
         }
     }
-    table(connection, &mut findings).await;
-    bucket(connection, &mut findings).await;
-    bus(connection, &mut findings).await;
-    findings
+    table(connection, findings).await;
+    bucket(connection, findings).await;
+    bus(connection, findings).await;
 }
 
 async fn table(connection: &std::sync::Arc<Connection>, findings: &mut Vec<Finding>) {

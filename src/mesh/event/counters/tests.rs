@@ -20,6 +20,11 @@ fn counters(table: &Arc<FakeTable>, is_ours: bool) -> Counters {
     )
 }
 
+/// The counters of whoever goes on with a dead writer's log.
+fn heir(table: &Arc<FakeTable>) -> Counters {
+    counters(table, false)
+}
+
 async fn flush(counters: &mut Counters, table: &FakeTable) {
     while let Some(flush) = counters.due(Some(&|_| true)) {
         let failed = table.put_all(&flush.rows).await.unwrap().value;
@@ -144,7 +149,7 @@ async fn a_partition_that_cannot_be_read_counts_nothing() {
         .lock()
         .unwrap()
         .insert("T#acme#AG".to_owned());
-    let mut heir = counters(&table, false);
+    let mut heir = heir(&table);
     let event = event("acme", START);
     assert!(heir.count(&event, 1, at(0)).await.is_err());
     table.throttled.lock().unwrap().clear();

@@ -342,7 +342,7 @@ async fn a_page_reads_at_most_its_bytes_and_goes_on_from_there() {
     for index in 0..1200_i64 {
         let mut event = at(TODAY + index);
         let data = format!("\"{}\"", "x".repeat(10_000));
-        event.data = serde_json::value::RawValue::from_string(data).unwrap();
+        event.data = RawValue::from_string(data).unwrap();
         world.store(&event, u16::try_from(index % 3).unwrap());
         events.push(event.event_id);
     }
