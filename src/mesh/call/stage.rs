@@ -312,6 +312,14 @@ fn log(request: &Request, tool: Tool, error: &Error) {
         ErrorKind::AwsCredentials | ErrorKind::AwsUnavailable | ErrorKind::AwsThrottled => {
             tracing::warn!(%request_id, tool, ?error, "a call failed");
         }
+        // Its words repeat what was given, which is the tenant's own.
+        ErrorKind::InvalidParameter => {
+            let parameter = error
+                .details()
+                .get("parameter")
+                .and_then(serde_json::Value::as_str);
+            tracing::debug!(%request_id, tool, parameter, "a call with wrong arguments");
+        }
         _ => tracing::debug!(%request_id, tool, ?error, "a call failed"),
     }
 }
