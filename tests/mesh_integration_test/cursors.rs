@@ -14,7 +14,10 @@ async fn set_all(caller: &Caller, scope: &str, keys: impl Iterator<Item = String
     let keys: Vec<String> = keys.collect();
     for some in keys.chunks(50) {
         let sets = some.iter().map(|key| {
-            caller.ok("kv_set", json!({"key": key, "value": key, "scope": scope, "ttl_hours": 0}))
+            caller.ok(
+                "kv_set",
+                json!({"key": key, "value": key, "scope": scope, "ttl_hours": 0}),
+            )
         });
         futures::future::join_all(sets).await;
     }
@@ -22,7 +25,12 @@ async fn set_all(caller: &Caller, scope: &str, keys: impl Iterator<Item = String
 
 async fn put_all(caller: &Caller, scope: &str, keys: impl Iterator<Item = String>) {
     for key in keys {
-        caller.ok("artifacts_put", json!({"key": key, "content": key, "scope": scope})).await;
+        caller
+            .ok(
+                "artifacts_put",
+                json!({"key": key, "content": key, "scope": scope}),
+            )
+            .await;
     }
 }
 
@@ -32,13 +40,21 @@ async fn pages_lead_through_2500_keys_each_once() {
     let caller = world.user("acme", "ada", "user").await;
     let name = |number: usize| format!("page/{number:04}");
     set_all(&caller, "user", (0..2500).map(name)).await;
-    set_all(&caller, "user", ["pagd".to_owned(), "page0".to_owned()].into_iter()).await;
+    set_all(
+        &caller,
+        "user",
+        ["pagd".to_owned(), "page0".to_owned()].into_iter(),
+    )
+    .await;
     let expected: Vec<String> = (0..2500).map(name).collect();
     for limit in [1000, 211] {
         let listing = json!({"prefix": "page/", "limit": limit});
         let (items, pages) = caller.list_all("kv_list", listing).await;
         assert_eq!(names_of(&items), expected, "limit {limit}");
-        assert!(pages >= 2500_usize.div_ceil(limit), "{pages} pages of {limit}");
+        assert!(
+            pages >= 2500_usize.div_ceil(limit),
+            "{pages} pages of {limit}"
+        );
     }
 }
 
@@ -46,17 +62,31 @@ async fn pages_lead_through_2500_keys_each_once() {
 async fn a_listing_goes_on_where_it_was_while_keys_come_and_go() {
     let world = World::open().await;
     let caller = world.caller().await;
-    set_all(&caller, "user", (0..20).map(|number| format!("k{number:02}"))).await;
+    set_all(
+        &caller,
+        "user",
+        (0..20).map(|number| format!("k{number:02}")),
+    )
+    .await;
     let first = caller.ok("kv_list", json!({"limit": 10})).await;
     let cursor = first["next_cursor"].clone();
     // The key that the cursor stands at, one before it and one behind it.
     for key in ["k09", "k03", "k15"] {
         caller.ok("kv_delete", json!({"key": key})).await;
     }
-    set_all(&caller, "user", ["k00a".to_owned(), "k12a".to_owned()].into_iter()).await;
-    let (rest, _) = caller.list_all("kv_list", json!({"limit": 10, "cursor": cursor})).await;
-    let expected: Vec<_> =
-        ["k10", "k11", "k12", "k12a", "k13", "k14", "k16", "k17", "k18", "k19"].into();
+    set_all(
+        &caller,
+        "user",
+        ["k00a".to_owned(), "k12a".to_owned()].into_iter(),
+    )
+    .await;
+    let (rest, _) = caller
+        .list_all("kv_list", json!({"limit": 10, "cursor": cursor}))
+        .await;
+    let expected: Vec<_> = [
+        "k10", "k11", "k12", "k12a", "k13", "k14", "k16", "k17", "k18", "k19",
+    ]
+    .into();
     assert_eq!(names_of(&rest), expected);
 }
 
@@ -84,8 +114,14 @@ async fn a_cursor_fits_only_the_listing_that_it_was_given_for() {
         let page = caller.ok(tool, json!({"prefix": "a/", "limit": 2})).await;
         let cursor = page["next_cursor"].as_str().expect("more").to_owned();
         // Another limit is the same listing.
-        let rest = caller.ok(tool, json!({"prefix": "a/", "limit": 1, "cursor": cursor})).await;
-        assert_eq!(names_of(rest["items"].as_array().unwrap()), ["a/2"], "{tool}");
+        let rest = caller
+            .ok(tool, json!({"prefix": "a/", "limit": 1, "cursor": cursor}))
+            .await;
+        assert_eq!(
+            names_of(rest["items"].as_array().unwrap()),
+            ["a/2"],
+            "{tool}"
+        );
         for (what, mut arguments) in strangers(tool) {
             arguments["cursor"] = json!(cursor);
             let fault = caller.fault(tool, arguments).await;
@@ -95,23 +131,42 @@ async fn a_cursor_fits_only_the_listing_that_it_was_given_for() {
         cursors.push(cursor);
     }
     for (tool, other) in [("kv_list", &cursors[1]), ("artifacts_list", &cursors[0])] {
-        let fault = caller.fault(tool, json!({"prefix": "a/", "cursor": other})).await;
-        assert_eq!(fault.code, INVALID_PARAMS, "{tool} with the other tool's cursor");
+        let fault = caller
+            .fault(tool, json!({"prefix": "a/", "cursor": other}))
+            .await;
+        assert_eq!(
+            fault.code, INVALID_PARAMS,
+            "{tool} with the other tool's cursor"
+        );
     }
     let own = cursors[0].clone();
     let cut = own[..own.len() - 1].to_owned();
     for damaged in ["", "x", "!!", "e30", "bnVsbA", &cut, &"A".repeat(9000)] {
         for tool in ["kv_list", "artifacts_list"] {
-            let fault = caller.fault(tool, json!({"prefix": "a/", "cursor": damaged})).await;
+            let fault = caller
+                .fault(tool, json!({"prefix": "a/", "cursor": damaged}))
+                .await;
             assert_eq!(fault.code, INVALID_PARAMS, "{tool}: {damaged}");
         }
-        let fault = caller.request("resources/list", json!({"cursor": damaged})).await.unwrap_err();
+        let fault = caller
+            .request("resources/list", json!({"cursor": damaged}))
+            .await
+            .unwrap_err();
         assert_eq!(fault.code, INVALID_PARAMS, "resources/list: {damaged}");
     }
-    let fault = caller.request("tools/list", json!({"cursor": own})).await.unwrap_err();
+    let fault = caller
+        .request("tools/list", json!({"cursor": own}))
+        .await
+        .unwrap_err();
     assert_eq!(fault.code, INVALID_PARAMS, "the list of tools has one page");
-    let failure = caller.fail("kv_list", json!({"prefix": "a/", "cursor": 5})).await;
-    assert_eq!(failure.parameter(), "cursor", "of the wrong type it is the tool's error");
+    let failure = caller
+        .fail("kv_list", json!({"prefix": "a/", "cursor": 5}))
+        .await;
+    assert_eq!(
+        failure.parameter(),
+        "cursor",
+        "of the wrong type it is the tool's error"
+    );
 }
 
 #[tokio::test]
@@ -133,8 +188,10 @@ async fn a_cursor_of_another_tenant_or_user_opens_only_ones_own() {
             let listing = json!({"scope": scope, "limit": 100, "cursor": page["next_cursor"]});
             for (caller, name, sees) in [(&bob, "bob", scope == "tenant"), (&eve, "eve", false)] {
                 let (items, _) = caller.list_all(tool, listing.clone()).await;
-                let owners: BTreeSet<&str> =
-                    names_of(&items).iter().filter_map(|key| key.rsplit('-').next()).collect();
+                let owners: BTreeSet<&str> = names_of(&items)
+                    .iter()
+                    .filter_map(|key| key.rsplit('-').next())
+                    .collect();
                 let expected: BTreeSet<&str> = match sees {
                     true => ["ada", "bob"].into(),
                     false => [name].into(),

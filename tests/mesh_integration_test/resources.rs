@@ -8,7 +8,10 @@ use crate::support::{Caller, World};
 
 async fn put(caller: &Caller, key: &str, scope: &str) -> String {
     let stored = caller
-        .ok("artifacts_put", json!({"key": key, "content": format!("<{key}>"), "scope": scope}))
+        .ok(
+            "artifacts_put",
+            json!({"key": key, "content": format!("<{key}>"), "scope": scope}),
+        )
         .await;
     stored["uri"].as_str().expect("an address").to_owned()
 }
@@ -18,7 +21,11 @@ async fn addresses(caller: &Caller) -> Vec<String> {
     loop {
         let page = caller.get("resources/list", params).await;
         let resources = page["resources"].as_array().expect("resources");
-        found.extend(resources.iter().map(|one| one["uri"].as_str().expect("a uri").to_owned()));
+        found.extend(
+            resources
+                .iter()
+                .map(|one| one["uri"].as_str().expect("a uri").to_owned()),
+        );
         match page.get("nextCursor") {
             Some(cursor) => params = json!({ "cursor": cursor }),
             None => return found,
@@ -46,7 +53,10 @@ async fn resources_are_ones_own_and_then_the_tenants() {
     assert_eq!(foreign, own[0], "the address says nothing of the tenant");
     let page = ada.get("resources/list", json!({})).await;
     let first = &page["resources"][0];
-    assert_eq!((&first["name"], &first["size"]), (&json!("own/000"), &json!("<own/000>".len())));
+    assert_eq!(
+        (&first["name"], &first["size"]),
+        (&json!("own/000"), &json!("<own/000>".len()))
+    );
 }
 
 #[tokio::test]
@@ -70,14 +80,33 @@ async fn the_template_and_its_completions_lead_to_every_artifact() {
             params["context"] = json!({"arguments": {"scope": scope}});
         }
         let completed = caller.get("completion/complete", params).await;
-        let values = completed["completion"]["values"].as_array().expect("values").len();
-        (values, completed["completion"]["hasMore"].as_bool(), completed["completion"]["values"][0].clone())
+        let values = completed["completion"]["values"]
+            .as_array()
+            .expect("values")
+            .len();
+        (
+            values,
+            completed["completion"]["hasMore"].as_bool(),
+            completed["completion"]["values"][0].clone(),
+        )
     };
-    assert_eq!(complete(&ada, "scope", "t", None).await, (1, Some(false), json!("tenant")));
+    assert_eq!(
+        complete(&ada, "scope", "t", None).await,
+        (1, Some(false), json!("tenant"))
+    );
     assert_eq!(complete(&ada, "scope", "", None).await.0, 2);
-    assert_eq!(complete(&ada, "key", "r/", None).await, (100, Some(true), json!("r/000")));
-    assert_eq!(complete(&ada, "key", "r/10", Some("user")).await, (1, Some(false), json!("r/100")));
-    assert_eq!(complete(&ada, "key", "", Some("tenant")).await, (1, Some(false), json!("shared")));
+    assert_eq!(
+        complete(&ada, "key", "r/", None).await,
+        (100, Some(true), json!("r/000"))
+    );
+    assert_eq!(
+        complete(&ada, "key", "r/10", Some("user")).await,
+        (1, Some(false), json!("r/100"))
+    );
+    assert_eq!(
+        complete(&ada, "key", "", Some("tenant")).await,
+        (1, Some(false), json!("shared"))
+    );
     assert_eq!(complete(&eve, "key", "", None).await.0, 0);
     assert_eq!(complete(&eve, "key", "", Some("tenant")).await.0, 0);
     for params in [
@@ -88,7 +117,10 @@ async fn the_template_and_its_completions_lead_to_every_artifact() {
             "context": {"arguments": {"scope": "everyone"}},
         }),
     ] {
-        let fault = ada.request("completion/complete", params).await.unwrap_err();
+        let fault = ada
+            .request("completion/complete", params)
+            .await
+            .unwrap_err();
         assert_eq!(fault.code, -32602);
     }
 }
@@ -100,14 +132,24 @@ async fn a_resource_is_read_as_text_or_as_bytes() {
     let uri = put(&caller, "a b/é.txt", "tenant").await;
     let read = caller.get("resources/read", json!({ "uri": uri })).await;
     let content = &read["contents"][0];
-    assert_eq!((&content["uri"], &content["text"]), (&json!(uri), &json!("<a b/é.txt>")));
+    assert_eq!(
+        (&content["uri"], &content["text"]),
+        (&json!(uri), &json!("<a b/é.txt>"))
+    );
     assert_eq!(content["mimeType"], "text/plain; charset=utf-8");
-    let part = caller.get("resources/read", json!({"uri": format!("{uri}?range=1-3")})).await;
+    let part = caller
+        .get("resources/read", json!({"uri": format!("{uri}?range=1-3")}))
+        .await;
     assert_eq!(part["contents"][0]["text"], "a b");
     caller
-        .ok("artifacts_put", json!({"key": "i", "content_base64": "AP8=", "content_type": "image/png"}))
+        .ok(
+            "artifacts_put",
+            json!({"key": "i", "content_base64": "AP8=", "content_type": "image/png"}),
+        )
         .await;
-    let image = caller.get("resources/read", json!({"uri": "mesh://artifacts/user/i"})).await;
+    let image = caller
+        .get("resources/read", json!({"uri": "mesh://artifacts/user/i"}))
+        .await;
     assert_eq!(image["contents"][0]["blob"], "AP8=");
     assert_eq!(contents(&image), [0, 255]);
     for uri in [
@@ -121,12 +163,18 @@ async fn a_resource_is_read_as_text_or_as_bytes() {
         "file:///etc/passwd",
         "",
     ] {
-        let fault = caller.request("resources/read", json!({ "uri": uri })).await.unwrap_err();
+        let fault = caller
+            .request("resources/read", json!({ "uri": uri }))
+            .await
+            .unwrap_err();
         assert_eq!(fault.code, -32002, "{uri}: {fault:?}");
     }
     let outside = json!({"uri": format!("{uri}?range=100-200")});
     let fault = caller.request("resources/read", outside).await.unwrap_err();
-    assert_eq!((fault.code, &fault.data["error"]["code"]), (-32602, &json!("INVALID_PARAMETER")));
+    assert_eq!(
+        (fault.code, &fault.data["error"]["code"]),
+        (-32602, &json!("INVALID_PARAMETER"))
+    );
 }
 
 fn updated(uri: &str) -> Value {
@@ -139,21 +187,42 @@ async fn who_subscribed_is_told_of_every_change_and_of_nothing_else() {
     let caller = world.caller().await;
     let other = world.caller().await;
     let uri = "mesh://artifacts/user/watched";
-    caller.get("resources/subscribe", json!({ "uri": uri })).await;
+    caller
+        .get("resources/subscribe", json!({ "uri": uri }))
+        .await;
     put(&other, "unwatched", "user").await;
     put(&other, "watched", "tenant").await;
     assert_eq!(put(&other, "watched", "user").await, uri);
     assert_eq!(caller.client.other().await, updated(uri));
-    other.ok("artifacts_delete", json!({"key": "watched"})).await;
+    other
+        .ok("artifacts_delete", json!({"key": "watched"}))
+        .await;
     assert_eq!(caller.client.other().await, updated(uri));
-    other.ok("artifacts_delete", json!({"key": "watched"})).await;
-    caller.get("resources/unsubscribe", json!({ "uri": uri })).await;
+    other
+        .ok("artifacts_delete", json!({"key": "watched"}))
+        .await;
+    caller
+        .get("resources/unsubscribe", json!({ "uri": uri }))
+        .await;
     put(&other, "watched", "user").await;
-    caller.get("resources/subscribe", json!({"uri": "mesh://artifacts/user/last"})).await;
+    caller
+        .get(
+            "resources/subscribe",
+            json!({"uri": "mesh://artifacts/user/last"}),
+        )
+        .await;
     put(&other, "last", "user").await;
     let next = caller.client.other().await;
-    assert_eq!(next, updated("mesh://artifacts/user/last"), "neither no change nor an unwatched one is told");
-    assert_eq!(other.client.others_so_far().await, Vec::<Value>::new(), "who did not subscribe is told nothing");
+    assert_eq!(
+        next,
+        updated("mesh://artifacts/user/last"),
+        "neither no change nor an unwatched one is told"
+    );
+    assert_eq!(
+        other.client.others_so_far().await,
+        Vec::<Value>::new(),
+        "who did not subscribe is told nothing"
+    );
 }
 
 #[tokio::test]
@@ -161,12 +230,34 @@ async fn a_session_watches_a_hundred_resources_and_not_one_more() {
     let world = World::open().await;
     let caller = world.caller().await;
     for number in 0..100 {
-        caller.get("resources/subscribe", json!({"uri": format!("mesh://artifacts/user/{number}")})).await;
+        caller
+            .get(
+                "resources/subscribe",
+                json!({"uri": format!("mesh://artifacts/user/{number}")}),
+            )
+            .await;
     }
-    caller.get("resources/subscribe", json!({"uri": "mesh://artifacts/user/99"})).await;
+    caller
+        .get(
+            "resources/subscribe",
+            json!({"uri": "mesh://artifacts/user/99"}),
+        )
+        .await;
     let past = json!({"uri": "mesh://artifacts/user/100"});
-    assert_eq!(caller.request("resources/subscribe", past.clone()).await.unwrap_err().code, -32602);
-    caller.get("resources/unsubscribe", json!({"uri": "mesh://artifacts/user/0"})).await;
+    assert_eq!(
+        caller
+            .request("resources/subscribe", past.clone())
+            .await
+            .unwrap_err()
+            .code,
+        -32602
+    );
+    caller
+        .get(
+            "resources/unsubscribe",
+            json!({"uri": "mesh://artifacts/user/0"}),
+        )
+        .await;
     caller.get("resources/subscribe", past).await;
 }
 
@@ -174,12 +265,21 @@ async fn a_session_watches_a_hundred_resources_and_not_one_more() {
 async fn listen(caller: &Caller, filter: Value) -> u64 {
     let id = caller.client.new_id();
     let params = caller.params(json!({ "notifications": filter }));
-    let answer = caller.client.begin(id, "subscriptions/listen", &params).await;
+    let answer = caller
+        .client
+        .begin(id, "subscriptions/listen", &params)
+        .await;
     tokio::spawn(answer);
     let acknowledged = caller.client.other().await;
-    assert_eq!(acknowledged["method"], "notifications/subscriptions/acknowledged");
+    assert_eq!(
+        acknowledged["method"],
+        "notifications/subscriptions/acknowledged"
+    );
     let accepted = &acknowledged["params"]["notifications"];
-    assert_eq!(accepted, &filter, "neither more nor less than was asked for");
+    assert_eq!(
+        accepted, &filter,
+        "neither more nor less than was asked for"
+    );
     id
 }
 
@@ -197,25 +297,55 @@ async fn a_stream_tells_what_it_was_asked_for_under_its_own_id() {
     let listener = world.stateless();
     let other = world.caller().await;
     let uri = "mesh://artifacts/user/w";
-    let id = listen(&listener, json!({"resourceSubscriptions": [uri], "resourcesListChanged": true})).await;
+    let id = listen(
+        &listener,
+        json!({"resourceSubscriptions": [uri], "resourcesListChanged": true}),
+    )
+    .await;
     put(&other, "w", "user").await;
-    assert_eq!(listener.client.other().await, told(id, "updated", Some(uri)));
-    assert_eq!(listener.client.other().await, told(id, "list_changed", None));
+    assert_eq!(
+        listener.client.other().await,
+        told(id, "updated", Some(uri))
+    );
+    assert_eq!(
+        listener.client.other().await,
+        told(id, "list_changed", None)
+    );
     put(&other, "w", "user").await;
-    assert_eq!(listener.client.other().await, told(id, "updated", Some(uri)));
+    assert_eq!(
+        listener.client.other().await,
+        told(id, "updated", Some(uri))
+    );
     other.ok("artifacts_delete", json!({"key": "w"})).await;
-    assert_eq!(listener.client.other().await, told(id, "updated", Some(uri)));
-    assert_eq!(listener.client.other().await, told(id, "list_changed", None));
+    assert_eq!(
+        listener.client.other().await,
+        told(id, "updated", Some(uri))
+    );
+    assert_eq!(
+        listener.client.other().await,
+        told(id, "list_changed", None)
+    );
 
-    listener.client.notify("notifications/cancelled", json!({ "requestId": id })).await;
+    listener
+        .client
+        .notify("notifications/cancelled", json!({ "requestId": id }))
+        .await;
     let second = listen(&listener, json!({"resourceSubscriptions": [uri]})).await;
     put(&other, "w", "user").await;
     let next = listener.client.other().await;
-    assert_eq!(next, told(second, "updated", Some(uri)), "the first stream has ended");
+    assert_eq!(
+        next,
+        told(second, "updated", Some(uri)),
+        "the first stream has ended"
+    );
     put(&other, "new", "user").await;
     put(&other, "w", "user").await;
     let next = listener.client.other().await;
-    assert_eq!(next, told(second, "updated", Some(uri)), "changes of the list were not asked for");
+    assert_eq!(
+        next,
+        told(second, "updated", Some(uri)),
+        "changes of the list were not asked for"
+    );
 }
 
 #[tokio::test]
@@ -225,18 +355,32 @@ async fn a_stream_tells_nothing_of_another_tenant_or_user() {
     let ada = world.user("acme", "ada", "user").await;
     let bob = world.user("acme", "bob", "user").await;
     let uri = "mesh://artifacts/user/w";
-    let id = listen(&eve, json!({"resourceSubscriptions": [uri], "resourcesListChanged": true})).await;
+    let id = listen(
+        &eve,
+        json!({"resourceSubscriptions": [uri], "resourcesListChanged": true}),
+    )
+    .await;
     put(&ada, "w", "user").await;
     put(&bob, "w", "tenant").await;
     let own = world.user("globex", "eve", "user").await;
     let fellow = world.user("globex", "mallory", "user").await;
     put(&fellow, "w", "user").await;
     let next = eve.client.other().await;
-    assert_eq!(next, told(id, "list_changed", None), "only that something of the own tenant changed");
+    assert_eq!(
+        next,
+        told(id, "list_changed", None),
+        "only that something of the own tenant changed"
+    );
     put(&own, "w", "user").await;
     assert_eq!(eve.client.other().await, told(id, "updated", Some(uri)));
-    let subscription = own.request("resources/subscribe", json!({ "uri": uri })).await;
-    assert_eq!(subscription.unwrap_err().code, -32602, "nothing unsolicited where requests bring tokens");
+    let subscription = own
+        .request("resources/subscribe", json!({ "uri": uri }))
+        .await;
+    assert_eq!(
+        subscription.unwrap_err().code,
+        -32602,
+        "nothing unsolicited where requests bring tokens"
+    );
 }
 
 #[tokio::test]

@@ -69,7 +69,12 @@ struct Document<'report> {
 impl Check {
     /// All is well.
     pub(super) fn ok(part: impl Into<String>, message: impl Into<String>) -> Self {
-        Self { part: part.into(), state: State::Ok, message: message.into(), fix: None }
+        Self {
+            part: part.into(),
+            state: State::Ok,
+            message: message.into(),
+            fix: None,
+        }
     }
 
     /// Somebody should look at it.
@@ -78,7 +83,11 @@ impl Check {
         message: impl Into<String>,
         fix: impl Into<String>,
     ) -> Self {
-        Self { state: State::Warning, fix: Some(fix.into()), ..Self::ok(part, message) }
+        Self {
+            state: State::Warning,
+            fix: Some(fix.into()),
+            ..Self::ok(part, message)
+        }
     }
 
     /// It does not work.
@@ -87,7 +96,11 @@ impl Check {
         message: impl Into<String>,
         fix: impl Into<String>,
     ) -> Self {
-        Self { state: State::Fault, fix: Some(fix.into()), ..Self::ok(part, message) }
+        Self {
+            state: State::Fault,
+            fix: Some(fix.into()),
+            ..Self::ok(part, message)
+        }
     }
 }
 
@@ -109,7 +122,10 @@ impl From<probe::Finding> for Check {
 impl Report {
     /// A report under these settings, with no check yet.
     pub(super) fn new(settings: Vec<Set>) -> Self {
-        Self { settings, sections: Vec::new() }
+        Self {
+            settings,
+            sections: Vec::new(),
+        }
     }
 
     /// One more section.
@@ -132,9 +148,10 @@ impl Report {
     }
 
     fn document(&self) -> Document<'_> {
-        let rows = self.sections.iter().flat_map(|(section, checks)| {
-            checks.iter().map(|check| Row { section, check })
-        });
+        let rows = self
+            .sections
+            .iter()
+            .flat_map(|(section, checks)| checks.iter().map(|check| Row { section, check }));
         Document {
             ok: !self.has_faults(),
             version: version::text(),
@@ -201,7 +218,10 @@ fn print_check(check: &Check, width: usize, output: &mut Output) {
         State::Warning => Paint::Warning.on("warning"),
         State::Fault => Paint::Bad.on("fault  "),
     };
-    output.line(format!("  {state}  {:width$}  {}", check.part, check.message));
+    output.line(format!(
+        "  {state}  {:width$}  {}",
+        check.part, check.message
+    ));
     if let Some(fix) = &check.fix {
         let fix = format!("{} {fix}", Paint::Strong.on("fix:"));
         output.line(format!("{:1$}{fix}", "", width + 13));

@@ -25,7 +25,11 @@ pub(crate) struct Caller {
 
 impl Caller {
     pub(crate) fn new(client: Arc<Client>, schemas: Schemas) -> Self {
-        Self { client, meta: Map::new(), schemas }
+        Self {
+            client,
+            meta: Map::new(),
+            schemas,
+        }
     }
 
     /// The same, with `value` under `name` in `_meta` of every request.
@@ -38,7 +42,10 @@ impl Caller {
     pub(crate) fn stateless(self) -> Self {
         self.with_meta("io.modelcontextprotocol/protocolVersion", "2026-07-28")
             .with_meta("io.modelcontextprotocol/clientCapabilities", json!({}))
-            .with_meta("io.modelcontextprotocol/clientInfo", json!({"name": "test", "version": "1"}))
+            .with_meta(
+                "io.modelcontextprotocol/clientInfo",
+                json!({"name": "test", "version": "1"}),
+            )
     }
 
     /// Parameters with this caller's `_meta`.
@@ -67,12 +74,18 @@ impl Caller {
             true => String::new(),
             false => format!(",\"_meta\":{}", Value::Object(self.meta.clone())),
         };
-        format!("{{\"name\":{},\"arguments\":{arguments}{meta}}}", json!(tool))
+        format!(
+            "{{\"name\":{},\"arguments\":{arguments}{meta}}}",
+            json!(tool)
+        )
     }
 
     /// Calls a tool with arguments as JSON text.
     pub(crate) async fn call_text(&self, tool: &str, arguments: &str) -> Result<Answer, Fault> {
-        let result = self.client.request("tools/call", &self.call_params(tool, arguments)).await?;
+        let result = self
+            .client
+            .request("tools/call", &self.call_params(tool, arguments))
+            .await?;
         Ok(self.read(tool, &result))
     }
 
@@ -134,6 +147,9 @@ impl Caller {
     /// The names of those tools.
     pub(crate) async fn tool_names(&self) -> Vec<String> {
         let tools = self.tools().await;
-        tools.iter().map(|tool| tool["name"].as_str().expect("a name").to_owned()).collect()
+        tools
+            .iter()
+            .map(|tool| tool["name"].as_str().expect("a name").to_owned())
+            .collect()
     }
 }

@@ -44,8 +44,12 @@ impl Client {
     pub(crate) fn of(server: Server, folder: &Arc<TempDir>) -> Arc<Self> {
         let (transport, pipe) = memory(Limits::default());
         let shutdown = CancellationToken::new();
-        let session =
-            tokio::spawn(serve(server, transport, shutdown.clone(), DrainTimes::default()));
+        let session = tokio::spawn(serve(
+            server,
+            transport,
+            shutdown.clone(),
+            DrainTimes::default(),
+        ));
         let (reader, writer) = tokio::io::split(pipe);
         let (sender, others) = mpsc::unbounded_channel();
         let waiting = Waiting::default();
@@ -72,14 +76,25 @@ impl Client {
     /// Ends the input, and waits for the session to end.
     pub(crate) async fn end(&self) -> Ended {
         let writer = self.writer.lock().await.take();
-        writer.expect("ended once").shutdown().await.expect("an open session");
+        writer
+            .expect("ended once")
+            .shutdown()
+            .await
+            .expect("an open session");
         self.ended().await
     }
 
     /// Waits for the session to end.
     pub(crate) async fn ended(&self) -> Ended {
-        let session = self.session.lock().unwrap().take().expect("waited for once");
-        patiently(session).await.expect("the session does not panic")
+        let session = self
+            .session
+            .lock()
+            .unwrap()
+            .take()
+            .expect("waited for once");
+        patiently(session)
+            .await
+            .expect("the session does not panic")
     }
 
     /// An id that no request of this client has had.
@@ -90,7 +105,9 @@ impl Client {
     /// Sends a request whose parameters are JSON text.
     pub(crate) async fn request(&self, method: &str, params: &str) -> Response {
         let id = self.new_id();
-        patiently(self.begin(id, method, params).await).await.expect("an answer")
+        patiently(self.begin(id, method, params).await)
+            .await
+            .expect("an answer")
     }
 
     /// Sends a request and does not wait for its answer.
@@ -121,7 +138,9 @@ impl Client {
 
     /// The next message that answers no request: a notification, or an error without an id.
     pub(crate) async fn other(&self) -> Value {
-        patiently(async { self.others.lock().await.recv().await }).await.expect("a message")
+        patiently(async { self.others.lock().await.recv().await })
+            .await
+            .expect("a message")
     }
 
     /// Every message of that kind that has come and was not asked for yet.
@@ -136,7 +155,10 @@ impl Client {
             "protocolVersion": version, "capabilities": {},
             "clientInfo": { "name": "test", "version": "1" },
         });
-        let result = self.request("initialize", &params.to_string()).await.expect("a handshake");
+        let result = self
+            .request("initialize", &params.to_string())
+            .await
+            .expect("a handshake");
         self.notify("notifications/initialized", json!({})).await;
         serde_json::from_str(&result).expect("JSON")
     }
@@ -144,7 +166,9 @@ impl Client {
 
 /// What `future` comes to, within [`PATIENCE`].
 pub(crate) async fn patiently<T>(future: impl Future<Output = T>) -> T {
-    tokio::time::timeout(PATIENCE, future).await.expect("it did not happen in time")
+    tokio::time::timeout(PATIENCE, future)
+        .await
+        .expect("it did not happen in time")
 }
 
 async fn read(
@@ -183,11 +207,18 @@ fn envelope(line: &str) -> Envelope {
         serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"));
     for (name, member) in &members {
         let known = ["jsonrpc", "id", "method", "params", "result", "error"];
-        assert!(known.contains(&name.as_str()), "`{name}` is no member of JSON-RPC: {line}");
+        assert!(
+            known.contains(&name.as_str()),
+            "`{name}` is no member of JSON-RPC: {line}"
+        );
         assert_ne!(member.get(), "null", "`{name}` has no value: {line}");
     }
     assert_eq!(members["jsonrpc"].get(), "\"2.0\"", "{line}");
-    match (members.get("id"), members.get("result"), members.get("error")) {
+    match (
+        members.get("id"),
+        members.get("result"),
+        members.get("error"),
+    ) {
         (Some(id), Some(result), None) => {
             Envelope::Response(id.get().to_owned(), Ok(result.get().to_owned()))
         }

@@ -10,11 +10,23 @@ pub(crate) fn breaches(schema: &Value, value: &Value) -> Vec<String> {
 }
 
 fn check(schema: &Value, value: &Value, at: &str, found: &mut Vec<String>) {
-    let schema = schema.as_object().unwrap_or_else(|| panic!("{at}: a schema is an object"));
+    let schema = schema
+        .as_object()
+        .unwrap_or_else(|| panic!("{at}: a schema is an object"));
     for (keyword, rule) in schema {
         match keyword.as_str() {
-            "type" => hold(is_of_type(rule, value), at, format!("is not of type {rule}"), found),
-            "enum" => hold(list(rule).contains(value), at, format!("is none of {rule}"), found),
+            "type" => hold(
+                is_of_type(rule, value),
+                at,
+                format!("is not of type {rule}"),
+                found,
+            ),
+            "enum" => hold(
+                list(rule).contains(value),
+                at,
+                format!("is none of {rule}"),
+                found,
+            ),
             "properties" => properties(rule, value, at, found),
             "required" => required(rule, value, at, found),
             "additionalProperties" => additional(schema, rule, value, at, found),
@@ -23,12 +35,34 @@ fn check(schema: &Value, value: &Value, at: &str, found: &mut Vec<String>) {
                     check(rule, item, &format!("{at}[{index}]"), found);
                 }
             }
-            "minItems" => bound(length(value).map(|length| length >= number(rule)), at, keyword, found),
-            "maxItems" => bound(length(value).map(|length| length <= number(rule)), at, keyword, found),
-            "minimum" => bound(value.as_f64().map(|held| held >= number(rule)), at, keyword, found),
-            "maximum" => bound(value.as_f64().map(|held| held <= number(rule)), at, keyword, found),
+            "minItems" => bound(
+                length(value).map(|length| length >= number(rule)),
+                at,
+                keyword,
+                found,
+            ),
+            "maxItems" => bound(
+                length(value).map(|length| length <= number(rule)),
+                at,
+                keyword,
+                found,
+            ),
+            "minimum" => bound(
+                value.as_f64().map(|held| held >= number(rule)),
+                at,
+                keyword,
+                found,
+            ),
+            "maximum" => bound(
+                value.as_f64().map(|held| held <= number(rule)),
+                at,
+                keyword,
+                found,
+            ),
             "anyOf" => {
-                let any = list(rule).iter().any(|schema| breaches(schema, value).is_empty());
+                let any = list(rule)
+                    .iter()
+                    .any(|schema| breaches(schema, value).is_empty());
                 hold(any, at, format!("holds none of {rule}"), found);
             }
             "description" | "default" | "title" => {}
@@ -45,7 +79,12 @@ fn hold(holds: bool, at: &str, breach: String, found: &mut Vec<String>) {
 
 /// A bound counts only for values of its kind.
 fn bound(holds: Option<bool>, at: &str, keyword: &str, found: &mut Vec<String>) {
-    hold(holds.unwrap_or(true), at, format!("breaks its {keyword}"), found);
+    hold(
+        holds.unwrap_or(true),
+        at,
+        format!("breaks its {keyword}"),
+        found,
+    );
 }
 
 fn properties(rule: &Value, value: &Value, at: &str, found: &mut Vec<String>) {
@@ -59,7 +98,9 @@ fn properties(rule: &Value, value: &Value, at: &str, found: &mut Vec<String>) {
 fn required(rule: &Value, value: &Value, at: &str, found: &mut Vec<String>) {
     for name in list(rule) {
         let name = name.as_str().expect("a name is a text");
-        let lacks = value.as_object().is_some_and(|members| !members.contains_key(name));
+        let lacks = value
+            .as_object()
+            .is_some_and(|members| !members.contains_key(name));
         hold(!lacks, at, format!("lacks `{name}`"), found);
     }
 }
@@ -71,8 +112,17 @@ fn additional(
     at: &str,
     found: &mut Vec<String>,
 ) {
-    let known = |name: &str| schema.get("properties").is_some_and(|known| known.get(name).is_some());
-    for (name, member) in value.as_object().into_iter().flatten().filter(|(name, _)| !known(name)) {
+    let known = |name: &str| {
+        schema
+            .get("properties")
+            .is_some_and(|known| known.get(name).is_some())
+    };
+    for (name, member) in value
+        .as_object()
+        .into_iter()
+        .flatten()
+        .filter(|(name, _)| !known(name))
+    {
         match rule {
             Value::Bool(allowed) => hold(*allowed, at, format!("has `{name}` besides"), found),
             rule => check(rule, member, &format!("{at}.{name}"), found),

@@ -24,7 +24,10 @@ pub(crate) struct Issuer {
 
 impl Issuer {
     pub(crate) fn new() -> Self {
-        Self { pair: Ed25519KeyPair::generate().expect("a key"), kid: "test-key" }
+        Self {
+            pair: Ed25519KeyPair::generate().expect("a key"),
+            kid: "test-key",
+        }
     }
 
     /// The key set as it is published.

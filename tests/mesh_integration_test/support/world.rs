@@ -87,7 +87,9 @@ impl Plan {
     }
 
     pub(crate) async fn open(self) -> World {
-        let folder = self.folder.unwrap_or_else(|| Arc::new(TempDir::new().expect("a folder")));
+        let folder = self
+            .folder
+            .unwrap_or_else(|| Arc::new(TempDir::new().expect("a folder")));
         let path = folder.path().to_owned();
         let mut variables = self.variables;
         variables.push(("AGENT_MESH_DATA_DIR", text(&path.join("data"))));
@@ -104,7 +106,10 @@ impl Plan {
             variables.push(("AGENT_MESH_JWT_AUDIENCE", AUDIENCE.to_owned()));
         }
         let environment = Environment {
-            variables: variables.into_iter().map(|(name, value)| (name.to_owned(), value)).collect(),
+            variables: variables
+                .into_iter()
+                .map(|(name, value)| (name.to_owned(), value))
+                .collect(),
             working_dir: path.clone(),
             login_name: Some("ada".to_owned()),
             ..Environment::default()
@@ -115,8 +120,17 @@ impl Plan {
             Some(clock) => clock,
             None => Arc::new(SystemClock::new()),
         };
-        let app = App::open_with(&config, Arc::clone(&clock)).await.expect("an application");
-        World { app, folder, clock, issuer, schemas: schemas(), shared: OnceCell::new() }
+        let app = App::open_with(&config, Arc::clone(&clock))
+            .await
+            .expect("an application");
+        World {
+            app,
+            folder,
+            clock,
+            issuer,
+            schemas: schemas(),
+            shared: OnceCell::new(),
+        }
     }
 }
 
@@ -155,7 +169,8 @@ impl World {
 
     /// A user who brings a token, over the one session that all such users share.
     pub(crate) async fn user(&self, tenant: &str, user: &str, role: &str) -> Caller {
-        self.bearer(&self.token(&claims(tenant, user, role, self.now()))).await
+        self.bearer(&self.token(&claims(tenant, user, role, self.now())))
+            .await
     }
 
     /// Whoever brings this token, over the session that all who bring one share.
@@ -165,12 +180,16 @@ impl World {
             client.initialize(REVISION).await;
             client
         });
-        self.over(Arc::clone(client.await)).with_meta(IDENTITY, token)
+        self.over(Arc::clone(client.await))
+            .with_meta(IDENTITY, token)
     }
 
     /// A token with these claims.
     pub(crate) fn token(&self, claims: &Value) -> String {
-        self.issuer.as_ref().expect("a world with tokens").sign(claims)
+        self.issuer
+            .as_ref()
+            .expect("a world with tokens")
+            .sign(claims)
     }
 
     pub(crate) fn now(&self) -> Timestamp {
@@ -202,9 +221,15 @@ fn text(path: &Path) -> String {
 
 /// What every tool says its results are, under every name that it is called by here.
 fn schemas() -> Schemas {
-    let described = Tool::ALL.into_iter().filter_map(|tool| Some((tool, describe(tool)?)));
-    let schema = |(tool, description): (Tool, agent_mesh::inbound::tool::description::Description)| {
-        (tool.name().to_owned(), description.to_json()["outputSchema"].clone())
-    };
+    let described = Tool::ALL
+        .into_iter()
+        .filter_map(|tool| Some((tool, describe(tool)?)));
+    let schema =
+        |(tool, description): (Tool, agent_mesh::inbound::tool::description::Description)| {
+            (
+                tool.name().to_owned(),
+                description.to_json()["outputSchema"].clone(),
+            )
+        };
     Arc::new(described.map(schema).collect())
 }
