@@ -84,7 +84,9 @@ async fn show(environment: &Environment, output: &mut Output) -> Result<(), End>
     };
     let shown = folder.path().display().to_string();
     if let Err(error) = folder.close() {
-        narrator.complain(&format!("the temporary folder {shown} could not be removed: {error}"));
+        narrator.complain(&format!(
+            "the temporary folder {shown} could not be removed: {error}"
+        ));
         return Err(End::Wrong);
     }
     ended?;

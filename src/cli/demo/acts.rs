@@ -67,7 +67,10 @@ async fn hello(
     let started = async {
         let server = Server::start(settings, signer, log).await?;
         let info = server.client().server()?;
-        let name = info.server_info.as_ref().ok_or("the server has not said its name")?;
+        let name = info
+            .server_info
+            .as_ref()
+            .ok_or("the server has not said its name")?;
         let offers = [
             ("tools", info.capabilities.tools.is_some()),
             ("resources", info.capabilities.resources.is_some()),
@@ -82,21 +85,40 @@ async fn hello(
         );
         Ok((server, answer))
     };
-    let server = narrator.step("start the server and shake hands", started).await?;
+    let server = narrator
+        .step("start the server and shake hands", started)
+        .await?;
     let client = server.client();
     narrator
-        .step("ask for its tools, as ada, an administrator, and as cleo, who may only look", async {
-            let (all, some) = (client.tools(&ADA).await?.tools, client.tools(&CLEO).await?.tools);
-            let reads = |tool: &rmcp::model::Tool| {
-                let annotations = tool.annotations.as_ref();
-                annotations.is_some_and(|known| known.read_only_hint == Some(true))
-            };
-            if all.is_empty() || some.len() >= all.len() || !some.iter().all(reads) {
-                return Err(format!("ada got {} tools and cleo {}", all.len(), some.len()));
-            }
-            let names = families(all.iter().map(|tool| tool.name.as_ref()));
-            Ok(((), format!("ada gets {}: {names}\ncleo gets the {} that change nothing", all.len(), some.len())))
-        })
+        .step(
+            "ask for its tools, as ada, an administrator, and as cleo, who may only look",
+            async {
+                let (all, some) = (
+                    client.tools(&ADA).await?.tools,
+                    client.tools(&CLEO).await?.tools,
+                );
+                let reads = |tool: &rmcp::model::Tool| {
+                    let annotations = tool.annotations.as_ref();
+                    annotations.is_some_and(|known| known.read_only_hint == Some(true))
+                };
+                if all.is_empty() || some.len() >= all.len() || !some.iter().all(reads) {
+                    return Err(format!(
+                        "ada got {} tools and cleo {}",
+                        all.len(),
+                        some.len()
+                    ));
+                }
+                let names = families(all.iter().map(|tool| tool.name.as_ref()));
+                Ok((
+                    (),
+                    format!(
+                        "ada gets {}: {names}\ncleo gets the {} that change nothing",
+                        all.len(),
+                        some.len()
+                    ),
+                ))
+            },
+        )
         .await?;
     Ok(server)
 }
@@ -108,7 +130,9 @@ fn families<'names>(names: impl Iterator<Item = &'names str>) -> String {
         let (family, rest) = name.split_once('_').unwrap_or((name, ""));
         families.entry(family).or_default().push(rest);
     }
-    let told = families.iter().map(|(family, rests)| format!("{family}_{{{}}}", rests.join(",")));
+    let told = families
+        .iter()
+        .map(|(family, rests)| format!("{family}_{{{}}}", rests.join(",")));
     told.collect::<Vec<_>>().join(" ")
 }
 
@@ -122,24 +146,40 @@ async fn crash(
 ) -> Result<Server, Wrong> {
     narrator.act("A crash: what was answered is kept");
     narrator
-        .step("ada@acme stores a value, and the moment she has the answer the server is killed", async {
-            let arguments = json!({"key": "last-words", "value": "still here"});
-            server.client().call(&ADA, "kv_set", arguments).await?.done()?;
-            let process = server.process_id().ok_or("the server has ended before")?;
-            server.kill().await?;
-            Ok(((), format!("process {process} is gone, with no time to tidy up")))
-        })
+        .step(
+            "ada@acme stores a value, and the moment she has the answer the server is killed",
+            async {
+                let arguments = json!({"key": "last-words", "value": "still here"});
+                server
+                    .client()
+                    .call(&ADA, "kv_set", arguments)
+                    .await?
+                    .done()?;
+                let process = server.process_id().ok_or("the server has ended before")?;
+                server.kill().await?;
+                Ok((
+                    (),
+                    format!("process {process} is gone, with no time to tidy up"),
+                ))
+            },
+        )
         .await?;
     let server = narrator
-        .step("start another server on the same folder; ada@acme reads her value", async {
-            let server = Server::start(settings, signer, log).await?;
-            let reply = server.client().call(&ADA, "kv_get", json!({"key": "last-words"})).await?;
-            let value = reply.done()?;
-            if value["value"] != "still here" {
-                return Err(format!("this came back: {value}"));
-            }
-            Ok((server, format!("{}", value["value"])))
-        })
+        .step(
+            "start another server on the same folder; ada@acme reads her value",
+            async {
+                let server = Server::start(settings, signer, log).await?;
+                let reply = server
+                    .client()
+                    .call(&ADA, "kv_get", json!({"key": "last-words"}))
+                    .await?;
+                let value = reply.done()?;
+                if value["value"] != "still here" {
+                    return Err(format!("this came back: {value}"));
+                }
+                Ok((server, format!("{}", value["value"])))
+            },
+        )
         .await?;
     record::survived(server.client(), narrator).await?;
     Ok(server)
@@ -150,7 +190,11 @@ async fn leave(server: Server, narrator: &mut Narrator<'_>) -> Result<(), Wrong>
         .step("the client leaves", async {
             let status = server.leave().await?;
             match status.success() {
-                true => Ok(((), "the server has ended by itself, and with it all of the demonstration".to_owned())),
+                true => Ok((
+                    (),
+                    "the server has ended by itself, and with it all of the demonstration"
+                        .to_owned(),
+                )),
                 false => Err(format!("the server ended with {status}")),
             }
         })
@@ -180,6 +224,9 @@ mod tests {
     #[test]
     fn tools_are_told_family_by_family() {
         let names = ["kv_get", "events_health_check", "kv_set"];
-        assert_eq!(families(names.into_iter()), "events_{health_check} kv_{get,set}");
+        assert_eq!(
+            families(names.into_iter()),
+            "events_{health_check} kv_{get,set}"
+        );
     }
 }

@@ -53,7 +53,11 @@ impl Client {
         let service = service
             .map_err(|_| late("the handshake"))?
             .map_err(|error| format!("no handshake: {error}"))?;
-        Ok(Self { service, signer, clock: SystemClock::new() })
+        Ok(Self {
+            service,
+            signer,
+            clock: SystemClock::new(),
+        })
     }
 
     /// What the server said of itself.
@@ -93,15 +97,23 @@ impl Client {
         let mut params = CallToolRequestParams::new(tool);
         params.arguments = arguments.as_object().cloned();
         params.meta = token.map(meta);
-        let result = match self.send(ClientRequest::CallToolRequest(Request::new(params))).await? {
+        let result = match self
+            .send(ClientRequest::CallToolRequest(Request::new(params)))
+            .await?
+        {
             Ok(ServerResult::CallToolResult(result)) => result,
             Ok(other) => return Err(format!("not the result of a tool: {other:?}")),
             Err(fault) => return Ok(Reply::Fault(fault)),
         };
         let is_error = result.is_error == Some(true);
-        let mut value =
-            result.structured_content.ok_or("the result has no structured content")?;
-        Ok(if is_error { Reply::Failed(value["error"].take()) } else { Reply::Done(value) })
+        let mut value = result
+            .structured_content
+            .ok_or("the result has no structured content")?;
+        Ok(if is_error {
+            Reply::Failed(value["error"].take())
+        } else {
+            Reply::Done(value)
+        })
     }
 
     /// Reads a resource as `who`: its text.
@@ -183,7 +195,9 @@ impl fmt::Display for Reply {
         match self {
             Self::Done(value) => write!(formatter, "the result {value}"),
             Self::Failed(error) => write!(formatter, "the error {error}"),
-            Self::Fault(fault) => write!(formatter, "the fault {}: {}", fault.code.0, fault.message),
+            Self::Fault(fault) => {
+                write!(formatter, "the fault {}: {}", fault.code.0, fault.message)
+            }
         }
     }
 }
@@ -195,5 +209,8 @@ fn meta(token: String) -> RequestMetaObject {
 }
 
 fn late(what: &str) -> String {
-    format!("{what} was not answered within {} s", CALL_TIME_MAX.as_secs())
+    format!(
+        "{what} was not answered within {} s",
+        CALL_TIME_MAX.as_secs()
+    )
 }

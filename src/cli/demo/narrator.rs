@@ -26,7 +26,12 @@ pub(super) struct Wrong;
 impl<'output> Narrator<'output> {
     /// A narrator who has told nothing yet.
     pub(super) fn new(output: &'output mut Output) -> Self {
-        Self { output, clock: SystemClock::new(), acts: 0, steps: 0 }
+        Self {
+            output,
+            clock: SystemClock::new(),
+            acts: 0,
+            steps: 0,
+        }
     }
 
     /// Begins an act.
@@ -67,7 +72,8 @@ impl<'output> Narrator<'output> {
             Ok((value, answer)) => {
                 self.steps += 1;
                 for line in answer.lines() {
-                    self.output.line(format!("{:INDENT$}{} {line}", "", Paint::Good.on("→")));
+                    self.output
+                        .line(format!("{:INDENT$}{} {line}", "", Paint::Good.on("→")));
                 }
                 Ok(value)
             }
@@ -111,9 +117,15 @@ mod tests {
         let (mut output, captured) = Output::captured();
         let mut narrator = Narrator::new(&mut output);
         narrator.act("First");
-        let seven = narrator.step("count", async { Ok((7, "seven\nindeed".to_owned())) }).await;
+        let seven = narrator
+            .step("count", async { Ok((7, "seven\nindeed".to_owned())) })
+            .await;
         assert_eq!(seven.unwrap(), 7);
-        let wrong = narrator.step("count", async { Err::<((), String), _>("eight".to_owned()) }).await;
+        let wrong = narrator
+            .step("count", async {
+                Err::<((), String), _>("eight".to_owned())
+            })
+            .await;
         assert!(wrong.is_err());
         assert_eq!(narrator.steps(), 1);
         let told = captured.stdout();

@@ -11,16 +11,32 @@ pub(super) struct Person {
 }
 
 /// An administrator of acme.
-pub(super) const ADA: Person = Person { name: "ada", tenant: "acme", role: "admin" };
+pub(super) const ADA: Person = Person {
+    name: "ada",
+    tenant: "acme",
+    role: "admin",
+};
 
 /// A user of acme.
-pub(super) const BEN: Person = Person { name: "ben", tenant: "acme", role: "user" };
+pub(super) const BEN: Person = Person {
+    name: "ben",
+    tenant: "acme",
+    role: "user",
+};
 
 /// Somebody of acme who may look and not touch.
-pub(super) const CLEO: Person = Person { name: "cleo", tenant: "acme", role: "viewer" };
+pub(super) const CLEO: Person = Person {
+    name: "cleo",
+    tenant: "acme",
+    role: "viewer",
+};
 
 /// An administrator of another tenant, globex.
-pub(super) const EVE: Person = Person { name: "eve", tenant: "globex", role: "admin" };
+pub(super) const EVE: Person = Person {
+    name: "eve",
+    tenant: "globex",
+    role: "admin",
+};
 
 impl fmt::Display for Person {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -57,7 +57,11 @@ impl ServerSettings {
         if let Some(root) = environment.get("SystemRoot") {
             variables.push(("SystemRoot", root.into()));
         }
-        Self { program, folder: folder.to_owned(), variables }
+        Self {
+            program,
+            folder: folder.to_owned(),
+            variables,
+        }
     }
 
     fn command(&self) -> Command {
@@ -81,17 +85,20 @@ impl Server {
         signer: &Signer,
         log: &Log,
     ) -> Result<Self, String> {
-        let mut child = settings
-            .command()
-            .spawn()
-            .map_err(|error| format!("{} cannot be started: {error}", settings.program.display()))?;
+        let mut child = settings.command().spawn().map_err(|error| {
+            format!("{} cannot be started: {error}", settings.program.display())
+        })?;
         let pipes = (child.stdout.take(), child.stdin.take(), child.stderr.take());
         let (Some(stdout), Some(stdin), Some(stderr)) = pipes else {
             return Err("the server has no pipes".to_owned());
         };
         tokio::spawn(log.clone().keep(stderr));
         let client = Client::connect(stdout, stdin, signer.clone()).await?;
-        Ok(Self { child, client, log: log.clone() })
+        Ok(Self {
+            child,
+            client,
+            log: log.clone(),
+        })
     }
 
     /// The client that is connected to it.
@@ -106,7 +113,10 @@ impl Server {
 
     /// Ends it at once, in the middle of whatever it does.
     pub(super) async fn kill(mut self) -> Result<(), String> {
-        self.child.kill().await.map_err(|error| format!("it cannot be killed: {error}"))?;
+        self.child
+            .kill()
+            .await
+            .map_err(|error| format!("it cannot be killed: {error}"))?;
         self.client.close().await;
         Ok(())
     }
@@ -117,7 +127,10 @@ impl Server {
         match timeout(END_TIME_MAX, self.child.wait()).await {
             Ok(Ok(status)) => Ok(status),
             Ok(Err(error)) => Err(format!("it cannot be waited for: {error}")),
-            Err(_) => Err(format!("it has not ended within {} s", END_TIME_MAX.as_secs())),
+            Err(_) => Err(format!(
+                "it has not ended within {} s",
+                END_TIME_MAX.as_secs()
+            )),
         }
     }
 }

@@ -27,7 +27,10 @@ pub(super) async fn look(
 ) -> Vec<Check> {
     let folder = config.data_dir.clone();
     let exists = folder.is_dir();
-    let mut checks = vec![writable("folder", &folder, "AGENT_MESH_DATA_DIR"), space(&folder)];
+    let mut checks = vec![
+        writable("folder", &folder, "AGENT_MESH_DATA_DIR"),
+        space(&folder),
+    ];
     if !exists {
         return checks;
     }
@@ -71,12 +74,20 @@ pub(super) fn writable(part: &str, folder: &Path, setting: &str) -> Check {
     if !folder.exists() {
         let parent = existing(folder);
         return if platform::may_write(&parent) {
-            Check::ok(part, format!("{shown} is not there yet; the server makes it"))
+            Check::ok(
+                part,
+                format!("{shown} is not there yet; the server makes it"),
+            )
         } else {
             Check::fault(
                 part,
-                format!("{shown} is not there, and {} cannot be written", parent.display()),
-                format!("name another folder in {setting}, or make it for the user who runs the server"),
+                format!(
+                    "{shown} is not there, and {} cannot be written",
+                    parent.display()
+                ),
+                format!(
+                    "name another folder in {setting}, or make it for the user who runs the server"
+                ),
             )
         };
     }
@@ -86,7 +97,9 @@ pub(super) fn writable(part: &str, folder: &Path, setting: &str) -> Check {
         Err(error) => Check::fault(
             part,
             format!("{shown} cannot be written: {error}"),
-            format!("make it writable for the user who runs the server, or name another one in {setting}"),
+            format!(
+                "make it writable for the user who runs the server, or name another one in {setting}"
+            ),
         ),
     }
 }
@@ -121,8 +134,12 @@ fn failed(part: &str, error: &Error) -> Check {
 
 /// A number of bytes for people, such as `1.5 MiB`.
 pub(super) fn bytes_text(bytes: u64) -> String {
-    const UNITS: [(&str, u64); 4] =
-        [("TiB", 1 << 40), ("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)];
+    const UNITS: [(&str, u64); 4] = [
+        ("TiB", 1 << 40),
+        ("GiB", 1 << 30),
+        ("MiB", 1 << 20),
+        ("KiB", 1 << 10),
+    ];
     let unit = UNITS.into_iter().find(|(_, size)| bytes >= *size);
     match unit {
         Some((name, size)) => format!("{:.1} {name}", bytes as f64 / size as f64),

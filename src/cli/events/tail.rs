@@ -117,13 +117,23 @@ pub(super) fn run(options: &Tail, config: &Config, output: &mut Output) -> ExitS
     InProcess::run(config, output, async |server, output| {
         if !server.offers(Tool::EventsQuery) {
             let fix = Some("add `events` to AGENT_MESH_TOOLSETS");
-            tell_text("`events_query` is not offered under these settings", None, fix, output);
+            tell_text(
+                "`events_query` is not offered under these settings",
+                None,
+                fix,
+                output,
+            );
             return ExitStatus::Failure;
         }
         let now = SystemClock::new().now();
         let since = now.minus(Duration::from_secs(u64::from(options.hours) * 3600));
-        let mut tailing =
-            Tailing { server, options, seen: Remembered::default(), newest: since, floor: since };
+        let mut tailing = Tailing {
+            server,
+            options,
+            seen: Remembered::default(),
+            newest: since,
+            floor: since,
+        };
         let shown = tailing.show_newest(since, output).await;
         match shown {
             Ok(()) if options.follow => tailing.follow(output).await,
@@ -148,7 +158,9 @@ impl Tailing<'_> {
         let mut cursor = None;
         while events.len() < wanted {
             let limit = (wanted - events.len()).min(PAGE);
-            let page = self.page(since, "desc", limit, cursor.as_deref(), output).await?;
+            let page = self
+                .page(since, "desc", limit, cursor.as_deref(), output)
+                .await?;
             events.extend(page.events);
             cursor = page.next_cursor;
             if cursor.is_none() {
@@ -203,7 +215,9 @@ impl Tailing<'_> {
         let since = self.newest.minus(OVERLAP);
         let mut cursor = None;
         loop {
-            let page = self.page(since, "asc", PAGE, cursor.as_deref(), output).await?;
+            let page = self
+                .page(since, "asc", PAGE, cursor.as_deref(), output)
+                .await?;
             for event in &page.events {
                 self.show(event, output);
             }
@@ -234,7 +248,9 @@ impl Tailing<'_> {
             return Err(End::Refused(reply.result, wait));
         }
         serde_json::from_str(&reply.result).map_err(|error| {
-            output.error(&format!("the answer of events_query cannot be read: {error}"));
+            output.error(&format!(
+                "the answer of events_query cannot be read: {error}"
+            ));
             End::Told
         })
     }
@@ -362,9 +378,9 @@ async fn wait(
 fn wait_of(result: &str) -> Option<Duration> {
     let result: Value = serde_json::from_str(result).ok()?;
     let error = &result["error"];
-    error["retryable"].as_bool()?.then(|| {
-        Duration::from_millis(error["retry_after_ms"].as_u64().unwrap_or_default())
-    })
+    error["retryable"]
+        .as_bool()?
+        .then(|| Duration::from_millis(error["retry_after_ms"].as_u64().unwrap_or_default()))
 }
 
 fn shortened(text: &str) -> String {

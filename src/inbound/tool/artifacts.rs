@@ -27,8 +27,9 @@ use crate::mesh::{Error, ErrorKind};
 /// How many keys a page has where the caller does not say.
 const LIST_LIMIT: u32 = 100;
 
-/// The most metadata of one artifact: bytes of names and values together; S3's limit.
-const METADATA_BYTES_MAX: usize = 2048;
+/// The most metadata of one artifact: bytes of names and values together. S3 keeps 2,048, of which the
+/// server needs some for its own.
+const METADATA_BYTES_MAX: usize = 2000;
 
 /// The longest media type: bytes.
 const CONTENT_TYPE_BYTES_MAX: usize = 255;
@@ -109,7 +110,7 @@ pub fn describe_put() -> Description {
             optional(
                 "metadata",
                 texts_by_name(),
-                "Labels of your own, 2 KB at most.",
+                "Labels of your own, 2,000 bytes at most.",
             ),
             scope(),
             optional("if_absent", flag(), "Store it only if nothing is there."),

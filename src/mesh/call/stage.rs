@@ -28,6 +28,7 @@ pub struct Arrived<'mesh> {
 /// it may be done, and does not give it away yet.
 pub struct Judged<'mesh, O> {
     arrived: Arrived<'mesh>,
+    subject: Subject,
     verdict: Result<O, Error>,
 }
 
@@ -95,12 +96,16 @@ impl<'mesh> Arrived<'mesh> {
     /// Judges the operation by the caller's permissions, and before them by its own arguments only where
     /// the caller holds the permission: who may not call a tool learns nothing else of it.
     pub(super) fn permit<O: Operation>(self, operation: Result<O, Error>) -> Judged<'mesh, O> {
+        let subject = operation
+            .as_ref()
+            .map_or_else(|_| Subject::none(), Operation::subject);
         let verdict = match self.context.permissions().contains(O::Needs::PERMISSION) {
             true => operation,
             false => Err(denied::<O>(&self.context)),
         };
         Judged {
             arrived: self,
+            subject,
             verdict,
         }
     }
@@ -186,23 +191,17 @@ impl<'mesh, O: Operation> Reserved<'mesh, O> {
             mut slot,
         } = self;
         let Judged {
-            arrived:
-                Arrived {
-                    backplane,
-                    request,
-                    context,
-                    started,
-                },
+            arrived,
+            subject,
             verdict,
         } = judged;
-        let (operation, subject) = match verdict {
-            Ok(operation) => {
-                let subject = operation.subject();
-                (Ok(operation), subject)
-            }
-            Err(error) => (Err(error), Subject::none()),
-        };
-        let operation = operation.and_then(|operation| {
+        let Arrived {
+            backplane,
+            request,
+            context,
+            started,
+        } = arrived;
+        let operation = verdict.and_then(|operation| {
             if O::TOOL.effect() == Effect::Mutation {
                 let mut intent = request.event(&context, O::TOOL, backplane.clock.now());
                 intent.data = subject.clone().into_data(Vec::new());
@@ -311,6 +310,14 @@ fn log(request: &Request, tool: Tool, error: &Error) {
         ErrorKind::Internal => tracing::error!(%request_id, tool, ?error, "a call failed"),
         ErrorKind::AwsCredentials | ErrorKind::AwsUnavailable | ErrorKind::AwsThrottled => {
             tracing::warn!(%request_id, tool, ?error, "a call failed");
+        }
+        // Its words repeat what was given, which is the tenant's own.
+        ErrorKind::InvalidParameter => {
+            let parameter = error
+                .details()
+                .get("parameter")
+                .and_then(serde_json::Value::as_str);
+            tracing::debug!(%request_id, tool, parameter, "a call with wrong arguments");
         }
         _ => tracing::debug!(%request_id, tool, ?error, "a call failed"),
     }

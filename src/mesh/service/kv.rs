@@ -133,7 +133,8 @@ impl KvSet {
         if !(0.0..=TTL_HOURS_MAX).contains(&hours) {
             return Err(Error::invalid(
                 "ttl_hours",
-                format!("`ttl_hours` is {hours}; it may be 0 to {TTL_HOURS_MAX}"),
+                // Its exponent, where it has one: 1e300 would otherwise be three hundred digits.
+                format!("`ttl_hours` is {hours:?}; it may be 0 to {TTL_HOURS_MAX}"),
             )
             .fix(
                 "Give the hours to keep the value, such as 0.5 or 24, or 0 to keep it for ever.",

@@ -23,12 +23,18 @@ fn plan() -> Value {
 pub(super) async fn values(client: &Client, narrator: &mut Narrator<'_>) -> Result<(), Wrong> {
     narrator.act("Values: what one agent notes, another one finds");
     narrator
-        .step(format!("ada@acme stores {} for her company under the key `{PLAN}`: kv_set", plan()), async {
-            let arguments = json!({"key": PLAN, "value": plan(), "scope": "tenant"});
-            let stored = client.call(&ADA, "kv_set", arguments).await?.done()?;
-            let (version, until) = (text(&stored, "version")?, text(&stored, "expires_at")?);
-            Ok(((), format!("kept as version {version} until {until}")))
-        })
+        .step(
+            format!(
+                "ada@acme stores {} for her company under the key `{PLAN}`: kv_set",
+                plan()
+            ),
+            async {
+                let arguments = json!({"key": PLAN, "value": plan(), "scope": "tenant"});
+                let stored = client.call(&ADA, "kv_set", arguments).await?.done()?;
+                let (version, until) = (text(&stored, "version")?, text(&stored, "expires_at")?);
+                Ok(((), format!("kept as version {version} until {until}")))
+            },
+        )
         .await?;
     narrator
         .step("ben@acme reads it: kv_get", async {
@@ -37,19 +43,31 @@ pub(super) async fn values(client: &Client, narrator: &mut Narrator<'_>) -> Resu
         })
         .await?;
     narrator
-        .step("ada@acme keeps a diary for herself (scope user, the default); ben@acme asks for it", async {
-            let arguments = json!({"key": "diary", "value": "tired"});
-            client.call(&ADA, "kv_set", arguments).await?.done()?;
-            let found = get(client, &BEN, "diary", "user").await?;
-            same(&found, &json!({"key": "diary", "found": false}))
-        })
+        .step(
+            "ada@acme keeps a diary for herself (scope user, the default); ben@acme asks for it",
+            async {
+                let arguments = json!({"key": "diary", "value": "tired"});
+                client.call(&ADA, "kv_set", arguments).await?.done()?;
+                let found = get(client, &BEN, "diary", "user").await?;
+                same(&found, &json!({"key": "diary", "found": false}))
+            },
+        )
         .await?;
     narrator
-        .step("cleo@acme, who may only look, tries to change the plan", async {
-            let arguments = json!({"key": PLAN, "value": null, "scope": "tenant"});
-            let error = client.call(&CLEO, "kv_set", arguments).await?.failed("PERMISSION_DENIED")?;
-            Ok(((), format!("PERMISSION_DENIED: {}", text(&error, "message")?)))
-        })
+        .step(
+            "cleo@acme, who may only look, tries to change the plan",
+            async {
+                let arguments = json!({"key": PLAN, "value": null, "scope": "tenant"});
+                let error = client
+                    .call(&CLEO, "kv_set", arguments)
+                    .await?
+                    .failed("PERMISSION_DENIED")?;
+                Ok((
+                    (),
+                    format!("PERMISSION_DENIED: {}", text(&error, "message")?),
+                ))
+            },
+        )
         .await
 }
 
@@ -57,18 +75,25 @@ pub(super) async fn values(client: &Client, narrator: &mut Narrator<'_>) -> Resu
 pub(super) async fn tenants(client: &Client, narrator: &mut Narrator<'_>) -> Result<(), Wrong> {
     narrator.act("Two tenants on one server, and nothing in common");
     narrator
-        .step(format!("eve@globex asks for the same key `{PLAN}`"), async {
-            let found = get(client, &EVE, PLAN, "tenant").await?;
-            same(&found, &json!({"key": PLAN, "found": false}))
-        })
+        .step(
+            format!("eve@globex asks for the same key `{PLAN}`"),
+            async {
+                let found = get(client, &EVE, PLAN, "tenant").await?;
+                same(&found, &json!({"key": PLAN, "found": false}))
+            },
+        )
         .await?;
     narrator
-        .step("eve@globex stores a plan of her own under it; ada@acme reads hers again", async {
-            let arguments = json!({"key": PLAN, "value": "world domination", "scope": "tenant"});
-            client.call(&EVE, "kv_set", arguments).await?.done()?;
-            let found = get(client, &ADA, PLAN, "tenant").await?;
-            same(&found["value"], &plan())
-        })
+        .step(
+            "eve@globex stores a plan of her own under it; ada@acme reads hers again",
+            async {
+                let arguments =
+                    json!({"key": PLAN, "value": "world domination", "scope": "tenant"});
+                client.call(&EVE, "kv_set", arguments).await?.done()?;
+                let found = get(client, &ADA, PLAN, "tenant").await?;
+                same(&found["value"], &plan())
+            },
+        )
         .await?;
     let arguments = || json!({"key": PLAN, "scope": "tenant"});
     narrator
@@ -78,11 +103,16 @@ pub(super) async fn tenants(client: &Client, narrator: &mut Narrator<'_>) -> Res
         })
         .await?;
     narrator
-        .step("somebody who says to be ada@acme, in a token signed with another key, asks for it", async {
-            let forged = client.token_by(&Signer::new()?, &ADA);
-            let reply = client.call_with(Some(forged), "kv_get", arguments()).await?;
-            refused(&reply.fault(UNAUTHENTICATED.0)?)
-        })
+        .step(
+            "somebody who says to be ada@acme, in a token signed with another key, asks for it",
+            async {
+                let forged = client.token_by(&Signer::new()?, &ADA);
+                let reply = client
+                    .call_with(Some(forged), "kv_get", arguments())
+                    .await?;
+                refused(&reply.fault(UNAUTHENTICATED.0)?)
+            },
+        )
         .await
 }
 
@@ -90,27 +120,39 @@ pub(super) async fn tenants(client: &Client, narrator: &mut Narrator<'_>) -> Res
 pub(super) async fn artifacts(client: &Client, narrator: &mut Narrator<'_>) -> Result<(), Wrong> {
     narrator.act("Artifacts: files, which are MCP resources too");
     let uri = narrator
-        .step("ada@acme stores a report: artifacts_put reports/june.md", async {
-            let arguments = json!({
-                "key": "reports/june.md", "content": REPORT, "content_type": "text/markdown",
-                "scope": "tenant",
-            });
-            let stored = client.call(&ADA, "artifacts_put", arguments).await?.done()?;
-            let uri = text(&stored, "uri")?.to_owned();
-            let answer = format!("{} bytes, to be read at {uri}", stored["size"]);
-            Ok((uri, answer))
-        })
+        .step(
+            "ada@acme stores a report: artifacts_put reports/june.md",
+            async {
+                let arguments = json!({
+                    "key": "reports/june.md", "content": REPORT, "content_type": "text/markdown",
+                    "scope": "tenant",
+                });
+                let stored = client
+                    .call(&ADA, "artifacts_put", arguments)
+                    .await?
+                    .done()?;
+                let uri = text(&stored, "uri")?.to_owned();
+                let answer = format!("{} bytes, to be read at {uri}", stored["size"]);
+                Ok((uri, answer))
+            },
+        )
         .await?;
     narrator
-        .step("ben@acme opens that address, as a client does that shows resources: resources/read", async {
-            let found = client.read(&BEN, &uri).await?.done()?;
-            same(&found, &json!(REPORT))
-        })
+        .step(
+            "ben@acme opens that address, as a client does that shows resources: resources/read",
+            async {
+                let found = client.read(&BEN, &uri).await?.done()?;
+                same(&found, &json!(REPORT))
+            },
+        )
         .await?;
     narrator
         .step("eve@globex opens the very same address", async {
             let message = client.read(&EVE, &uri).await?.fault(RESOURCE_NOT_FOUND)?;
-            Ok(((), format!("{message}: to her it is as if it had never been there")))
+            Ok((
+                (),
+                format!("{message}: to her it is as if it had never been there"),
+            ))
         })
         .await
 }
@@ -124,7 +166,10 @@ async fn get(
     key: &str,
     scope: &str,
 ) -> Result<Value, String> {
-    client.call(who, "kv_get", json!({"key": key, "scope": scope})).await?.done()
+    client
+        .call(who, "kv_get", json!({"key": key, "scope": scope}))
+        .await?
+        .done()
 }
 
 /// What came back, if it is what should have.

@@ -27,45 +27,60 @@ const LISTINGS: usize = 4;
 pub(super) async fn events(client: &Client, narrator: &mut Narrator<'_>) -> Result<(), Wrong> {
     narrator.act("Events: every call leaves one, and agents send their own");
     let shipped = narrator
-        .step(format!("ben@acme tells the others that an order was shipped: events_send {SHIPPED}"), async {
-            let arguments = json!({
-                "detail_type": SHIPPED, "detail": {"order": 4711}, "priority": "high",
-            });
-            let sent = client.call(&BEN, "events_send", arguments).await?.done()?;
-            let id = text(&sent, "event_id")?.to_owned();
-            let answer = format!("event {id}, recorded for good");
-            Ok((id, answer))
-        })
+        .step(
+            format!("ben@acme tells the others that an order was shipped: events_send {SHIPPED}"),
+            async {
+                let arguments = json!({
+                    "detail_type": SHIPPED, "detail": {"order": 4711}, "priority": "high",
+                });
+                let sent = client.call(&BEN, "events_send", arguments).await?.done()?;
+                let id = text(&sent, "event_id")?.to_owned();
+                let answer = format!("event {id}, recorded for good");
+                Ok((id, answer))
+            },
+        )
         .await?;
     narrator
-        .step("ada@acme asks what has happened at acme: events_query", async {
-            let arguments = json!({"order": "asc", "limit": 100});
-            let is_there = |events: &[Value]| find(events, "event_id", &shipped).is_some();
-            let events = query(client, &ADA, arguments, is_there).await?;
-            let order = find(&events, "event_id", &shipped).ok_or("ben's event is not there")?;
-            if order["detail"] != json!({"order": 4711}) || order["user_id"] != "ben" {
-                return Err(format!("ben's event came back as {order}"));
-            }
-            let denied = find(&events, "outcome", "denied").ok_or("what cleo tried is not there")?;
-            if denied["user_id"] != "cleo" {
-                return Err(format!("somebody else was denied something: {denied}"));
-            }
-            if let Some(foreign) = find(&events, "user_id", "eve") {
-                return Err(format!("an event of globex is among those of acme: {foreign}"));
-            }
-            let lines: Vec<String> = events.iter().map(line).collect();
-            Ok(((), lines.join("\n")))
-        })
+        .step(
+            "ada@acme asks what has happened at acme: events_query",
+            async {
+                let arguments = json!({"order": "asc", "limit": 100});
+                let is_there = |events: &[Value]| find(events, "event_id", &shipped).is_some();
+                let events = query(client, &ADA, arguments, is_there).await?;
+                let order =
+                    find(&events, "event_id", &shipped).ok_or("ben's event is not there")?;
+                if order["detail"] != json!({"order": 4711}) || order["user_id"] != "ben" {
+                    return Err(format!("ben's event came back as {order}"));
+                }
+                let denied =
+                    find(&events, "outcome", "denied").ok_or("what cleo tried is not there")?;
+                if denied["user_id"] != "cleo" {
+                    return Err(format!("somebody else was denied something: {denied}"));
+                }
+                if let Some(foreign) = find(&events, "user_id", "eve") {
+                    return Err(format!(
+                        "an event of globex is among those of acme: {foreign}"
+                    ));
+                }
+                let lines: Vec<String> = events.iter().map(line).collect();
+                Ok(((), lines.join("\n")))
+            },
+        )
         .await?;
     narrator
         .step("eve@globex asks the same", async {
-            let events = query(client, &EVE, json!({"order": "asc", "limit": 100}), |events| {
-                !events.is_empty()
-            })
+            let events = query(
+                client,
+                &EVE,
+                json!({"order": "asc", "limit": 100}),
+                |events| !events.is_empty(),
+            )
             .await?;
             let foreign = events.iter().find(|event| event["user_id"] != "eve");
             match foreign {
-                Some(foreign) => Err(format!("an event of acme is among those of globex: {foreign}")),
+                Some(foreign) => Err(format!(
+                    "an event of acme is among those of globex: {foreign}"
+                )),
                 None => Ok(((), format!("{} events, all of globex", events.len()))),
             }
         })
@@ -97,33 +112,50 @@ pub(super) async fn limits(client: &Client, narrator: &mut Narrator<'_>) -> Resu
         })
         .await?;
     narrator
-        .step(format!("ada@acme lists {LISTINGS} times at once in the meantime"), async {
-            for reply in list_at_once(client, &ADA).await {
-                reply?.done()?;
-            }
-            Ok(((), format!("all {LISTINGS} done: the limits of one tenant are not those of another")))
-        })
+        .step(
+            format!("ada@acme lists {LISTINGS} times at once in the meantime"),
+            async {
+                for reply in list_at_once(client, &ADA).await {
+                    reply?.done()?;
+                }
+                Ok((
+                    (),
+                    format!(
+                        "all {LISTINGS} done: the limits of one tenant are not those of another"
+                    ),
+                ))
+            },
+        )
         .await?;
     narrator
-        .step(format!("eve@globex waits the {wait} ms that she was told, and lists again"), async {
-            sleep(Duration::from_millis(wait)).await;
-            client.call(&EVE, "artifacts_list", json!({})).await?.done()?;
-            Ok(((), "done".to_owned()))
-        })
+        .step(
+            format!("eve@globex waits the {wait} ms that she was told, and lists again"),
+            async {
+                sleep(Duration::from_millis(wait)).await;
+                client
+                    .call(&EVE, "artifacts_list", json!({}))
+                    .await?
+                    .done()?;
+                Ok(((), "done".to_owned()))
+            },
+        )
         .await
 }
 
 /// What the server had recorded before it was killed.
 pub(super) async fn survived(client: &Client, narrator: &mut Narrator<'_>) -> Result<(), Wrong> {
     narrator
-        .step("ada@acme looks for the event of her last call before the crash: events_query", async {
-            let arguments = json!({"tool": "kv_set", "order": "desc", "limit": 20});
-            let is_there = |events: &[Value]| events.iter().any(is_last_call);
-            let events = query(client, &ADA, arguments, is_there).await?;
-            let event = events.iter().find(|event| is_last_call(event));
-            let event = event.ok_or("the event of the last call is lost")?;
-            Ok(((), line(event)))
-        })
+        .step(
+            "ada@acme looks for the event of her last call before the crash: events_query",
+            async {
+                let arguments = json!({"tool": "kv_set", "order": "desc", "limit": 20});
+                let is_there = |events: &[Value]| events.iter().any(is_last_call);
+                let events = query(client, &ADA, arguments, is_there).await?;
+                let event = events.iter().find(|event| is_last_call(event));
+                let event = event.ok_or("the event of the last call is lost")?;
+                Ok(((), line(event)))
+            },
+        )
         .await
 }
 
@@ -145,7 +177,10 @@ async fn query(
 ) -> Result<Vec<Value>, String> {
     let mut looks = 0;
     loop {
-        let mut answer = client.call(who, "events_query", arguments.clone()).await?.done()?;
+        let mut answer = client
+            .call(who, "events_query", arguments.clone())
+            .await?
+            .done()?;
         let events = match answer["events"].take() {
             Value::Array(events) => events,
             other => return Err(format!("a list of events was due, and this came: {other}")),
@@ -190,12 +225,18 @@ mod tests {
             line(&event)
         };
         let key = json!({"key": "plan", "scope": "user"});
-        assert_eq!(event("ok", None, key), r#"KV.Set           by ada   ok       "plan""#);
+        assert_eq!(
+            event("ok", None, key),
+            r#"KV.Set           by ada   ok       "plan""#
+        );
         assert_eq!(
             event("denied", Some("PERMISSION_DENIED"), json!({})),
             "KV.Set           by ada   denied   PERMISSION_DENIED"
         );
         let order = json!({"order": 4711});
-        assert_eq!(event("ok", None, order), r#"KV.Set           by ada   ok       {"order":4711}"#);
+        assert_eq!(
+            event("ok", None, order),
+            r#"KV.Set           by ada   ok       {"order":4711}"#
+        );
     }
 }
