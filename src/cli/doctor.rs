@@ -53,7 +53,7 @@ pub(super) fn run_unconfigured(
     errors: &ConfigErrors,
     output: &mut Output,
 ) -> ExitStatus {
-    let mut report = Report::default();
+    let mut report = Report::new(None);
     report.extend("settings", settings::mistakes(errors));
     report.print(arguments.json, output);
     ExitStatus::Configuration
@@ -86,7 +86,7 @@ async fn look(config: &Config) -> Report {
         storage(config, &clock),
         outbox(config, &clock),
     );
-    let mut report = Report::new(settings::set(config));
+    let mut report = Report::new(Some(settings::set(config)));
     report.extend("settings", settings::look(config));
     report.extend("identity", identity);
     match config.backend.backend {

@@ -23,13 +23,14 @@ fn run(arguments: &[&str]) -> Output {
 }
 
 #[test]
-fn the_version_is_the_packages() {
+fn the_version_is_the_packages_and_names_the_system() {
     let output = run(&["--version"]);
     assert_eq!(output.status.code(), Some(0));
-    assert_eq!(
-        text(&output.stdout),
-        format!("use_aws_mcp {}\n", env!("CARGO_PKG_VERSION"))
-    );
+    let (version, printed) = (env!("CARGO_PKG_VERSION"), text(&output.stdout));
+    let (arch, system) = (std::env::consts::ARCH, std::env::consts::OS);
+    let expected = format!("use_aws_mcp {version} ({arch}-{system}");
+    assert!(printed.starts_with(&expected), "{printed}");
+    assert_eq!(printed.lines().count(), 1);
 }
 
 #[test]

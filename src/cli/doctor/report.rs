@@ -43,7 +43,8 @@ pub(super) struct Set {
 /// All of it, section by section.
 #[derive(Debug, Default)]
 pub(super) struct Report {
-    settings: Vec<Set>,
+    /// Nothing where they cannot be used.
+    settings: Option<Vec<Set>>,
     sections: Vec<(&'static str, Vec<Check>)>,
 }
 
@@ -62,7 +63,8 @@ struct Document<'report> {
     version: &'static str,
     faults: usize,
     warnings: usize,
-    settings: &'report [Set],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    settings: Option<&'report [Set]>,
     checks: Vec<Row<'report>>,
 }
 
@@ -121,7 +123,7 @@ impl From<probe::Finding> for Check {
 
 impl Report {
     /// A report under these settings, with no check yet.
-    pub(super) fn new(settings: Vec<Set>) -> Self {
+    pub(super) fn new(settings: Option<Vec<Set>>) -> Self {
         Self {
             settings,
             sections: Vec::new(),
@@ -157,7 +159,7 @@ impl Report {
             version: version::text(),
             faults: self.count(State::Fault),
             warnings: self.count(State::Warning),
-            settings: &self.settings,
+            settings: self.settings.as_deref(),
             checks: rows.collect(),
         }
     }
@@ -188,11 +190,14 @@ impl Report {
     }
 
     fn print_settings(&self, output: &mut Output) {
+        let Some(settings) = &self.settings else {
+            return;
+        };
         output.line(format!("\n{}", Paint::Strong.on("set")));
-        if self.settings.is_empty() {
+        if settings.is_empty() {
             output.line("  nothing: all defaults (`use_aws_mcp config show` tells them)");
         }
-        for set in &self.settings {
+        for set in settings {
             let value = set.value.as_deref().unwrap_or("-");
             let by = if set.set_by == set.name {
                 String::new()

@@ -201,8 +201,11 @@ fn show_settings(config: &Config, output: &mut Output) {
     if let Some(region) = &config.region {
         output.line(format!("  export {}={region}", REGION.variable));
     }
+    if let Some(profile) = &config.aws.profile {
+        output.line(format!("  export AWS_PROFILE={profile}"));
+    }
     output.line(
-        "\nThen `use_aws_mcp doctor` checks it, and `use_aws_mcp init claude-desktop` (or claude-code, \
+        "\nThen `use_aws_mcp doctor` checks it, and `use_aws_mcp init claude-desktop` (or claude-code,\n\
          cursor, vscode) hands these settings to a client.",
     );
 }
