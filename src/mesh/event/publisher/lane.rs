@@ -120,10 +120,15 @@ pub(super) struct Awaiting<'a> {
 
 impl Lane {
     pub(super) fn new(way: Way, status: Arc<WayStatus>) -> Self {
+        // Numbers begin at 1, so that of a log without records everything has been read.
+        let state = State {
+            read_until: 1,
+            ..State::default()
+        };
         Self {
             way,
             status,
-            state: Mutex::default(),
+            state: Mutex::new(state),
             progress: Notify::new(),
             hurried: Notify::new(),
         }
