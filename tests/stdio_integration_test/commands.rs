@@ -26,10 +26,10 @@ fn run(arguments: &[&str]) -> Output {
 fn the_version_is_the_packages() {
     let output = run(&["--version"]);
     assert_eq!(output.status.code(), Some(0));
-    assert_eq!(
-        text(&output.stdout),
-        format!("use_aws_mcp {}\n", env!("CARGO_PKG_VERSION"))
-    );
+    let shown = text(&output.stdout);
+    let version = format!("use_aws_mcp {}", env!("CARGO_PKG_VERSION"));
+    assert!(shown.starts_with(&version), "{shown}");
+    assert_eq!(shown.lines().count(), 1, "{shown}");
 }
 
 #[test]
