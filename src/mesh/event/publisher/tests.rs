@@ -553,6 +553,19 @@ async fn a_drain_publishes_what_is_left_and_removes_the_folder() {
     );
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_process_without_events_waits_for_nothing() {
+    let world = World::new();
+    let process = world.start();
+    let tenant = "acme".parse().unwrap();
+    let start = Instant::now();
+    assert!(process.publisher.stored(&tenant, SOON).await);
+    let drained = process.publisher.drain(SOON).await;
+    assert!(start.elapsed() < SOON / 2, "{:?}", start.elapsed());
+    assert_eq!(drained, Drained { left: 0 });
+    assert_eq!(world.folders(), 0);
+}
+
 #[tokio::test]
 async fn a_drain_ends_in_time_and_leaves_the_rest_to_the_next_process() {
     let world = World::new();
