@@ -11,6 +11,7 @@ use crate::mesh::call::operation::{
 };
 use crate::mesh::call::tool::Tool;
 use crate::mesh::limit::{Cost, Direction};
+use crate::mesh::service::address::{Address, Addressed};
 use crate::mesh::store::artifacts::ArtifactKey;
 use crate::mesh::store::bucket::{
     ByteRange, GetOutcome, Object, ObjectCondition, ObjectHead, Presigned,
@@ -18,15 +19,28 @@ use crate::mesh::store::bucket::{
 use crate::mesh::store::key::Scope;
 use crate::mesh::{Error, ErrorKind, Timestamp};
 
-mod address;
 mod list;
 mod put;
 mod text;
 
-pub use address::ArtifactAddress;
 pub use list::{ArtifactsList, ArtifactsListAnswer};
 pub use put::{ArtifactsPut, ArtifactsPutAnswer, Content};
 pub use text::{INLINE_BYTES_MAX, Inline, is_text_type};
+
+/// The address of an artifact as an MCP resource.
+pub type ArtifactAddress = Address<ArtifactKey>;
+
+impl Addressed for ArtifactKey {
+    const ROOT: &'static str = "mesh://artifacts/";
+
+    fn of(text: String) -> Option<Self> {
+        Self::parse("uri", text).ok()
+    }
+
+    fn text(&self) -> &str {
+        self.as_str()
+    }
+}
 
 /// The largest artifact that passes through a call: bytes. A frame of 16 MiB holds no more in base64.
 pub const CONTENT_BYTES_MAX: usize = 11 << 20;

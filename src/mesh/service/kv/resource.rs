@@ -1,66 +1,31 @@
 //! Values as resources: a value that is too large for an answer is read by its address.
 
-use std::fmt;
-use std::str::FromStr;
-
 use serde::Serialize;
 
 use crate::mesh::call::grant::Granted;
 use crate::mesh::call::operation::{KvRead, Operation, Report, Subject};
 use crate::mesh::call::tool::Tool;
 use crate::mesh::limit::{Cost, Direction};
-use crate::mesh::service::address::{self, InvalidAddress};
+use crate::mesh::service::address::{Address, Addressed};
 use crate::mesh::store::bucket::ByteRange;
-use crate::mesh::store::key::Scope;
 use crate::mesh::store::values::ValueKey;
 use crate::mesh::{Error, ErrorKind};
-
-/// What every address begins with.
-const ROOT: &str = "mesh://values/";
 
 /// The media type of values.
 pub const VALUE_TYPE: &str = "application/json";
 
-/// The address of a value, or of a part of its JSON text (`?range=0-999`).
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ValueAddress {
-    /// Whose it is.
-    pub scope: Scope,
-    /// Its key.
-    pub key: ValueKey,
-    /// The part that is wanted: bytes of the JSON text.
-    pub range: Option<ByteRange>,
-}
+/// The address of a value; a range is one of bytes of its JSON text.
+pub type ValueAddress = Address<ValueKey>;
 
-impl ValueAddress {
-    /// The address of a whole value.
-    pub fn new(scope: Scope, key: ValueKey) -> Self {
-        Self {
-            scope,
-            key,
-            range: None,
-        }
+impl Addressed for ValueKey {
+    const ROOT: &'static str = "mesh://values/";
+
+    fn of(text: String) -> Option<Self> {
+        Self::parse("uri", text).ok()
     }
-}
 
-impl fmt::Display for ValueAddress {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(&address::write(
-            ROOT,
-            self.scope,
-            self.key.as_str(),
-            self.range,
-        ))
-    }
-}
-
-impl FromStr for ValueAddress {
-    type Err = InvalidAddress;
-
-    fn from_str(text: &str) -> Result<Self, InvalidAddress> {
-        let (scope, key, range) = address::read(ROOT, text)?;
-        let key = ValueKey::parse("uri", key).map_err(|_| InvalidAddress)?;
-        Ok(Self { scope, key, range })
+    fn text(&self) -> &str {
+        self.as_str()
     }
 }
 
@@ -147,14 +112,5 @@ mod tests {
         assert_eq!(cut(ByteRange::Suffix(u64::MAX)).as_deref(), Some("012345"));
         assert_eq!(cut(ByteRange::From(6, None)), None);
         assert_eq!(cut(ByteRange::From(u64::MAX, Some(u64::MAX))), None);
-    }
-
-    #[test]
-    fn an_address_reads_back_and_takes_keys_that_no_artifact_has() {
-        for key in ["a", "/a//../b", "é %2F?#", "a/b"] {
-            let key = ValueKey::parse("key", key.to_owned()).unwrap();
-            let address = ValueAddress::new(Scope::Tenant, key);
-            assert_eq!(address.to_string().parse(), Ok(address));
-        }
     }
 }
