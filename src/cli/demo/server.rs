@@ -35,7 +35,6 @@ pub(super) struct ServerSettings {
 pub(super) struct Server {
     child: Child,
     client: Client,
-    log: Log,
 }
 
 /// The end of what the server has written to its log.
@@ -105,11 +104,7 @@ impl Server {
                 return Err(message);
             }
         };
-        Ok(Self {
-            child,
-            client,
-            log: log.clone(),
-        })
+        Ok(Self { child, client })
     }
 
     /// The client that is connected to it.
