@@ -92,17 +92,31 @@ impl Client {
                 return Some(answer);
             }
             let message = self.message()?;
-            match message["id"]
-                .as_u64()
-                .filter(|_| message.get("method").is_none())
-            {
-                Some(id) => {
-                    let twice = self.answers.insert(id, message);
-                    assert!(twice.is_none(), "two answers to {id}: {twice:?}");
-                }
-                None => self.others.push(message),
-            }
+            self.keep(message);
         }
+    }
+
+    fn keep(&mut self, message: Value) {
+        let is_answer = message.get("method").is_none();
+        match message["id"].as_u64().filter(|_| is_answer) {
+            Some(id) => {
+                let twice = self.answers.insert(id, message);
+                assert!(twice.is_none(), "two answers to {id}: {twice:?}");
+            }
+            None => self.others.push(message),
+        }
+    }
+
+    /// Waits until so many requests have been answered whose answers nobody has taken; `false` where the
+    /// server ended before.
+    pub(crate) fn wait_for_answers(&mut self, count: usize) -> bool {
+        while self.answers.len() < count {
+            let Some(message) = self.message() else {
+                return false;
+            };
+            self.keep(message);
+        }
+        true
     }
 
     /// The next message, whatever it is; `None` at the end.

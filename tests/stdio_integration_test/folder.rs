@@ -11,8 +11,12 @@ use crate::client::Client;
 use crate::requirement::left_out;
 use crate::server::Start;
 
-/// The size of a disk that is soon full. Empty, the server takes about 2 MB of it.
-const SMALL_DISK: &str = "size=8m";
+/// The size of a disk that is soon full. An empty folder takes about 2 MB of it.
+const SMALL_DISK: &str = "size=16m";
+
+/// What is freed when it is full: enough for the journals to be put in order and the outbox to have its
+/// reserve again.
+const ROOM_BYTES: usize = 8 << 20;
 
 /// A disk in memory at a folder; it is unmounted when it is dropped.
 struct Disk(PathBuf);
@@ -168,7 +172,7 @@ fn a_full_disk_is_said_and_nothing_acknowledged_is_lost() {
     let mut client = Client::open(&start);
     // Removed later, as a person would make room.
     let room = start.data().join("room");
-    fs::write(&room, vec![1; 2 << 20]).unwrap();
+    fs::write(&room, vec![1; ROOM_BYTES]).unwrap();
 
     let value = |number: usize| json!(format!("{number}-{}", "x".repeat(100 << 10)));
     let mut stored = Vec::new();
@@ -235,7 +239,7 @@ fn a_disk_that_is_full_from_the_start_is_said() {
     };
     let room = start.data().join("room");
     // It writes until nothing more fits.
-    let _ = fs::write(&room, vec![1; 16 << 20]);
+    let _ = fs::write(&room, vec![1; 32 << 20]);
     let output = start.run();
     let told = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(1), "{told}");

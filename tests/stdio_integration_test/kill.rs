@@ -6,17 +6,20 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::client::Client;
+use crate::client::{Client, result_of};
 use crate::server::{Start, WAIT_MAX};
 
 /// How often the server is killed.
 const KILLS: usize = 50;
 
 /// Calls of each kind that are under way when it is killed.
-const CALLS: usize = 16;
+const CALLS: usize = 10;
+
+/// How long a server lives after the last answer that is waited for, at most: microseconds.
+const PAUSE_MICROS_MAX: u64 = 3000;
 
 /// Kills that must have met unanswered calls, or the test would show nothing.
-const KILLS_AT_WORK_MIN: usize = 15;
+const KILLS_AT_WORK_MIN: usize = 25;
 
 /// The artifact that every life of the server overwrites once.
 const SHARED: &str = "shared/document.txt";
@@ -46,7 +49,7 @@ enum Asked {
 /// The content of an artifact: its own name over and over, of a size that depends on the name, so that
 /// any part that is missing or another's is seen.
 fn content(name: &str) -> String {
-    let copies = name.bytes().map(usize::from).sum::<usize>() * 7 % 4000 + 1;
+    let copies = name.bytes().map(usize::from).sum::<usize>() * 7 % 2000 + 1;
     let mut content = format!("{copies} of ");
     for number in 0..copies {
         content.push_str(&format!("{name} {number}\n"));
@@ -58,8 +61,8 @@ fn shared_content(life: usize) -> String {
     content(&format!("life {life}"))
 }
 
-/// One life: the server is started, asked for much at once, and killed after `delay`.
-fn live(start: &Start, life: usize, delay: Duration, ledger: &mut Ledger) {
+/// One life: the server is started, asked for much at once, and killed after so many answers.
+fn live(start: &Start, life: usize, answers_before: usize, ledger: &mut Ledger) {
     let mut client = Client::open(start);
     let mut asked = Vec::new();
     let mut post = |tool: &str, arguments: Value, what: Asked| {
@@ -78,17 +81,17 @@ fn live(start: &Start, life: usize, delay: Duration, ledger: &mut Ledger) {
         let send = json!({"detail_type": "Kill.Sent", "detail": {"life": life, "call": call}});
         post("events_send", send, Asked::Event);
     }
-    let first = client.try_answer(asked[1].0);
-    assert!(first.is_some(), "it ended by itself: {}", client.log());
-    let first = first.map(|answer| (asked[1].0, answer));
-    thread::sleep(delay);
+    let begun = client.wait_for_answers(answers_before);
+    assert!(begun, "it ended by itself: {}", client.log());
+    thread::sleep(Duration::from_micros(
+        (life as u64 * 7919) % PAUSE_MICROS_MAX,
+    ));
     client.kill();
 
     // What is in the pipe has been acknowledged, whether we have read it or not.
     let mut unanswered = 0;
-    let mut answers: BTreeMap<u64, Value> = first.into_iter().collect();
     for (id, what) in asked {
-        let answer = answers.remove(&id).or_else(|| client.try_answer(id));
+        let answer = client.try_answer(id);
         let done = answer
             .as_ref()
             .is_some_and(|answer| answer["result"]["isError"] == false);
@@ -109,41 +112,54 @@ fn live(start: &Start, life: usize, delay: Duration, ledger: &mut Ledger) {
     ledger.kills_at_work += usize::from(unanswered > 0);
 }
 
-/// The whole of an artifact as a resource; `None` where there is none.
-fn read(client: &mut Client, key: &str) -> Option<String> {
-    let uri = format!("mesh://artifacts/user/{key}");
-    let answer = client.request("resources/read", json!({"uri": uri}));
+/// Where an artifact is to be read as a resource.
+fn address(key: &str) -> Value {
+    json!({"uri": format!("mesh://artifacts/user/{key}")})
+}
+
+/// The text of a resource; `None` where there is none.
+fn text_of(answer: &Value) -> Option<String> {
     let text = answer["result"]["contents"][0]["text"].as_str();
     assert!(text.is_some() || answer.get("error").is_some(), "{answer}");
     text.map(str::to_owned)
 }
 
 fn check_values(client: &mut Client, ledger: &Ledger) {
-    for (key, &acknowledged) in &ledger.values {
-        let found = client.ask("kv_get", json!({"key": key, "consistent": true}));
-        assert!(
-            found["found"] == true || !acknowledged,
-            "the value {key} was acknowledged and is lost"
-        );
+    let ask = |key: &String| {
+        let get = json!({"key": key, "consistent": true});
+        (key.clone(), client.post_call("kv_get", get))
+    };
+    let asked: Vec<(String, u64)> = ledger.values.keys().map(ask).collect();
+    for (key, id) in asked {
+        let found = result_of(client.answer(id))["structuredContent"].clone();
         if found["found"] == true {
             let value = &found["value"];
-            assert_eq!(format!("{}/{}", value["life"], value["call"]), *key);
+            assert_eq!(format!("{}/{}", value["life"], value["call"]), key);
+        } else {
+            assert!(
+                !ledger.values[&key],
+                "the value {key} was acknowledged and is lost"
+            );
         }
     }
 }
 
 fn check_artifacts(client: &mut Client, ledger: &Ledger) {
+    let ask = |key: &String| (key.clone(), client.post("resources/read", address(key)));
+    let asked: Vec<(String, u64)> = ledger.artifacts.keys().map(ask).collect();
     let mut there = 0;
-    for (key, &acknowledged) in &ledger.artifacts {
-        match read(client, key) {
+    for (key, id) in asked {
+        match text_of(&client.answer(id)) {
             Some(found) => {
-                assert_eq!(found, content(key), "the artifact {key} is torn");
+                assert_eq!(found, content(&key), "the artifact {key} is torn");
                 there += 1;
             }
-            None => assert!(
-                !acknowledged,
-                "the artifact {key} was acknowledged and is lost"
-            ),
+            None => {
+                assert!(
+                    !ledger.artifacts[&key],
+                    "the artifact {key} was acknowledged and is lost"
+                );
+            }
         }
     }
     // What is listed is what is there.
@@ -163,7 +179,7 @@ fn check_artifacts(client: &mut Client, ledger: &Ledger) {
 /// The shared document is whole, and not older than what was acknowledged last.
 fn check_shared(client: &mut Client, ledger: &Ledger) {
     let oldest = ledger.shared.unwrap_or(0);
-    let found = read(client, SHARED);
+    let found = text_of(&client.request("resources/read", address(SHARED)));
     let life = (oldest..KILLS).find(|&life| found.as_deref() == Some(&shared_content(life)));
     assert!(
         life.is_some() || ledger.shared.is_none(),
@@ -177,8 +193,7 @@ fn nothing_acknowledged_is_lost_when_the_server_is_killed_fifty_times() {
     let start = Start::on(folder.path()).generous();
     let mut ledger = Ledger::default();
     for life in 0..KILLS {
-        let delay = Duration::from_micros((life as u64 * 7919) % 20_000);
-        live(&start, life, delay, &mut ledger);
+        live(&start, life, life * 7 % (CALLS * 3), &mut ledger);
     }
     let acknowledged = ledger.values.values().filter(|done| **done).count();
     assert!(

@@ -10,6 +10,7 @@ mod deferral;
 mod history;
 mod lane;
 mod pipeline;
+mod sink;
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;

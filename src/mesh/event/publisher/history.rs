@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use ulid::Ulid;
 
 use super::lane::Lane;
-use super::pipeline::{Flushed, Record, Sent, Sink, Verdict, is_refusal};
+use super::sink::{Flushed, Record, Sent, Sink, Verdict, is_refusal};
 use crate::mesh::event::counters::Counters;
 use crate::mesh::event::detail::Detail;
 use crate::mesh::event::history::{
