@@ -18,12 +18,14 @@
 mod client;
 mod commands;
 mod dashboard;
+mod demo;
 mod folder;
 mod foreign;
 mod kill;
 mod lifecycle;
 mod lines;
 mod logging;
+mod operator;
 mod requirement;
 mod revisions;
 mod server;

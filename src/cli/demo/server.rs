@@ -18,6 +18,9 @@ use crate::config::Environment;
 /// How long a server may take to end by itself: its own limit and some time for a busy machine.
 const END_TIME_MAX: Duration = Duration::from_secs(10);
 
+/// How long the end of the log of a server that has failed is waited for.
+const LOG_TIME_MAX: Duration = Duration::from_secs(2);
+
 /// How much of a server's log is kept, in bytes.
 const LOG_BYTES_MAX: usize = 64 << 10;
 
@@ -32,7 +35,6 @@ pub(super) struct ServerSettings {
 pub(super) struct Server {
     child: Child,
     client: Client,
-    log: Log,
 }
 
 /// The end of what the server has written to its log.
@@ -92,13 +94,17 @@ impl Server {
         let (Some(stdout), Some(stdin), Some(stderr)) = pipes else {
             return Err("the server has no pipes".to_owned());
         };
-        tokio::spawn(log.clone().keep(stderr));
-        let client = Client::connect(stdout, stdin, signer.clone()).await?;
-        Ok(Self {
-            child,
-            client,
-            log: log.clone(),
-        })
+        let keeping = tokio::spawn(log.clone().keep(stderr));
+        let client = match Client::connect(stdout, stdin, signer.clone()).await {
+            Ok(client) => client,
+            Err(message) => {
+                // The log tells why, once all of it has come.
+                let ended = async { (child.kill().await, keeping.await) };
+                let _ = timeout(LOG_TIME_MAX, ended).await;
+                return Err(message);
+            }
+        };
+        Ok(Self { child, client })
     }
 
     /// The client that is connected to it.
