@@ -1,7 +1,7 @@
 //! The server as a child process: started in a clean environment, spoken to in lines, ended and measured.
 
 use std::collections::BTreeMap;
-use std::fs::File;
+use std::fs::{File, TryLockError};
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{
@@ -384,21 +384,26 @@ pub(crate) fn within(time: Duration, mut happened: impl FnMut() -> bool) -> bool
 
 /// Files below `folder` that somebody holds a lock on.
 pub(crate) fn locked_files(folder: &Path) -> Vec<PathBuf> {
-    let mut locked = Vec::new();
+    let is_locked = |path: &PathBuf| {
+        let file = File::open(path).and_then(|file| Ok(file.try_lock()));
+        matches!(file, Ok(Err(TryLockError::WouldBlock)))
+    };
+    files(folder).into_iter().filter(is_locked).collect()
+}
+
+/// All files below `folder`.
+pub(crate) fn files(folder: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
     let mut folders = vec![folder.to_owned()];
     while let Some(folder) = folders.pop() {
         for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
-            let path = entry.path();
-            if path.is_dir() {
-                folders.push(path);
-            } else if let Ok(file) = File::open(&path)
-                && matches!(file.try_lock(), Err(std::fs::TryLockError::WouldBlock))
-            {
-                locked.push(path);
+            match entry.path() {
+                path if path.is_dir() => folders.push(path),
+                path => found.push(path),
             }
         }
     }
-    locked
+    found
 }
 
 fn wait_for(child: &mut Child, time: Duration) -> Option<ExitStatus> {
