@@ -385,7 +385,7 @@ pub(crate) fn within(time: Duration, mut happened: impl FnMut() -> bool) -> bool
 /// Files below `folder` that somebody holds a lock on.
 pub(crate) fn locked_files(folder: &Path) -> Vec<PathBuf> {
     let is_locked = |path: &PathBuf| {
-        let file = File::open(path).and_then(|file| Ok(file.try_lock()));
+        let file = File::open(path).map(|file| file.try_lock());
         matches!(file, Ok(Err(TryLockError::WouldBlock)))
     };
     files(folder).into_iter().filter(is_locked).collect()
