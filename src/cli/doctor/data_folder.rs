@@ -124,7 +124,9 @@ fn existing(folder: &Path) -> PathBuf {
 
 /// The operator sees the chain of causes, which has the folder's name.
 fn failed(part: &str, error: &Error) -> Check {
-    let fix = error.fix_text().unwrap_or("look into the log of the server");
+    let fix = error
+        .fix_text()
+        .unwrap_or("look into the log of the server");
     let message = match error.causes() {
         Some(causes) => format!("{} ({causes})", error.message().trim_end_matches('.')),
         None => error.message().to_owned(),

@@ -255,10 +255,15 @@ fn failed(part: &'static str, error: &Error) -> Finding {
         Some(causes) => format!("{} ({causes})", error.message()),
         None => error.message().to_owned(),
     };
-    let is_denied = error.details().get("reason").is_some_and(|reason| reason == "refused");
+    let is_denied = error
+        .details()
+        .get("reason")
+        .is_some_and(|reason| reason == "refused");
     let fix = match (error.kind(), error.fix_text()) {
         (ErrorKind::AwsCredentials, _) if is_denied => match action(part) {
-            Some(action) => format!("allow {action} in the policy of the role, or correct the name"),
+            Some(action) => {
+                format!("allow {action} in the policy of the role, or correct the name")
+            }
             None => "correct the credentials, or the policy of the role".to_owned(),
         },
         (_, Some(fix)) if fix.contains("init aws") => {
