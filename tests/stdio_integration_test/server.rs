@@ -299,7 +299,6 @@ impl Server {
     }
 
     /// Bytes of memory that it holds now and, after it, the most that it held; from /proc.
-    #[cfg(target_os = "linux")]
     pub(crate) fn memory(&self) -> (u64, u64) {
         let path = format!("/proc/{}/status", self.pid());
         let status = std::fs::read_to_string(path).expect("its status");
@@ -315,7 +314,6 @@ impl Server {
     }
 
     /// Pids of its children.
-    #[cfg(target_os = "linux")]
     pub(crate) fn children(&self) -> String {
         let tasks = std::fs::read_dir(format!("/proc/{}/task", self.pid())).expect("its threads");
         tasks
@@ -357,7 +355,6 @@ pub(crate) fn send_signal(pid: u32, signal: Signal) {
 }
 
 /// Whether a process is there and has not ended.
-#[cfg(target_os = "linux")]
 pub(crate) fn lives(pid: u32) -> bool {
     let status = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     // After the name, which stands in brackets: a letter for its state.
