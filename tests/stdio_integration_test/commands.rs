@@ -2,8 +2,15 @@
 
 use std::fs;
 use std::process::{Command, Output};
+use std::time::Duration;
 
-use crate::server::{Start, run_to_end};
+use serde_json::{Value, json};
+
+use crate::client::Client;
+use crate::server::{PROGRAM, Reads, Server, Start, WAIT_MAX, run_to_end};
+
+/// How long the demonstration may take; alone it takes 2 s.
+const DEMO_MAX: Duration = Duration::from_secs(60);
 
 fn text(bytes: &[u8]) -> String {
     String::from_utf8(bytes.to_vec()).unwrap()
@@ -156,16 +163,258 @@ fn a_reader_that_stops_early_is_no_failure() {
     let folder = tempfile::tempdir().unwrap();
     let start = Start::on(folder.path());
     let mut command = start.command_by("/bin/sh");
-    command.args([
-        "-c",
-        "\"$0\" config example | head -n 1",
-        crate::server::PROGRAM,
-    ]);
-    let output = run_to_end(&mut command, crate::server::WAIT_MAX);
+    command.args(["-c", "\"$0\" config example | head -n 1", PROGRAM]);
+    let output = run_to_end(&mut command, WAIT_MAX);
     assert_eq!(text(&output.stdout).lines().count(), 1);
     assert!(
         !text(&output.stderr).contains("panicked"),
         "{}",
         text(&output.stderr)
+    );
+}
+
+#[test]
+fn the_demonstration_succeeds_and_leaves_nothing_behind() {
+    let folder = tempfile::tempdir().unwrap();
+    let temporary = folder.path().join("tmp");
+    fs::create_dir(&temporary).unwrap();
+    let start = Start::on(folder.path())
+        .set("TMPDIR", temporary.to_str().unwrap())
+        .arguments(&["demo"]);
+    let output = run_to_end(&mut start.command(), DEMO_MAX);
+    let shown = text(&output.stdout);
+    assert_eq!(
+        output.status.code(),
+        Some(0),
+        "{shown}\n{}",
+        text(&output.stderr)
+    );
+    for word in [
+        "acme",
+        "globex",
+        "kv_set",
+        "events_query",
+        "RATE_LIMITED",
+        "killed",
+        " ms  ",
+    ] {
+        assert!(shown.contains(word), "{word} is missing:\n{shown}");
+    }
+    assert!(!shown.contains('\u{1b}'), "colour where no terminal is");
+    assert_eq!(
+        fs::read_dir(&temporary).unwrap().count(),
+        0,
+        "its folder is left"
+    );
+    assert!(!start.data().exists(), "it used the user's own data");
+}
+
+#[test]
+fn tools_are_listed_described_and_called_without_a_client() {
+    let folder = tempfile::tempdir().unwrap();
+    let start = Start::on(folder.path());
+    let command = |arguments: &[&str]| start.clone().arguments(arguments).run();
+    let json_of = |output: &Output| serde_json::from_slice::<Value>(&output.stdout).unwrap();
+
+    let listed = printed(&start.clone().arguments(&["tools", "list"]));
+    assert!(
+        listed.contains("kv_get") && listed.contains("tester"),
+        "{listed}"
+    );
+    let listed = json_of(&command(&["tools", "list", "--json"]));
+    // What a client gets over the pipe is the same.
+    let mut client = Client::open(&start);
+    let told = client.request("tools/list", json!({}))["result"]["tools"].clone();
+    assert_eq!(listed, told);
+    let described = json_of(&command(&["tools", "describe", "kv_get", "--json"]));
+    assert!(told.as_array().unwrap().contains(&described), "{described}");
+
+    // A server runs on the same folder meanwhile.
+    let set = command(&[
+        "tools",
+        "call",
+        "kv_set",
+        "key=a",
+        "value={\"b\":[1.50]}",
+        "--json",
+    ]);
+    assert_eq!(set.status.code(), Some(0), "{}", text(&set.stderr));
+    let found = client.ask("kv_get", json!({"key": "a"}));
+    assert_eq!(found["version"], json_of(&set)["version"]);
+    let got = command(&[
+        "tools",
+        "call",
+        "kv_get",
+        "--arguments",
+        "{\"key\":\"a\"}",
+        "--json",
+    ]);
+    assert!(
+        text(&got.stdout).contains("\"value\":{\"b\":[1.50]}"),
+        "{}",
+        text(&got.stdout)
+    );
+    client.finish();
+
+    let failed = command(&[
+        "tools",
+        "call",
+        "kv_set",
+        "key=a",
+        "value=1",
+        "if_absent=true",
+    ]);
+    assert_eq!(failed.status.code(), Some(1));
+    assert!(
+        text(&failed.stderr).contains("CONFLICT"),
+        "{}",
+        text(&failed.stderr)
+    );
+    let unknown = command(&["tools", "call", "kv_gte", "key=a"]);
+    assert_eq!(unknown.status.code(), Some(2));
+    assert!(
+        text(&unknown.stderr).contains("kv_get"),
+        "{}",
+        text(&unknown.stderr)
+    );
+}
+
+#[test]
+fn events_are_followed_from_the_shell() {
+    let folder = tempfile::tempdir().unwrap();
+    let start = Start::on(folder.path());
+    let mut client = Client::open(&start);
+    client.ask("kv_set", json!({"key": "watched", "value": "never shown"}));
+    client.ask(
+        "events_send",
+        json!({"detail_type": "Order.Placed", "detail": {"n": 4711}, "wait": true}),
+    );
+    client.finish();
+    let shown = printed(&start.arguments(&["events", "tail"]));
+    assert!(
+        shown.contains("KV.Set") && shown.contains("watched"),
+        "{shown}"
+    );
+    assert!(
+        shown.contains("Order.Placed") && shown.contains("4711"),
+        "{shown}"
+    );
+    assert!(!shown.contains("never shown"), "{shown}");
+}
+
+#[test]
+fn the_doctor_finds_a_healthy_folder_healthy() {
+    let folder = tempfile::tempdir().unwrap();
+    let start = Start::on(folder.path());
+    let shown = printed(&start.clone().arguments(&["doctor"]));
+    assert!(
+        shown.contains("embedded") && !shown.contains("fix:"),
+        "{shown}"
+    );
+    let report: Value =
+        serde_json::from_str(&printed(&start.arguments(&["doctor", "--json"]))).unwrap();
+    assert_eq!(report["ok"], true, "{report}");
+    assert_eq!(report["faults"], 0, "{report}");
+}
+
+#[test]
+fn the_doctor_names_what_is_wrong_and_what_to_do() {
+    let folder = tempfile::tempdir().unwrap();
+    let start = Start::on(folder.path());
+    Client::open(&start).finish();
+    fs::write(start.data().join("format"), "2\n").unwrap();
+    let output = start.clone().arguments(&["doctor"]).run();
+    let shown = text(&output.stdout);
+    assert_eq!(output.status.code(), Some(3), "{shown}");
+    assert!(
+        shown.contains("format 2") && shown.contains("fix:"),
+        "{shown}"
+    );
+    let broken = start.set("AGENT_MESH_ROLE", "king").arguments(&["doctor"]);
+    assert_eq!(broken.run().status.code(), Some(78));
+}
+
+#[test]
+fn without_credentials_the_doctor_says_how_to_get_some() {
+    let folder = tempfile::tempdir().unwrap();
+    let start = Start::on(folder.path())
+        .set("AGENT_MESH_BACKEND", "aws")
+        .set("AWS_EC2_METADATA_DISABLED", "true")
+        .arguments(&["doctor"]);
+    let output = start.run();
+    let shown = text(&output.stdout);
+    assert_eq!(
+        output.status.code(),
+        Some(3),
+        "{shown}\n{}",
+        text(&output.stderr)
+    );
+    assert!(
+        shown.contains("credentials") && shown.contains("fix:"),
+        "{shown}"
+    );
+}
+
+#[test]
+fn what_is_added_to_a_desktop_client_starts() {
+    let folder = tempfile::tempdir().unwrap();
+    let start = Start::on(folder.path());
+    let settings = folder.path().join("home/.cursor/mcp.json");
+    fs::create_dir_all(settings.parent().unwrap()).unwrap();
+    let before = "{\n  // kept\n  \"mcpServers\": {\"other\": {\"command\": \"x\"}}\n}\n";
+    fs::write(&settings, before).unwrap();
+
+    let dry = start
+        .clone()
+        .arguments(&["init", "cursor", "--dry-run"])
+        .run();
+    assert_eq!(dry.status.code(), Some(0), "{}", text(&dry.stderr));
+    assert_eq!(
+        fs::read_to_string(&settings).unwrap(),
+        before,
+        "a dry run wrote"
+    );
+    let output = start.clone().arguments(&["init", "cursor"]).run();
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+
+    let written = fs::read_to_string(&settings).unwrap();
+    assert!(written.contains("// kept"), "{written}");
+    let written: Value = serde_json::from_str(&written.replace("// kept", "")).unwrap();
+    assert_eq!(written["mcpServers"]["other"], json!({"command": "x"}));
+    let entry = &written["mcpServers"]["agent-mesh"];
+    let copies = fs::read_dir(settings.parent().unwrap()).unwrap().flatten();
+    let is_backup =
+        |path: &std::path::Path| fs::read_to_string(path).is_ok_and(|copy| copy == before);
+    assert!(
+        copies.map(|copy| copy.path()).any(|path| is_backup(&path)),
+        "no backup"
+    );
+
+    // As that client would start it.
+    let mut command = Command::new(entry["command"].as_str().unwrap());
+    command.env_clear().env("HOME", folder.path().join("home"));
+    command.args(
+        entry["args"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .filter_map(Value::as_str),
+    );
+    for (name, value) in entry["env"].as_object().unwrap() {
+        command.env(name, value.as_str().unwrap());
+    }
+    let mut client = Client::of(Server::of(
+        &mut command,
+        Reads {
+            output: true,
+            log: true,
+        },
+    ));
+    client.initialize("2025-06-18");
+    client.ask("kv_set", json!({"key": "a", "value": 1}));
+    client.finish();
+    assert!(
+        start.data().exists(),
+        "it uses another folder than the one that was set"
     );
 }

@@ -166,6 +166,13 @@ fn tenants_on_one_pipe_do_not_see_each_other_whatever_the_arguments_say() {
             }
         }
     }
+    for (token, others) in [(&ada, "globex"), (&eve, "acme")] {
+        let events = dashboard.ask(token, "events_query", with_context(json!({}), "ada"));
+        assert!(!events["events"].as_array().unwrap().is_empty(), "{events}");
+        assert!(!events.to_string().contains(others), "{events}");
+    }
+    let hers = dashboard.ask(&eve, "events_query", json!({"tool": "kv_set"}));
+    assert_eq!(hers["events"], json!([]));
     dashboard.client.finish();
 }
 

@@ -10,7 +10,8 @@ use tempfile::TempDir;
 
 use crate::client::{Client, initialize_params, parse};
 use crate::server::{
-    END_MAX, PROGRAM, Reads, Start, WAIT_MAX, lives, locked_files, run_to_end, send_signal, within,
+    END_MAX, PROGRAM, Reads, Start, WAIT_MAX, files, lives, locked_files, run_to_end, send_signal,
+    within,
 };
 
 /// Calls that are in flight when a server is told to end.
@@ -49,6 +50,11 @@ fn the_end_of_the_input_ends_it_and_nothing_stays_behind() {
     client.ask("kv_set", json!({"key": "a", "value": 1}));
     client.ask("artifacts_put", json!({"key": "a", "content": "text"}));
     assert_eq!(client.children(), "", "it has children");
+    let outbox = files(&start.data().join("outbox"));
+    assert!(
+        outbox.iter().any(|path| path.ends_with("owner")),
+        "{outbox:?}"
+    );
     assert_ne!(
         locked_files(&start.data()),
         Vec::<std::path::PathBuf>::new(),
@@ -59,6 +65,12 @@ fn the_end_of_the_input_ends_it_and_nothing_stays_behind() {
     assert_eq!(
         locked_files(&start.data()),
         Vec::<std::path::PathBuf>::new()
+    );
+    // Its events have been published, and with that its outbox goes.
+    let outbox = files(&start.data().join("outbox"));
+    assert!(
+        !outbox.iter().any(|path| path.ends_with("owner")),
+        "{outbox:?}"
     );
 }
 
@@ -117,11 +129,9 @@ fn the_death_of_its_parent_ends_it() {
     assert!(lives(pid));
     parent.ask("kv_set", json!({"key": "a", "value": 1}));
     send_signal(parent.pid(), Signal::KILL);
-    assert!(
-        within(END_MAX, || !lives(pid)),
-        "it outlives its parent; {}",
-        parent.log()
-    );
+    let ended = within(END_MAX, || !lives(pid));
+    send_signal(pid, Signal::KILL);
+    assert!(ended, "it outlives its parent; {}", parent.log());
     assert_eq!(
         locked_files(&start.data()),
         Vec::<std::path::PathBuf>::new()

@@ -3,7 +3,7 @@
 //! What a machine lacks is named in a line that begins with `left out: `, or is a failure where
 //! `AGENT_MESH_TEST_REQUIRE` (names separated by commas) asks for it: `python`, `typescript`, `inspector`,
 //! which `scripts/test-tools.sh` installs, and `tmpfs`, which takes root.
-#![cfg(unix)]
+#![cfg(target_os = "linux")]
 #![allow(
     clippy::disallowed_methods,
     reason = "tests read what their own environment asks for"

@@ -1,7 +1,7 @@
 //! The server as a child process: started in a clean environment, spoken to in lines, ended and measured.
 
 use std::collections::BTreeMap;
-use std::fs::File;
+use std::fs::{File, TryLockError};
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{
@@ -299,7 +299,6 @@ impl Server {
     }
 
     /// Bytes of memory that it holds now and, after it, the most that it held; from /proc.
-    #[cfg(target_os = "linux")]
     pub(crate) fn memory(&self) -> (u64, u64) {
         let path = format!("/proc/{}/status", self.pid());
         let status = std::fs::read_to_string(path).expect("its status");
@@ -315,7 +314,6 @@ impl Server {
     }
 
     /// Pids of its children.
-    #[cfg(target_os = "linux")]
     pub(crate) fn children(&self) -> String {
         let tasks = std::fs::read_dir(format!("/proc/{}/task", self.pid())).expect("its threads");
         tasks
@@ -357,7 +355,6 @@ pub(crate) fn send_signal(pid: u32, signal: Signal) {
 }
 
 /// Whether a process is there and has not ended.
-#[cfg(target_os = "linux")]
 pub(crate) fn lives(pid: u32) -> bool {
     let status = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     // After the name, which stands in brackets: a letter for its state.
@@ -384,21 +381,26 @@ pub(crate) fn within(time: Duration, mut happened: impl FnMut() -> bool) -> bool
 
 /// Files below `folder` that somebody holds a lock on.
 pub(crate) fn locked_files(folder: &Path) -> Vec<PathBuf> {
-    let mut locked = Vec::new();
+    let is_locked = |path: &PathBuf| {
+        let file = File::open(path).map(|file| file.try_lock());
+        matches!(file, Ok(Err(TryLockError::WouldBlock)))
+    };
+    files(folder).into_iter().filter(is_locked).collect()
+}
+
+/// All files below `folder`.
+pub(crate) fn files(folder: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
     let mut folders = vec![folder.to_owned()];
     while let Some(folder) = folders.pop() {
         for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
-            let path = entry.path();
-            if path.is_dir() {
-                folders.push(path);
-            } else if let Ok(file) = File::open(&path)
-                && matches!(file.try_lock(), Err(std::fs::TryLockError::WouldBlock))
-            {
-                locked.push(path);
+            match entry.path() {
+                path if path.is_dir() => folders.push(path),
+                path => found.push(path),
             }
         }
     }
-    locked
+    found
 }
 
 fn wait_for(child: &mut Child, time: Duration) -> Option<ExitStatus> {
