@@ -5,12 +5,14 @@ use std::time::Duration;
 
 use tokio::sync::broadcast;
 
-use crate::config::{self, Backend, Config, Identity, JwksSource};
+use crate::config::{self, Backend, Config, Identity, JwksSource, JwtSettings};
 use crate::inbound::server::{Server, Shared};
 use crate::inbound::tool::catalog::Catalog;
 use crate::mesh::call::tool::Toolset;
 use crate::mesh::call::{Backplane, CALL_TIME_MAX};
-use crate::mesh::event::{EventReads, Outbox, OutboxSettings, Publisher, Rollup, Target};
+use crate::mesh::event::{
+    EventReads, Outbox, OutboxSettings, Pace, Publisher, PublisherSettings, Rollup, Target,
+};
 use crate::mesh::limit::Limiter;
 use crate::mesh::tenant::{
     EnvironmentIdentity, KeySource, Limits, Resolver, TenantDirectory, TokenSettings,
@@ -48,7 +50,7 @@ impl App {
         let connection = Connection::new(settings, Arc::clone(&clock));
         let outbox = Outbox::open(OutboxSettings {
             root: config.outbox_dir.clone(),
-            target: target(config, &connection).await,
+            target: target(config, connection.region().await),
             bytes_max: config.events.outbox_bytes_max,
             clock: Arc::clone(&clock),
         })?;
@@ -56,11 +58,23 @@ impl App {
         let bucket: Arc<AwsBucket> = Arc::new(AwsBucket::new(Arc::clone(&connection)));
         let bus: Arc<AwsBus> = Arc::new(AwsBus::new(Arc::clone(&connection)));
         let directory: Arc<dyn TenantDirectory> = Arc::clone(&config.tenants) as _;
+        let rollup = Rollup::new(outbox.clone(), Arc::clone(&clock));
+        let publisher = Publisher::start(PublisherSettings {
+            outbox: outbox.clone(),
+            table: Arc::clone(&table) as _,
+            bucket: Arc::clone(&bucket) as _,
+            bus: Arc::clone(&bus) as _,
+            tenants: Arc::clone(&directory),
+            rollup: rollup.clone(),
+            retention_days: config.events.retention_days,
+            clock: Arc::clone(&clock),
+            pace: Pace::default(),
+        });
         let backplane = Backplane {
             resolver: resolver(config, &directory, &clock)?,
             limiter: Limiter::new(),
-            publisher: Publisher,
-            rollup: Rollup,
+            publisher,
+            rollup,
             outbox,
             event_reads: match config.events.reads {
                 config::EventReads::Each => EventReads::Each,
@@ -79,7 +93,11 @@ impl App {
             by_token: matches!(config.identity, Identity::Jwt(_)),
         });
         tokio::spawn(config.tenants.watch(config::tenants::POLL_INTERVAL));
-        Ok(Self { shared, connection, embedded })
+        Ok(Self {
+            shared,
+            connection,
+            embedded,
+        })
     }
 
     /// A server for a new session.
@@ -105,7 +123,13 @@ impl App {
     /// Publishes what waits in the outbox, as far as that goes within `time`. What does not go stays
     /// there for the next process.
     pub async fn close(self, time: Duration) {
-        self.shared.backplane.publisher.drain(time).await;
+        let drained = self.shared.backplane.publisher.drain(time).await;
+        if drained.left > 0 {
+            tracing::warn!(
+                events = drained.left,
+                "events stay in the outbox for the next process"
+            );
+        }
     }
 }
 
@@ -119,17 +143,19 @@ fn resolver(
     match &config.identity {
         Identity::Env => {
             let caller = config.caller.clone();
-            let identity =
-                EnvironmentIdentity { tenant: caller.tenant, user: caller.user, role: caller.role };
-            Ok(Resolver::of_environment(identity, Arc::new(Limits::default()), directory))
+            let identity = EnvironmentIdentity {
+                tenant: caller.tenant,
+                user: caller.user,
+                role: caller.role,
+            };
+            Ok(Resolver::of_environment(
+                identity,
+                Arc::new(Limits::default()),
+                directory,
+            ))
         }
         Identity::Jwt(settings) => {
-            let location = match &settings.jwks {
-                JwksSource::File(path) => JwksLocation::File(path.clone()),
-                JwksSource::Url(url) => url.parse().map_err(|error: InvalidLocation| {
-                    Error::internal("the address of the keys cannot be used").caused_by(error)
-                })?,
-            };
+            let location = jwks_location(settings)?;
             let keys: Arc<dyn KeySource> = Arc::new(Jwks::new(location, Arc::clone(clock)));
             let settings = TokenSettings {
                 issuers: settings.issuers.clone(),
@@ -140,21 +166,34 @@ fn resolver(
     }
 }
 
+/// Where the keys are that verify tokens.
+pub(crate) fn jwks_location(settings: &JwtSettings) -> Result<JwksLocation, Error> {
+    match &settings.jwks {
+        JwksSource::File(path) => Ok(JwksLocation::File(path.clone())),
+        JwksSource::Url(url) => url.parse().map_err(|error: InvalidLocation| {
+            Error::internal("the address of the keys cannot be used").caused_by(error)
+        }),
+    }
+}
+
+/// The way to AWS that the settings describe, whichever backend is in force.
+pub(crate) fn aws_settings(config: &Config) -> AwsSettings {
+    let names = config.resources.clone();
+    AwsSettings {
+        region: config.region.clone(),
+        bucket_owner: config.bucket_owner.clone(),
+        ..AwsSettings::new(names.kv_table, names.artifacts_bucket, names.event_bus)
+    }
+}
+
 /// The way to the three resources: AWS, or the cloud in the data folder.
-fn backend(
+pub(crate) fn backend(
     config: &Config,
     clock: &Arc<dyn Clock>,
 ) -> Result<(AwsSettings, Option<EmbeddedCloud>), Error> {
     let names = config.resources.clone();
     match config.backend.backend {
-        Backend::Aws => {
-            let settings = AwsSettings {
-                region: config.region.clone(),
-                bucket_owner: config.bucket_owner.clone(),
-                ..AwsSettings::new(names.kv_table, names.artifacts_bucket, names.event_bus)
-            };
-            Ok((settings, None))
-        }
+        Backend::Aws => Ok((aws_settings(config), None)),
         Backend::Embedded => {
             let cloud = EmbeddedCloud::open(EmbeddedSettings {
                 folder: config.data_dir.clone(),
@@ -164,16 +203,19 @@ fn backend(
                 clock: Arc::clone(clock),
             })?;
             let client = cloud.http_client();
-            let settings =
-                AwsSettings::embedded(client, names.kv_table, names.artifacts_bucket, names.event_bus);
+            let settings = AwsSettings::embedded(
+                client,
+                names.kv_table,
+                names.artifacts_bucket,
+                names.event_bus,
+            );
             Ok((settings, Some(cloud)))
         }
     }
 }
 
 /// Where this process's events are bound for: another process with the same target may publish them.
-async fn target(config: &Config, connection: &Connection) -> Target {
-    let settings = connection.settings();
+pub(crate) fn target(config: &Config, region: String) -> Target {
     let (endpoint, account) = match config.backend.backend {
         Backend::Embedded => (config.data_dir.display().to_string(), String::new()),
         Backend::Aws => (
@@ -184,21 +226,31 @@ async fn target(config: &Config, connection: &Connection) -> Target {
     Target {
         backend: config.backend.backend.name().to_owned(),
         endpoint,
-        region: connection.region().await,
+        region,
         account,
-        table: settings.table.clone(),
-        bus: settings.bus.clone(),
+        table: config.resources.kv_table.clone(),
+        bus: config.resources.event_bus.clone(),
     }
 }
 
 /// What tells the account of this process from another one without asking AWS: its number where the
 /// settings have it, else the profile or the long-lived key that leads to it.
 fn account(config: &Config) -> String {
-    let key = config.aws.access_key_id.clone().filter(|key| key.starts_with("AKIA"));
-    config.bucket_owner.clone().or_else(|| config.aws.profile.clone()).or(key).unwrap_or_default()
+    let key = config
+        .aws
+        .access_key_id
+        .clone()
+        .filter(|key| key.starts_with("AKIA"));
+    config
+        .bucket_owner
+        .clone()
+        .or_else(|| config.aws.profile.clone())
+        .or(key)
+        .unwrap_or_default()
 }
 
-fn catalog(config: &Config) -> Catalog {
+/// The tools that the settings offer.
+pub(crate) fn catalog(config: &Config) -> Catalog {
     let toolset = |toolset| match toolset {
         config::Toolset::Kv => Some(Toolset::Kv),
         config::Toolset::Artifacts => Some(Toolset::Artifacts),
@@ -208,4 +260,3 @@ fn catalog(config: &Config) -> Catalog {
     let toolsets: Vec<_> = config.toolsets.iter().filter_map(toolset).collect();
     Catalog::new(&toolsets, config.read_only)
 }
-

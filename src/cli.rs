@@ -2,10 +2,17 @@
 
 mod completions;
 mod config;
+mod demo;
+mod doctor;
+mod events;
+mod in_process;
 mod init;
+mod json_text;
 pub mod output;
 mod settings;
 pub mod stdio;
+mod tools;
+mod version;
 
 use std::ffi::OsString;
 use std::io::IsTerminal;
@@ -17,7 +24,9 @@ use clap::{CommandFactory, Parser, Subcommand};
 use crate::config::environment::arguments;
 use crate::config::setting::{LOG_LEVEL, RUST_LOG};
 use crate::config::{Config, ConfigErrors, Environment, LogLevel, LogSettings, Source};
+use crate::mesh::Error;
 use crate::telemetry::Telemetry;
+use output::Paint;
 
 pub use output::Output;
 pub use settings::SettingFlags;
@@ -42,12 +51,12 @@ pub enum ExitStatus {
 #[derive(Debug, Parser)]
 #[command(
     name = "use_aws_mcp",
-    version,
+    version = version::text(),
     about = "An MCP server that gives agents key-values, artifacts and events, on AWS or in a folder",
     long_about = "An MCP server that gives agents key-values, artifacts and events, for many tenants apart \
                   from each other, on AWS or, without an account, in a folder of this machine.\n\n\
-                  Without a command it serves one client over standard input and output: add it to a \
-                  desktop client with `use_aws_mcp init`.",
+                  Without a command it serves one client over standard input and output: see it work with \
+                  `use_aws_mcp demo`, add it to a desktop client with `use_aws_mcp init`.",
     after_help = "Settings are flags, variables of the environment or lines of a --config file; \
                   --help lists them, `use_aws_mcp config show` shows those in force.",
     disable_help_subcommand = true,
@@ -66,8 +75,16 @@ pub struct CommandLine {
 /// What to do; nothing named is serving over standard input and output.
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Add this server to a desktop client
+    /// Show what it does, on a server of its own in a temporary folder; needs no account and no network
+    Demo,
+    /// Check what is configured: backend, credentials, resources, permissions, folders
+    Doctor(doctor::Arguments),
+    /// Add this server to a desktop client, or create what it needs on AWS
     Init(init::Arguments),
+    /// List, describe and call the tools
+    Tools(tools::Arguments),
+    /// See what has happened
+    Events(events::Arguments),
     /// Show, check or explain the settings
     Config(config::Arguments),
     /// Print a shell's completions
@@ -110,6 +127,7 @@ pub fn run(
         Some(Command::Completions(arguments)) => {
             return completions::run(arguments, &mut CommandLine::command(), output);
         }
+        Some(Command::Demo) => return demo::run(environment, output),
         Some(Command::Config(arguments)) => {
             if let config::Command::Example(example) = &arguments.command {
                 return config::example(example, output);
@@ -120,6 +138,9 @@ pub fn run(
     let config = Config::load(&line.settings.flags(), environment, line.config.as_deref());
     match (line.command, config) {
         (Some(Command::Config(arguments)), config) => config::run(&arguments, config, output),
+        (Some(Command::Doctor(arguments)), Err(errors)) => {
+            doctor::run_unconfigured(&arguments, &errors, output)
+        }
         (command, Ok(config)) => run_configured(command, &config, environment, output),
         (_, Err(errors)) => refuse(&errors, output),
     }
@@ -149,12 +170,20 @@ fn run_configured(
         tracing::info!("backend: {}", config.backend.reason);
     }
     for warning in &config.warnings {
-        tracing::warn!("{warning}");
+        match command {
+            None => tracing::warn!("{warning}"),
+            // The doctor tells them itself.
+            Some(Command::Doctor(_)) => {}
+            Some(_) => output.error(&format!("{} {warning}", Paint::Warning.on("warning:"))),
+        }
     }
     match command {
+        Some(Command::Doctor(arguments)) => doctor::run(&arguments, config, output),
         Some(Command::Init(arguments)) => init::run(&arguments, config, environment, output),
+        Some(Command::Tools(arguments)) => tools::run(&arguments, config, output),
+        Some(Command::Events(arguments)) => events::run(&arguments, config, output),
         None => stdio::run(config, output),
-        Some(Command::Config(_) | Command::Completions(_)) => {
+        Some(Command::Config(_) | Command::Completions(_) | Command::Demo) => {
             output.error(&CommandLine::command().render_help().ansi().to_string());
             ExitStatus::Usage
         }
@@ -163,11 +192,29 @@ fn run_configured(
 
 /// The runtime of a command that serves or calls.
 fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
-    tokio::runtime::Builder::new_multi_thread().enable_all().build()
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+}
+
+/// Tells the operator of a failure: what is wrong, what it came from, what to do about it.
+fn tell(error: &Error, output: &mut Output) {
+    let causes = error.causes();
+    tell_text(error.message(), causes.as_deref(), error.fix_text(), output);
+}
+
+fn tell_text(message: &str, cause: Option<&str>, fix: Option<&str>, output: &mut Output) {
+    output.error(&format!("{} {message}", Paint::Bad.on("error:")));
+    if let Some(cause) = cause {
+        output.error(&format!("  cause: {cause}"));
+    }
+    if let Some(fix) = fix {
+        output.error(&format!("  {} {fix}", Paint::Strong.on("fix:")));
+    }
 }
 
 /// What is logged: what the settings say, but where nobody set a level, only the server says more than
-/// warnings; a person who runs a command asked for its result.
+/// errors; a person who runs a command asked for its result, and is told its warnings with it.
 fn log_settings(config: &Config, serves: bool) -> LogSettings {
     let is_set = [&LOG_LEVEL, &RUST_LOG].into_iter().any(|setting| {
         config
@@ -176,7 +223,7 @@ fn log_settings(config: &Config, serves: bool) -> LogSettings {
     });
     let mut log = config.log.clone();
     if !serves && !is_set {
-        log.level = LogLevel::Warn;
+        log.level = LogLevel::Error;
     }
     log
 }

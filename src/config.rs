@@ -28,6 +28,8 @@ pub use source::{Flags, SettingValue, Source};
 pub use tenants::TenantsFile;
 pub use toolset::{Toolset, Toolsets};
 
+pub(crate) use mistake::did_you_mean;
+
 use mistake::Mistakes;
 use setting::{
     ARTIFACTS_BUCKET, BUCKET_OWNER, DATA_DIR, EVENT_BUS, KV_TABLE, OUTBOX_DIR, READ_ONLY, REGION,

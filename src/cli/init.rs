@@ -1,5 +1,7 @@
-//! `init`: adds this server to a desktop client, and leaves everything else in its file as it was.
+//! `init`: adds this server to a desktop client, and leaves everything else in its file as it was; or creates
+//! what it needs on AWS.
 
+mod aws;
 mod client;
 mod difference;
 mod entry;
@@ -35,6 +37,8 @@ enum Target {
     Cursor(Options),
     /// Add this server to Visual Studio Code
     Vscode(Options),
+    /// Create the table, the bucket and the event bus on AWS
+    Aws(aws::Aws),
 }
 
 /// How to add it.
@@ -51,7 +55,7 @@ struct Options {
     scope: Scope,
 }
 
-/// Adds this server to a client.
+/// Adds this server to a client, or sets AWS up.
 pub(super) fn run(
     arguments: &Arguments,
     config: &Config,
@@ -63,6 +67,7 @@ pub(super) fn run(
         Target::ClaudeCode(options) => (Client::ClaudeCode, options),
         Target::Cursor(options) => (Client::Cursor, options),
         Target::Vscode(options) => (Client::Vscode, options),
+        Target::Aws(arguments) => return aws::run(arguments, config, output),
     };
     match add(client, options, config, environment, output) {
         Ok(()) => ExitStatus::Success,

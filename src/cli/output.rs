@@ -124,6 +124,11 @@ impl Output {
         }
     }
 
+    /// Whether something could not be written: nobody reads any more, or the disk is full.
+    pub fn has_failed(&self) -> bool {
+        self.failure.is_some()
+    }
+
     fn keep(&mut self, printed: io::Result<()>) {
         if let Err(error) = printed {
             self.failure.get_or_insert(error);

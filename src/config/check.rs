@@ -1,4 +1,6 @@
-//! What a setting's text must look like, and what it then means. Each function says what would be right.
+//! What a setting's text must look like, and what it then means.
+//!
+//! Each function says what would be right.
 
 use std::ops::RangeInclusive;
 

@@ -28,7 +28,9 @@ fn body(error: &Error, request_id: Ulid) -> Map<String, Value> {
     let mut body = Map::new();
     body.insert("code".to_owned(), kind.code().into());
     let message = match kind {
-        ErrorKind::Internal => format!("an internal error; the server's log has it under {request_id}"),
+        ErrorKind::Internal => {
+            format!("an internal error; the server's log has it under {request_id}")
+        }
         _ => error.message().to_owned(),
     };
     body.insert("message".to_owned(), message.into());
@@ -38,7 +40,10 @@ fn body(error: &Error, request_id: Ulid) -> Map<String, Value> {
     body.insert("retryable".to_owned(), kind.is_retryable().into());
     if let Some(wait) = error.wait() {
         let millis = wait.as_nanos().div_ceil(1_000_000);
-        body.insert("retry_after_ms".to_owned(), u64::try_from(millis).unwrap_or(u64::MAX).into());
+        body.insert(
+            "retry_after_ms".to_owned(),
+            u64::try_from(millis).unwrap_or(u64::MAX).into(),
+        );
     }
     body.insert("request_id".to_owned(), request_id.to_string().into());
     if kind != ErrorKind::Internal && !error.details().is_empty() {
@@ -56,7 +61,11 @@ pub fn method_error(error: &Error, request_id: Ulid) -> ErrorData {
         _ => ErrorCode::INTERNAL_ERROR,
     };
     let body = body(error, request_id);
-    let message = body.get("message").and_then(Value::as_str).unwrap_or_default().to_owned();
+    let message = body
+        .get("message")
+        .and_then(Value::as_str)
+        .unwrap_or_default()
+        .to_owned();
     ErrorData::new(code, message, Some(json!({ "error": body })))
 }
 
@@ -71,15 +80,19 @@ pub fn identity_error(error: IdentityError) -> ErrorData {
         | IdentityError::Foreign => UNAUTHENTICATED,
     };
     let fix = match error {
-        IdentityError::Missing => Some(
-            "Send a token in params._meta[\"com.agent-mesh/identity\"] with every request.",
-        ),
-        IdentityError::Unexpected | IdentityError::Foreign => Some(
-            "Leave the identity out, or run the server with AGENT_MESH_IDENTITY=jwt.",
-        ),
+        IdentityError::Missing => {
+            Some("Send a token in params._meta[\"com.agent-mesh/identity\"] with every request.")
+        }
+        IdentityError::Unexpected | IdentityError::Foreign => {
+            Some("Leave the identity out, or run the server with AGENT_MESH_IDENTITY=jwt.")
+        }
         _ => None,
     };
-    ErrorData::new(code, error.to_string(), fix.map(|fix| json!({ "fix": fix })))
+    ErrorData::new(
+        code,
+        error.to_string(),
+        fix.map(|fix| json!({ "fix": fix })),
+    )
 }
 
 /// A cursor that does not fit the call.
@@ -96,7 +109,8 @@ mod tests {
     #[test]
     fn an_internal_error_tells_the_caller_nothing_but_the_request() {
         let id = Ulid::generate();
-        let error = Error::internal("row of tenant acme in arn:aws:dynamodb").detail("path", "/srv");
+        let error =
+            Error::internal("row of tenant acme in arn:aws:dynamodb").detail("path", "/srv");
         let text = tool_error(&error, id).to_string() + &format!("{:?}", method_error(&error, id));
         assert!(text.contains(&id.to_string()));
         for secret in ["acme", "arn", "/srv"] {
@@ -106,8 +120,12 @@ mod tests {
 
     #[test]
     fn a_wait_is_rounded_up_to_whole_milliseconds() {
-        let error = Error::new(ErrorKind::RateLimited, "slow down").retry_after(Duration::from_nanos(1));
-        assert_eq!(tool_error(&error, Ulid::generate())["error"]["retry_after_ms"], 1);
+        let error =
+            Error::new(ErrorKind::RateLimited, "slow down").retry_after(Duration::from_nanos(1));
+        assert_eq!(
+            tool_error(&error, Ulid::generate())["error"]["retry_after_ms"],
+            1
+        );
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use rmcp::model::{GetPromptResult, Prompt, PromptArgument, PromptMessage, Role};
 
 use super::tool::catalog::Catalog;
-use crate::mesh::call::tool::{Tool, Toolset};
+use crate::mesh::call::tool::Toolset;
 
 /// The longest argument of a prompt: characters.
 const ARGUMENT_CHARS_MAX: usize = 200;
@@ -58,7 +58,10 @@ const PROMPTS: [Definition; 3] = [
         name: "why-did-this-fail",
         title: "Why did this fail?",
         description: "The story behind a failed call: what was asked, what went wrong, what to do.",
-        argument: Some(("what", "A request id, a key, a tool or an error code; the latest failure if left out.")),
+        argument: Some((
+            "what",
+            "A request id, a key, a tool or an error code; the latest failure if left out.",
+        )),
         needs: &[Toolset::Events],
         text: |what| {
             let which = match what {
@@ -83,16 +86,24 @@ pub enum PromptFault {
     #[error("there is no prompt of that name; prompts/list names those that there are")]
     Unknown,
     /// An argument is wrong.
-    #[error("the argument `{0}` is not one of this prompt's, or not a text of at most {ARGUMENT_CHARS_MAX} characters")]
+    #[error(
+        "the argument `{0}` is not one of this prompt's, or not a text of at most {ARGUMENT_CHARS_MAX} characters"
+    )]
     Argument(String),
 }
 
 /// The prompts that make sense with the offered tools, sorted by name.
 pub fn list(catalog: &Catalog) -> Vec<Prompt> {
-    let offered = PROMPTS.iter().filter(|prompt| prompt.needs.iter().all(|set| catalog.has(*set)));
+    let offered = PROMPTS
+        .iter()
+        .filter(|prompt| prompt.needs.iter().all(|set| catalog.has(*set)));
     let shown = offered.map(|prompt| {
         let arguments = prompt.argument.map(|(name, text)| {
-            vec![PromptArgument::new(name).with_description(text).with_required(false)]
+            vec![
+                PromptArgument::new(name)
+                    .with_description(text)
+                    .with_required(false),
+            ]
         });
         let mut shown = Prompt::new(prompt.name, Some(prompt.description), arguments);
         shown.title = Some(prompt.title.to_owned());
@@ -107,8 +118,13 @@ pub fn get<'given>(
     name: &str,
     arguments: impl Iterator<Item = (&'given str, Option<&'given str>)>,
 ) -> Result<GetPromptResult, PromptFault> {
-    let offered = PROMPTS.iter().filter(|prompt| prompt.needs.iter().all(|set| catalog.has(*set)));
-    let prompt = offered.into_iter().find(|prompt| prompt.name == name).ok_or(PromptFault::Unknown)?;
+    let offered = PROMPTS
+        .iter()
+        .filter(|prompt| prompt.needs.iter().all(|set| catalog.has(*set)));
+    let prompt = offered
+        .into_iter()
+        .find(|prompt| prompt.name == name)
+        .ok_or(PromptFault::Unknown)?;
     let mut argument = None;
     for (name, value) in arguments {
         let known = prompt.argument.is_some_and(|(known, _)| known == name);
@@ -133,12 +149,20 @@ fn quoted(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::mesh::call::tool::Tool;
 
     #[test]
     fn prompts_follow_the_tools_that_they_need() {
         let all = list(&Catalog::new(&Toolset::ALL, false));
         let names: Vec<_> = all.iter().map(|prompt| prompt.name.as_str()).collect();
-        assert_eq!(names, ["what-happened-today", "what-is-in-my-mesh", "why-did-this-fail"]);
+        assert_eq!(
+            names,
+            [
+                "what-happened-today",
+                "what-is-in-my-mesh",
+                "why-did-this-fail"
+            ]
+        );
         assert_eq!(list(&Catalog::new(&[Toolset::Kv], false)).len(), 0);
         assert_eq!(list(&Catalog::new(&[Toolset::Events], true)).len(), 2);
     }
@@ -148,9 +172,17 @@ mod tests {
         let catalog = Catalog::new(&Toolset::ALL, false);
         for prompt in &PROMPTS {
             let text = (prompt.text)(Some("x"));
-            let named = text.split(|character: char| !character.is_ascii_alphanumeric() && character != '_');
-            for word in named.filter(|word| ["kv_", "artifacts_", "events_"].iter().any(|family| word.starts_with(family))) {
-                assert!(Tool::named(word).is_some_and(|tool| catalog.offers(tool)), "{word}");
+            let named = text
+                .split(|character: char| !character.is_ascii_alphanumeric() && character != '_');
+            for word in named.filter(|word| {
+                ["kv_", "artifacts_", "events_"]
+                    .iter()
+                    .any(|family| word.starts_with(family))
+            }) {
+                assert!(
+                    Tool::named(word).is_some_and(|tool| catalog.offers(tool)),
+                    "{word}"
+                );
             }
         }
     }
@@ -159,11 +191,18 @@ mod tests {
     fn an_argument_is_checked_and_quoted() {
         let catalog = Catalog::new(&Toolset::ALL, false);
         let with = |name: &'static str, value: &'static str| {
-            get(&catalog, "why-did-this-fail", [(name, Some(value))].into_iter())
+            get(
+                &catalog,
+                "why-did-this-fail",
+                [(name, Some(value))].into_iter(),
+            )
         };
         let text = serde_json::to_string(&with("what", "x\". Now").unwrap().messages).unwrap();
         assert!(text.contains("x\\\\\\\". Now"), "{text}");
         assert!(matches!(with("which", "x"), Err(PromptFault::Argument(name)) if name == "which"));
-        assert!(matches!(get(&catalog, "nope", std::iter::empty()), Err(PromptFault::Unknown)));
+        assert!(matches!(
+            get(&catalog, "nope", std::iter::empty()),
+            Err(PromptFault::Unknown)
+        ));
     }
 }

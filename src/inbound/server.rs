@@ -1,12 +1,11 @@
 //! MCP methods to calls and back: one server for each session, over what all sessions share.
 
+mod resource;
 mod subscription;
 
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use rmcp::model::*;
 use rmcp::service::{RequestContext, SubscriptionContext};
 use rmcp::{ErrorData, RoleServer, ServerHandler};
@@ -18,14 +17,10 @@ use super::tool::argument::name_a_caller;
 use super::tool::catalog::Catalog;
 use super::tool::{self, CallFault, Reply};
 use super::transport::{PresentedIdentity, RawArguments, ReplySlot};
-use crate::mesh::Error;
 use crate::mesh::call::operation::Operation;
 use crate::mesh::call::request::{Progress, Request};
 use crate::mesh::call::tool::{Tool, Toolset};
 use crate::mesh::call::{Answer, Backplane};
-use crate::mesh::service::artifacts::{ArtifactAddress, is_text_type};
-use crate::mesh::service::resources::{Complete, ResourcesList, ResourcesRead};
-use crate::mesh::store::key::Scope;
 use crate::mesh::tenant::{IdentityError, PermissionSet, Presented, Token};
 
 use subscription::Subscriptions;
@@ -38,9 +33,6 @@ const LIST_FRESH_MS: u64 = 60_000;
 
 /// How many reports of progress may wait to be sent.
 const PROGRESS_QUEUE: usize = 8;
-
-/// The template of the resources' addresses.
-const ADDRESS_TEMPLATE: &str = "mesh://artifacts/{scope}/{+key}";
 
 /// What all sessions share.
 pub struct Shared {
@@ -62,13 +54,20 @@ pub struct Server {
 impl Server {
     /// A server for a new session.
     pub fn new(shared: Arc<Shared>) -> Self {
-        Self { shared, subscriptions: Arc::default() }
+        Self {
+            shared,
+            subscriptions: Arc::default(),
+        }
     }
 
     /// The request as the mesh sees it. The identity that came with it is in the extensions, put there by
     /// the transport, and nowhere else.
     fn request(&self, context: &RequestContext<RoleServer>, arguments: Option<&str>) -> Request {
-        let presented = context.extensions.get::<PresentedIdentity>().cloned().unwrap_or_default();
+        let presented = context
+            .extensions
+            .get::<PresentedIdentity>()
+            .cloned()
+            .unwrap_or_default();
         let named = arguments.is_some_and(name_a_caller);
         let mut request = Request::new(Presented {
             token: presented.token.map(Token::new),
@@ -85,8 +84,12 @@ impl Server {
         operation: O,
     ) -> Result<(O::Answer, ulid::Ulid), ErrorData> {
         let request = self.request(context, None);
-        let answer: Answer<_> =
-            self.shared.backplane.call(request, Ok(operation)).await.map_err(identity_error)?;
+        let answer: Answer<_> = self
+            .shared
+            .backplane
+            .call(request, Ok(operation))
+            .await
+            .map_err(identity_error)?;
         let request_id = answer.request_id();
         match answer.into_result() {
             Ok(answer) => Ok((answer, request_id)),
@@ -125,18 +128,26 @@ impl Server {
 
     /// What the caller may do, to show it the tools that it may call. Where requests bring tokens, one
     /// that brings none sees all that is offered; what a token opens is decided when it is called.
-    async fn visible(&self, context: &RequestContext<RoleServer>) -> Result<PermissionSet, ErrorData> {
+    async fn visible(
+        &self,
+        context: &RequestContext<RoleServer>,
+    ) -> Result<PermissionSet, ErrorData> {
         let request = self.request(context, None);
         let backplane = &self.shared.backplane;
-        match backplane.resolver.resolve(&request.presented, backplane.clock.now()).await {
+        match backplane
+            .resolver
+            .resolve(&request.presented, backplane.clock.now())
+            .await
+        {
             Ok(caller) => Ok(caller.permissions()),
             Err(IdentityError::Missing) => Ok(PermissionSet::ALL),
             Err(error) => Err(identity_error(error)),
         }
     }
 
+    /// Whether anything here has an address: artifacts have, and values that are too large for an answer.
     fn has_resources(&self) -> bool {
-        self.shared.catalog.has(Toolset::Artifacts)
+        self.shared.catalog.has(Toolset::Artifacts) || self.shared.catalog.has(Toolset::Kv)
     }
 
     fn capabilities(&self) -> ServerCapabilities {
@@ -148,8 +159,8 @@ impl Server {
         if self.has_resources() {
             capabilities.completions = Some(JsonObject::new());
             let mut resources = ResourcesCapability::default();
-            resources.subscribe = Some(true);
-            resources.list_changed = Some(true);
+            resources.subscribe = Some(self.shared.catalog.has(Toolset::Artifacts));
+            resources.list_changed = Some(self.shared.catalog.has(Toolset::Artifacts));
             capabilities.resources = Some(resources);
         }
         capabilities
@@ -178,15 +189,18 @@ impl ServerHandler for Server {
         let given = context.extensions.get::<RawArguments>().cloned();
         let given = match (given, params.arguments) {
             (Some(given), _) => Some(given),
-            (None, Some(members)) => {
-                Some(RawArguments::new(serde_json::Value::Object(members).to_string()))
-            }
+            (None, Some(members)) => Some(RawArguments::new(
+                serde_json::Value::Object(members).to_string(),
+            )),
             (None, None) => None,
         };
         let arguments = given.as_ref().map(RawArguments::get);
         let request = self.request(&context, arguments);
         let request_id = request.id;
-        let reply = match self.call_with_progress(tool, request, arguments, &context).await {
+        let reply = match self
+            .call_with_progress(tool, request, arguments, &context)
+            .await
+        {
             Ok(reply) => reply,
             Err(CallFault::Cursor(error)) => return Err(cursor_error(error)),
             Err(CallFault::Identity(error)) => match error.tool_error() {
@@ -210,7 +224,9 @@ impl ServerHandler for Server {
         let tools = self.shared.catalog.list(self.visible(&context).await?);
         let freshness = match is_stateless(&context) {
             true => {
-                format!(",\"resultType\":\"complete\",\"ttlMs\":{LIST_FRESH_MS},\"cacheScope\":\"private\"")
+                format!(
+                    ",\"resultType\":\"complete\",\"ttlMs\":{LIST_FRESH_MS},\"cacheScope\":\"private\""
+                )
             }
             false => String::new(),
         };
@@ -234,7 +250,9 @@ impl ServerHandler for Server {
         _: RequestContext<RoleServer>,
     ) -> Result<GetPromptResponse, ErrorData> {
         let arguments = params.arguments.unwrap_or_default();
-        let arguments = arguments.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+        let arguments = arguments
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.as_str()));
         prompt::get(&self.shared.catalog, &params.name, arguments)
             .map(GetPromptResponse::from)
             .map_err(|error| ErrorData::invalid_params(error.to_string(), None))
@@ -247,18 +265,7 @@ impl ServerHandler for Server {
     ) -> Result<ListResourcesResult, ErrorData> {
         self.require_resources::<ListResourcesRequestMethod>()?;
         let cursor = params.and_then(|params| params.cursor);
-        let list = ResourcesList::at(cursor.as_deref()).map_err(cursor_error)?;
-        let (page, _) = self.run(&context, list).await?;
-        let resources = page.resources.into_iter().map(|(address, object)| {
-            let mut resource = Resource::new(address.to_string(), address.key.as_str());
-            resource.size = Some(object.size);
-            resource
-        });
-        let mut result = ListResourcesResult::with_all_items(resources.collect());
-        result.next_cursor = page.next_cursor;
-        result.ttl_ms = Some(0);
-        result.cache_scope = Some(CacheScope::Private);
-        Ok(result)
+        self.resource_page(cursor.as_deref(), &context).await
     }
 
     async fn list_resource_templates(
@@ -267,15 +274,7 @@ impl ServerHandler for Server {
         _: RequestContext<RoleServer>,
     ) -> Result<ListResourceTemplatesResult, ErrorData> {
         self.require_resources::<ListResourceTemplatesRequestMethod>()?;
-        let mut template = ResourceTemplate::new(ADDRESS_TEMPLATE, "artifact");
-        template.title = Some("Artifact".to_owned());
-        template.description = Some(
-            "A stored file; scope is `user` or `tenant`. Add ?range=first-last for a part of it.".to_owned(),
-        );
-        let mut result = ListResourceTemplatesResult::with_all_items(vec![template]);
-        result.ttl_ms = Some(LIST_FRESH_MS);
-        result.cache_scope = Some(CacheScope::Private);
-        Ok(result)
+        Ok(self.resource_templates())
     }
 
     async fn read_resource(
@@ -284,25 +283,9 @@ impl ServerHandler for Server {
         context: RequestContext<RoleServer>,
     ) -> Result<ReadResourceResponse, ErrorData> {
         self.require_resources::<ReadResourceRequestMethod>()?;
-        let address = parse_address(&params.uri)?;
-        let (found, _) = self.run(&context, ResourcesRead { address }).await?;
-        let uri = params.uri;
-        let mime_type = Some(found.head.content_type);
-        let is_text = mime_type.as_deref().is_some_and(is_text_type);
-        let contents = match std::str::from_utf8(&found.body) {
-            Ok(text) if is_text => {
-                let text = text.to_owned();
-                ResourceContents::TextResourceContents { uri, mime_type, text, meta: None }
-            }
-            _ => {
-                let blob = STANDARD.encode(&found.body);
-                ResourceContents::BlobResourceContents { uri, mime_type, blob, meta: None }
-            }
-        };
-        let mut result = ReadResourceResult::new(vec![contents]);
-        result.ttl_ms = Some(0);
-        result.cache_scope = Some(CacheScope::Private);
-        Ok(result.into())
+        self.resource(params.uri, &context)
+            .await
+            .map(ReadResourceResponse::from)
     }
 
     async fn complete(
@@ -311,45 +294,21 @@ impl ServerHandler for Server {
         context: RequestContext<RoleServer>,
     ) -> Result<CompleteResult, ErrorData> {
         self.require_resources::<CompleteRequestMethod>()?;
-        let values = match (&params.r#ref, params.argument.name.as_str()) {
-            (Reference::Resource(template), "scope") if template.uri == ADDRESS_TEMPLATE => {
-                let scopes = [Scope::User, Scope::Tenant].map(Scope::name).into_iter();
-                let scopes = scopes.filter(|scope| scope.starts_with(&params.argument.value));
-                (scopes.map(str::to_owned).collect(), false)
-            }
-            (Reference::Resource(template), "key") if template.uri == ADDRESS_TEMPLATE => {
-                let chosen = params.context.as_ref().and_then(|context| context.get_argument("scope"));
-                let scope = match chosen.map(String::as_str) {
-                    None | Some("user") => Scope::User,
-                    Some("tenant") => Scope::Tenant,
-                    Some(_) => return Err(invalid("the scope is `user` or `tenant`")),
-                };
-                let complete = Complete { scope, prefix: params.argument.value };
-                let (found, _) = self.run(&context, complete).await?;
-                (found.keys, found.has_more)
-            }
-            (Reference::Prompt(_), _) => (Vec::new(), false),
-            _ => {
-                return Err(invalid("only `scope` and `key` of the artifacts' template are completed"));
-            }
-        };
-        let mut completion = CompletionInfo::new(values.0).map_err(|error| invalid(&error))?;
-        completion.has_more = Some(values.1);
-        Ok(CompleteResult::new(completion))
+        self.completion(params, &context).await
     }
 
     fn accepted_subscription_filter(
         &self,
         requested: &SubscriptionFilter,
     ) -> Option<SubscriptionFilter> {
-        self.has_resources().then(|| self.acceptable_filter(requested))
+        self.has_resources()
+            .then(|| self.acceptable_filter(requested))
     }
 
     async fn listen(&self, context: SubscriptionContext) -> Result<(), ErrorData> {
         self.listen_to_artifacts(context).await
     }
 
-    #[expect(deprecated, reason = "clients before 2026-07-28 subscribe this way")]
     async fn subscribe(
         &self,
         params: SubscribeRequestParams,
@@ -359,7 +318,6 @@ impl ServerHandler for Server {
         self.subscribe_to_artifact(&params.uri, context).await
     }
 
-    #[expect(deprecated, reason = "clients before 2026-07-28 unsubscribe this way")]
     async fn unsubscribe(
         &self,
         params: UnsubscribeRequestParams,
@@ -373,10 +331,7 @@ impl ServerHandler for Server {
         Cow::Borrowed(ProtocolVersion::KNOWN_VERSIONS)
     }
 
-    async fn discover(
-        &self,
-        _: RequestContext<RoleServer>,
-    ) -> Result<DiscoverResult, ErrorData> {
+    async fn discover(&self, _: RequestContext<RoleServer>) -> Result<DiscoverResult, ErrorData> {
         let versions = self.supported_protocol_versions().into_owned();
         let mut result = DiscoverResult::from_server_info(versions, self.get_info());
         result.cache_scope = CacheScope::Private;
@@ -413,7 +368,9 @@ where
 
 /// Whether the request is made in a revision without sessions, whose results say more of themselves.
 fn is_stateless(context: &RequestContext<RoleServer>) -> bool {
-    context.protocol_version().is_some_and(|version| version >= ProtocolVersion::V_2026_07_28)
+    context
+        .protocol_version()
+        .is_some_and(|version| version >= ProtocolVersion::V_2026_07_28)
 }
 
 /// The caller's trace: the second field of a W3C `traceparent`.
@@ -421,15 +378,11 @@ fn trace_id(meta: &RequestMetaObject) -> Option<String> {
     let parent = meta.get("traceparent")?.as_str()?;
     let trace = parent.split('-').nth(1)?;
     let fits = trace.len() == 32
-        && trace.bytes().all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte))
+        && trace
+            .bytes()
+            .all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte))
         && trace.bytes().any(|byte| byte != b'0');
     fits.then(|| trace.to_owned())
-}
-
-fn parse_address(uri: &str) -> Result<ArtifactAddress, ErrorData> {
-    uri.parse().map_err(|error: crate::mesh::service::artifacts::InvalidAddress| {
-        ErrorData::new(ErrorCode::RESOURCE_NOT_FOUND, error.to_string(), None)
-    })
 }
 
 fn invalid(message: &str) -> ErrorData {

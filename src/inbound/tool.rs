@@ -9,17 +9,15 @@ pub mod events;
 pub mod kv;
 
 use serde::Serialize;
-use serde_json::value::RawValue;
 
 use argument::Arguments;
 use description::Description;
 
 use crate::mesh::Error;
-use crate::mesh::call::operation::Operation;
+use crate::mesh::call::operation::{Operation, ResourceLink};
 use crate::mesh::call::request::Request;
 use crate::mesh::call::tool::Tool;
 use crate::mesh::call::{Answer, Backplane};
-use crate::mesh::service::artifacts::{ArtifactsGet, ResourceLink};
 use crate::mesh::service::cursor::{self, InvalidCursor};
 use crate::mesh::store::values::KEY_BYTES_MAX;
 use crate::mesh::tenant::IdentityError;
@@ -60,8 +58,14 @@ pub fn describe(tool: Tool) -> Option<Description> {
         Tool::ArtifactsDelete => artifacts::describe_delete(),
         Tool::ArtifactsList => artifacts::describe_list(),
         Tool::EventsSend => events::describe_send(),
+        Tool::EventsQuery => events::query::describe(),
+        Tool::EventsAnalytics => events::analytics::describe(),
         Tool::EventsHealthCheck => events::describe_health_check(),
-        Tool::EventsQuery | Tool::EventsAnalytics | Tool::Complete | Tool::ResourcesList | Tool::ResourcesRead | Tool::ResourcesSubscribe => {
+        Tool::Complete
+        | Tool::ResourcesList
+        | Tool::ResourcesRead
+        | Tool::ValuesRead
+        | Tool::ResourcesSubscribe => {
             return None;
         }
     })
@@ -79,46 +83,55 @@ pub async fn call(
     arguments: Option<&str>,
 ) -> Result<Reply, CallFault> {
     match tool {
-        Tool::KvGet => plain(backplane, request, kv::get(arguments)).await,
-        Tool::KvSet => plain(backplane, request, kv::set(arguments)).await,
-        Tool::KvDelete => plain(backplane, request, kv::delete(arguments)).await,
-        Tool::KvList => plain(backplane, request, kv::list(arguments)?).await,
-        Tool::ArtifactsGet => linked(backplane, request, artifacts::get(arguments)).await,
-        Tool::ArtifactsPut => plain(backplane, request, artifacts::put(arguments)).await,
-        Tool::ArtifactsDelete => plain(backplane, request, artifacts::delete(arguments)).await,
-        Tool::ArtifactsList => plain(backplane, request, artifacts::list(arguments)?).await,
-        Tool::EventsSend => plain(backplane, request, events::send(arguments)).await,
-        Tool::EventsHealthCheck => plain(backplane, request, events::health_check(arguments)).await,
-        Tool::EventsQuery | Tool::EventsAnalytics | Tool::Complete | Tool::ResourcesList | Tool::ResourcesRead | Tool::ResourcesSubscribe => {
+        Tool::KvGet => answered(backplane, request, kv::get(arguments)).await,
+        Tool::KvSet => answered(backplane, request, kv::set(arguments)).await,
+        Tool::KvDelete => answered(backplane, request, kv::delete(arguments)).await,
+        Tool::KvList => answered(backplane, request, kv::list(arguments)?).await,
+        Tool::ArtifactsGet => answered(backplane, request, artifacts::get(arguments)).await,
+        Tool::ArtifactsPut => answered(backplane, request, artifacts::put(arguments)).await,
+        Tool::ArtifactsDelete => answered(backplane, request, artifacts::delete(arguments)).await,
+        Tool::ArtifactsList => answered(backplane, request, artifacts::list(arguments)?).await,
+        Tool::EventsSend => answered(backplane, request, events::send(arguments)).await,
+        Tool::EventsQuery => answered(backplane, request, events::query::parse(arguments)?).await,
+        Tool::EventsAnalytics => {
+            answered(backplane, request, events::analytics::parse(arguments)).await
+        }
+        Tool::EventsHealthCheck => {
+            answered(backplane, request, events::health_check(arguments)).await
+        }
+        Tool::Complete
+        | Tool::ResourcesList
+        | Tool::ResourcesRead
+        | Tool::ValuesRead
+        | Tool::ResourcesSubscribe => {
             let error = Error::internal("a method was called as a tool");
             Ok(Reply::failed(&error, request.id))
         }
     }
 }
 
-async fn plain<O: Operation>(
+async fn answered<O: Operation>(
     backplane: &Backplane,
     request: Request,
     operation: Result<O, Error>,
 ) -> Result<Reply, CallFault> {
-    Ok(Reply::of(&backplane.call(request, operation).await?))
-}
-
-async fn linked(
-    backplane: &Backplane,
-    request: Request,
-    operation: Result<ArtifactsGet, Error>,
-) -> Result<Reply, CallFault> {
     let answer = backplane.call(request, operation).await?;
-    let link = answer.result().as_ref().ok().and_then(|found| found.link().cloned());
-    Ok(Reply { links: link.into_iter().collect(), ..Reply::of(&answer) })
+    let link = answer.result().as_ref().ok().and_then(O::link).cloned();
+    Ok(Reply {
+        links: link.into_iter().collect(),
+        ..Reply::of(&answer)
+    })
 }
 
 impl Reply {
     fn of<T: Serialize>(answer: &Answer<T>) -> Self {
         match answer.result() {
             Ok(result) => match serde_json::to_string(result) {
-                Ok(result) => Self { result, is_error: false, links: Vec::new() },
+                Ok(result) => Self {
+                    result,
+                    is_error: false,
+                    links: Vec::new(),
+                },
                 Err(error) => {
                     let error = Error::internal("an answer is no JSON").caused_by(error);
                     tracing::error!(request_id = %answer.request_id(), ?error, "a call failed");
@@ -132,7 +145,11 @@ impl Reply {
     /// The reply to a call that failed.
     pub fn failed(error: &Error, request_id: ulid::Ulid) -> Self {
         let result = tool_error(error, request_id).to_string();
-        Self { result, is_error: true, links: Vec::new() }
+        Self {
+            result,
+            is_error: true,
+            links: Vec::new(),
+        }
     }
 
     /// The whole result of `tools/call` as JSON text. The result R stands in it twice, exact to the digit:
@@ -156,7 +173,11 @@ impl Reply {
         }
         json.push_str("],\"structuredContent\":");
         json.push_str(&self.result);
-        json.push_str(if self.is_error { ",\"isError\":true" } else { ",\"isError\":false" });
+        json.push_str(if self.is_error {
+            ",\"isError\":true"
+        } else {
+            ",\"isError\":false"
+        });
         if complete {
             json.push_str(",\"resultType\":\"complete\"");
         }
@@ -189,16 +210,13 @@ fn opened<C>(
     parsed: Result<C, Error>,
     place: impl for<'call> FnOnce(&'call mut C) -> (&'call mut Option<String>, Vec<String>),
 ) -> Result<Result<C, Error>, CallFault> {
-    let Ok(mut call) = parsed else { return Ok(parsed) };
+    let Ok(mut call) = parsed else {
+        return Ok(parsed);
+    };
     let (position, filters) = place(&mut call);
     if let Some(cursor) = position.as_mut() {
         let filters: Vec<_> = filters.iter().map(String::as_str).collect();
         *cursor = cursor::open(cursor, &filters)?;
     }
     Ok(Ok(call))
-}
-
-/// The JSON text of an argument as a value of its own.
-fn owned(text: &RawValue) -> Box<RawValue> {
-    text.to_owned()
 }

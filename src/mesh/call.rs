@@ -14,11 +14,11 @@ use std::time::Duration;
 use futures::FutureExt as _;
 use tokio::sync::broadcast;
 
-use crate::mesh::event::{EventReads, History, Outbox, Publisher, Rollup};
+use crate::mesh::event::{EventReads, Outbox, Publisher, Rollup};
 use crate::mesh::limit::Limiter;
 use crate::mesh::store::artifacts::Change;
 use crate::mesh::store::{Bucket, Bus, Table};
-use crate::mesh::tenant::{IdentityError, Resolver, TenantRecord};
+use crate::mesh::tenant::{IdentityError, Resolver};
 use crate::mesh::{Clock, Error, ErrorKind};
 
 use grant::Granted;
@@ -72,7 +72,10 @@ impl Backplane {
         request: Request,
         operation: Result<O, Error>,
     ) -> Result<Answer<O::Answer>, IdentityError> {
-        let context = self.resolver.resolve(&request.presented, self.clock.now()).await?;
+        let context = self
+            .resolver
+            .resolve(&request.presented, self.clock.now())
+            .await?;
         let arrived = Arrived::new(self, request, context);
 
         let admitted = match arrived.permit(operation).admit() {
@@ -106,17 +109,18 @@ impl Backplane {
             outcome = work => outcome.unwrap_or_else(|panic| Err(panicked(&*panic))),
         }
     }
-
-    fn history(&self, tenant: &Arc<TenantRecord>) -> History {
-        History::new(Arc::clone(&self.table), Arc::clone(&self.bucket), tenant, Arc::clone(&self.clock))
-    }
 }
 
 fn timed_out<O: Operation>(limit: Duration) -> Error {
-    let error = Error::new(ErrorKind::Timeout, format!("no answer within {} s", limit.as_secs()));
+    let error = Error::new(
+        ErrorKind::Timeout,
+        format!("no answer within {} s", limit.as_secs()),
+    );
     match O::TOOL.effect() {
         Effect::Mutation => error.fix("It may have been done: read before you repeat it."),
-        Effect::Read | Effect::Events | Effect::Health => error.fix("Try again, with less at once."),
+        Effect::Read | Effect::Events | Effect::Health => {
+            error.fix("Try again, with less at once.")
+        }
     }
 }
 

@@ -1,13 +1,18 @@
 //! The record of a call: outbox, publisher, history, counters.
 
+pub mod analytics;
+pub mod counters;
 pub mod detail;
+pub mod history;
 pub mod outbox;
+pub mod publisher;
 pub mod record;
+pub mod rollup;
 
 #[cfg(test)]
 mod fakes;
 
 pub use outbox::{Committed, Outbox, OutboxSettings, Slot, Target, Weight};
+pub use publisher::{Pace, Publisher, PublisherSettings};
 pub use record::{Event, Outcome, Priority};
-mod stub;
-pub use stub::*;
+pub use rollup::{EventReads, Rollup};

@@ -6,6 +6,7 @@
 pub mod artifacts;
 pub mod bucket;
 pub mod bus;
+pub mod events;
 pub mod idempotency;
 pub mod key;
 pub mod table;

@@ -1,6 +1,9 @@
 //! The AWS SDK: the only folder that names `aws_sdk_*` crates.
 
-#![expect(clippy::disallowed_types, reason = "this is the folder that talks to AWS")]
+#![expect(
+    clippy::disallowed_types,
+    reason = "this is the folder that talks to AWS"
+)]
 
 mod attempts;
 mod error;

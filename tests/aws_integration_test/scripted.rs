@@ -1,4 +1,6 @@
-//! AWS clients that answer from a script: throttles, partial failures, broken credentials. No network.
+//! AWS clients that answer from a script: throttles, partial failures, broken credentials.
+//!
+//! There is no network.
 
 mod buckets;
 mod credentials;

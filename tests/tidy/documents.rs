@@ -14,8 +14,16 @@ struct Part {
 }
 
 const PARTS: [Part; 2] = [
-    Part { file: "API.md", mark: "tools", text: document::markdown },
-    Part { file: "DEPLOYMENT.md", mark: "settings", text: settings_table_markdown },
+    Part {
+        file: "API.md",
+        mark: "tools",
+        text: document::markdown,
+    },
+    Part {
+        file: "DEPLOYMENT.md",
+        mark: "settings",
+        text: settings_table_markdown,
+    },
 ];
 
 /// `document` with the part between its marks replaced by `text`; nothing where it has no such marks.
@@ -36,7 +44,8 @@ fn the_documents_say_what_the_tables_say() {
         if std::env::var_os("AGENT_MESH_TIDY_WRITE").is_some() {
             fs::write(&path, &written).expect(part.file);
         } else {
-            let stale = "is stale: run `AGENT_MESH_TIDY_WRITE=1 cargo test --test tidy` and commit it";
+            let stale =
+                "is stale: run `AGENT_MESH_TIDY_WRITE=1 cargo test --test tidy` and commit it";
             assert!(document == written, "{} {stale}", part.file);
         }
     }

@@ -5,21 +5,19 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use rmcp::model::{
-    ResourceUpdatedNotificationParam, SubscriptionFilter,
-};
+use rmcp::model::{ResourceUpdatedNotificationParam, SubscriptionFilter};
 use rmcp::service::{Peer, RequestContext, SubscriptionContext};
 use rmcp::{ErrorData, RoleServer};
 use tokio::sync::broadcast::error::RecvError;
-use tokio_util::sync::DropGuard;
 use tokio_util::sync::CancellationToken;
+use tokio_util::sync::DropGuard;
 
-use super::{Server, identity_error, invalid, parse_address};
+use super::{Server, identity_error, invalid};
 use crate::inbound::error::UNAUTHENTICATED;
+use crate::mesh::Timestamp;
 use crate::mesh::call::Backplane;
 use crate::mesh::service::resources::{ResourcesSubscribe, Watched};
 use crate::mesh::store::artifacts::Change;
-use crate::mesh::Timestamp;
 use crate::mesh::tenant::TenantId;
 
 /// The most artifacts that one session or one stream watches.
@@ -27,7 +25,7 @@ const WATCHED_MAX: usize = 100;
 
 /// What a session of the older revisions watches.
 #[derive(Default)]
-pub struct Subscriptions {
+pub(super) struct Subscriptions {
     watched: Mutex<HashMap<String, Watched>>,
     /// Ends the task that tells the client, with the session.
     teller: Mutex<Option<DropGuard>>,
@@ -35,7 +33,7 @@ pub struct Subscriptions {
 
 impl Subscriptions {
     /// Stops watching what has this address.
-    pub fn remove(&self, uri: &str) {
+    pub(super) fn remove(&self, uri: &str) {
         self.watched().remove(uri);
     }
 
@@ -46,7 +44,9 @@ impl Subscriptions {
     fn add(&self, uri: &str, watched: Watched) -> Result<(), ErrorData> {
         let mut held = self.watched();
         if held.len() >= WATCHED_MAX && !held.contains_key(uri) {
-            return Err(invalid(&format!("a session watches at most {WATCHED_MAX} resources")));
+            return Err(invalid(&format!(
+                "a session watches at most {WATCHED_MAX} resources"
+            )));
         }
         held.insert(uri.to_owned(), watched);
         Ok(())
@@ -72,7 +72,7 @@ impl Server {
                 "where each request has its own identity, watch resources with subscriptions/listen",
             ));
         }
-        let address = parse_address(uri)?;
+        let address = self.artifact_address(uri)?;
         let (watched, _) = self.run(&context, ResourcesSubscribe { address }).await?;
         self.subscriptions.add(uri, watched)?;
         self.start_teller(&context.peer);
@@ -80,7 +80,11 @@ impl Server {
     }
 
     fn start_teller(&self, peer: &Peer<RoleServer>) {
-        let mut teller = self.subscriptions.teller.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut teller = self
+            .subscriptions
+            .teller
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         if teller.is_some() {
             return;
         }
@@ -95,7 +99,9 @@ impl Server {
                     () = stop.cancelled() => return,
                     change = changes.recv() => change,
                 };
-                let Some(subscriptions) = subscriptions.upgrade() else { return };
+                let Some(subscriptions) = subscriptions.upgrade() else {
+                    return;
+                };
                 let addresses = match change {
                     Ok(change) => subscriptions.addresses_of(&change),
                     // Too many changes at once to tell which: any of them may have changed.
@@ -133,10 +139,12 @@ impl Server {
         let accepted = subscription.accepted();
         let wanted = accepted.resource_subscriptions.clone().unwrap_or_default();
         if wanted.len() > WATCHED_MAX {
-            return Err(invalid(&format!("a stream watches at most {WATCHED_MAX} resources")));
+            return Err(invalid(&format!(
+                "a stream watches at most {WATCHED_MAX} resources"
+            )));
         }
         for uri in wanted {
-            let address = parse_address(&uri)?;
+            let address = self.artifact_address(&uri)?;
             let (artifact, _) = self.run(context, ResourcesSubscribe { address }).await?;
             watched.push((uri, artifact));
         }
@@ -155,9 +163,14 @@ impl Server {
             };
             let (told, listed) = match change {
                 Ok(change) => {
-                    let concerned = watched.iter().filter(|(_, artifact)| change.concerns(artifact));
+                    let concerned = watched
+                        .iter()
+                        .filter(|(_, artifact)| change.concerns(artifact));
                     let listed = change.listed && change.is_of(&tenant);
-                    (concerned.map(|(uri, _)| uri.clone()).collect::<Vec<_>>(), listed)
+                    (
+                        concerned.map(|(uri, _)| uri.clone()).collect::<Vec<_>>(),
+                        listed,
+                    )
                 }
                 Err(RecvError::Lagged(_)) => {
                     (watched.iter().map(|(uri, _)| uri.clone()).collect(), true)
@@ -194,7 +207,9 @@ impl Server {
 /// Ends when the identity does, by the wall clock, which may jump: so it is looked at again and again.
 async fn identity_end(backplane: &Backplane, ends_at: Option<Timestamp>) {
     const LOOK: std::time::Duration = std::time::Duration::from_secs(1);
-    let Some(ends_at) = ends_at else { return std::future::pending().await };
+    let Some(ends_at) = ends_at else {
+        return std::future::pending().await;
+    };
     while backplane.clock.now() < ends_at {
         tokio::time::sleep(LOOK.min(ends_at.since(backplane.clock.now()))).await;
     }

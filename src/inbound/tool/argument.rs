@@ -49,7 +49,11 @@ impl<'text> Arguments<'text> {
 
     /// The members of an object inside the arguments, whose names stand behind `at` in messages.
     pub fn within(text: &'text str, at: String) -> Result<Self, Error> {
-        let empty = Self { given: Vec::new(), known: Vec::new(), at };
+        let empty = Self {
+            given: Vec::new(),
+            known: Vec::new(),
+            at,
+        };
         let given = serde_json::from_str::<Members<'text>>(text);
         match given {
             Ok(Members(given)) => Ok(Self { given, ..empty }),
@@ -58,7 +62,10 @@ impl<'text> Arguments<'text> {
                     "" => "arguments",
                     at => at,
                 };
-                Err(Error::invalid(name, format!("`{name}` must be one JSON object: {error}")))
+                Err(Error::invalid(
+                    name,
+                    format!("`{name}` must be one JSON object: {error}"),
+                ))
             }
         }
     }
@@ -76,7 +83,10 @@ impl<'text> Arguments<'text> {
         match self.take(name)?.filter(|text| text.get() != "null") {
             None => Ok(None),
             Some(text) => T::read(text).map(Some).ok_or_else(|| {
-                self.wrong(name, format!("must be {}, not {}", T::EXPECTED, shown(text)))
+                self.wrong(
+                    name,
+                    format!("must be {}, not {}", T::EXPECTED, shown(text)),
+                )
             }),
         }
     }
@@ -95,14 +105,16 @@ impl<'text> Arguments<'text> {
         most: u32,
     ) -> Result<u32, Error> {
         let number: i64 = self.or(name, i64::from(default))?;
-        u32::try_from(number).ok().filter(|number| (least..=most).contains(number)).ok_or_else(|| {
-            self.wrong(name, format!("is {number}; it may be {least} to {most}"))
-        })
+        u32::try_from(number)
+            .ok()
+            .filter(|number| (least..=most).contains(number))
+            .ok_or_else(|| self.wrong(name, format!("is {number}; it may be {least} to {most}")))
     }
 
     /// The argument `name` as JSON text, also where it is `null`; it must be given.
     pub fn json(&mut self, name: &'static str) -> Result<&'text RawValue, Error> {
-        self.take(name)?.ok_or_else(|| self.missing::<AnyJson>(name))
+        self.take(name)?
+            .ok_or_else(|| self.missing::<AnyJson>(name))
     }
 
     /// The argument `name` as JSON text, if it is given and not `null`.
@@ -118,16 +130,23 @@ impl<'text> Arguments<'text> {
 
     /// Refuses what has not been asked for.
     pub fn finish(self) -> Result<(), Error> {
-        let Some((unknown, _)) = self.given.first() else { return Ok(()) };
+        let Some((unknown, _)) = self.given.first() else {
+            return Ok(());
+        };
         let likeness = |known: &&&str| strsim::jaro_winkler(known, unknown);
-        let nearest = self.known.iter().max_by(|one, other| likeness(one).total_cmp(&likeness(other)));
+        let nearest = self
+            .known
+            .iter()
+            .max_by(|one, other| likeness(one).total_cmp(&likeness(other)));
         let fix = match nearest.filter(|known| likeness(known) >= LIKENESS_MIN) {
             Some(known) => format!("Did you mean `{known}`?"),
             None if self.known.is_empty() => "This tool takes no arguments.".to_owned(),
             None => format!("It takes {}.", self.known.join(", ")),
         };
         let shown: String = unknown.chars().take(64).collect();
-        Err(self.wrong(&shown, "is not an argument of this tool".to_owned()).fix(fix))
+        Err(self
+            .wrong(&shown, "is not an argument of this tool".to_owned())
+            .fix(fix))
     }
 
     /// Takes the argument `name`, also in camel case; given in both spellings it is refused.
@@ -136,7 +155,11 @@ impl<'text> Arguments<'text> {
             self.known.push(name);
         }
         let mut found = None;
-        while let Some(position) = self.given.iter().position(|(given, _)| is_spelling(name, given)) {
+        while let Some(position) = self
+            .given
+            .iter()
+            .position(|(given, _)| is_spelling(name, given))
+        {
             if found.is_some() {
                 return Err(self.wrong(name, "is given twice".to_owned()));
             }
@@ -146,7 +169,8 @@ impl<'text> Arguments<'text> {
     }
 
     fn missing<T: Argument>(&self, name: &str) -> Error {
-        self.wrong(name, "is missing".to_owned()).fix(format!("Give `{name}`: {}.", T::EXPECTED))
+        self.wrong(name, "is missing".to_owned())
+            .fix(format!("Give `{name}`: {}.", T::EXPECTED))
     }
 }
 
@@ -170,7 +194,11 @@ fn is_spelling(name: &str, given: &str) -> bool {
             raise = true;
             continue;
         }
-        let expected = if raise { character.to_ascii_uppercase() } else { character };
+        let expected = if raise {
+            character.to_ascii_uppercase()
+        } else {
+            character
+        };
         if given.next() != Some(expected) {
             return false;
         }
@@ -316,9 +344,18 @@ mod tests {
     #[test]
     fn an_argument_is_taken_in_either_spelling_but_not_in_both() {
         let text = r#"{"maxKeys": 5}"#;
-        assert_eq!(Arguments::of(Some(text)).unwrap().number("max_keys", 1, 1, 9).unwrap(), 5);
+        assert_eq!(
+            Arguments::of(Some(text))
+                .unwrap()
+                .number("max_keys", 1, 1, 9)
+                .unwrap(),
+            5
+        );
         let text = r#"{"maxKeys": 5, "max_keys": 5}"#;
-        let error = Arguments::of(Some(text)).unwrap().number("max_keys", 1, 1, 9).unwrap_err();
+        let error = Arguments::of(Some(text))
+            .unwrap()
+            .number("max_keys", 1, 1, 9)
+            .unwrap_err();
         assert_eq!(error.details()["parameter"], "max_keys");
     }
 
@@ -338,10 +375,18 @@ mod tests {
 
     #[test]
     fn a_number_is_held_to_its_ends() {
-        for (text, fits) in [("1", true), ("9", true), ("9.0", true), ("0", false), ("10", false), ("1.5", false)]
-        {
+        for (text, fits) in [
+            ("1", true),
+            ("9", true),
+            ("9.0", true),
+            ("0", false),
+            ("10", false),
+            ("1.5", false),
+        ] {
             let given = format!(r#"{{"limit": {text}}}"#);
-            let number = Arguments::of(Some(&given)).unwrap().number("limit", 5, 1, 9);
+            let number = Arguments::of(Some(&given))
+                .unwrap()
+                .number("limit", 5, 1, 9);
             assert_eq!(number.is_ok(), fits, "{text}");
         }
     }

@@ -15,9 +15,10 @@ use super::description::{
 };
 use super::{CallFault, opened};
 use crate::mesh::call::tool::Tool;
+use crate::mesh::service::address::parse_range;
 use crate::mesh::service::artifacts::{
     ArtifactsDelete, ArtifactsGet, ArtifactsList, ArtifactsPut, As, CONTENT_BYTES_MAX, Content,
-    LIST_LIMIT_MAX, UPLOAD_BYTES_MAX, parse_range,
+    LIST_LIMIT_MAX, UPLOAD_BYTES_MAX,
 };
 use crate::mesh::store::artifacts::ArtifactKey;
 use crate::mesh::store::bucket::{ObjectAttributes, ObjectCondition};
@@ -27,8 +28,9 @@ use crate::mesh::{Error, ErrorKind};
 /// How many keys a page has where the caller does not say.
 const LIST_LIMIT: u32 = 100;
 
-/// The most metadata of one artifact: bytes of names and values together; S3's limit.
-const METADATA_BYTES_MAX: usize = 2048;
+/// The most metadata of one artifact: bytes of names and values together. S3 keeps 2,048, of which the
+/// server needs some for its own.
+const METADATA_BYTES_MAX: usize = 2000;
 
 /// The longest media type: bytes.
 const CONTENT_TYPE_BYTES_MAX: usize = 255;
@@ -44,7 +46,11 @@ pub fn describe_get() -> Description {
         arguments: vec![
             required("key", text(), "The key, such as `reports/june.md`."),
             scope(),
-            optional("range", text(), "Only these bytes, as in HTTP: `0-999`, `1000-` or `-500`."),
+            optional(
+                "range",
+                text(),
+                "Only these bytes, as in HTTP: `0-999`, `1000-` or `-500`.",
+            ),
             optional(
                 "as",
                 one_of(&["auto", "text", "base64", "url"]),
@@ -83,19 +89,39 @@ pub fn describe_put() -> Description {
                at a presigned address (on AWS). `if_absent` and `if_etag` guard against overwriting; where \
                they do not hold it is a CONFLICT. Returns etag, sha256 and the resource's `uri`.",
         arguments: vec![
-            required("key", text(), "A relative key of 1 to 800 bytes, such as `reports/june.md`."),
+            required(
+                "key",
+                text(),
+                "A relative key of 1 to 800 bytes, such as `reports/june.md`.",
+            ),
             optional("content", text(), "The content as text."),
             optional("content_base64", text(), "The content in base64."),
-            optional("upload", json!({"type": "string", "enum": ["url"]}), "Put the content at an address instead."),
+            optional(
+                "upload",
+                json!({"type": "string", "enum": ["url"]}),
+                "Put the content at an address instead.",
+            ),
             optional("size", count(), "With `upload`: its exact bytes."),
             optional("sha256", text(), "With `upload`: its SHA-256 in hex."),
-            optional("content_type", text(), "Its media type; text/plain or application/octet-stream if left out."),
-            optional("metadata", texts_by_name(), "Labels of your own, 2 KB at most."),
+            optional(
+                "content_type",
+                text(),
+                "Its media type; text/plain or application/octet-stream if left out.",
+            ),
+            optional(
+                "metadata",
+                texts_by_name(),
+                "Labels of your own, 2,000 bytes at most.",
+            ),
             scope(),
             optional("if_absent", flag(), "Store it only if nothing is there."),
             optional("if_etag", text(), "Store it only if this etag is there."),
         ],
-        one_of: vec![&["content"], &["content_base64"], &["upload", "size", "sha256"]],
+        one_of: vec![
+            &["content"],
+            &["content_base64"],
+            &["upload", "size", "sha256"],
+        ],
         results: vec![
             result("key", text()),
             result("size", count()),
@@ -139,15 +165,26 @@ pub fn describe_list() -> Description {
                one folder, and the folders below it as `common_prefixes`. Read files with artifacts_get. \
                Returns a page, and `next_cursor` if there are more.",
         arguments: vec![
-            optional("prefix", text(), "What the keys begin with; all files if left out."),
+            optional(
+                "prefix",
+                text(),
+                "What the keys begin with; all files if left out.",
+            ),
             scope(),
             optional("delimiter", text(), "Usually `/`."),
-            optional("limit", number(1, LIST_LIMIT_MAX, LIST_LIMIT), "How many at most."),
+            optional(
+                "limit",
+                number(1, LIST_LIMIT_MAX, LIST_LIMIT),
+                "How many at most.",
+            ),
             cursor(),
         ],
         one_of: Vec::new(),
         results: vec![
-            result("items", json!({"type": "array", "items": {"type": "object"}})),
+            result(
+                "items",
+                json!({"type": "array", "items": {"type": "object"}}),
+            ),
             result("common_prefixes", json!({"type": "array", "items": text()})),
             result("next_cursor", text()),
         ],
@@ -228,11 +265,17 @@ pub fn list(text: Option<&str>) -> Result<Result<ArtifactsList, Error>, CallFaul
         let call = ArtifactsList {
             prefix: super::prefix(&mut arguments)?,
             scope: arguments.or("scope", Scope::User)?,
-            delimiter: arguments.optional("delimiter")?.filter(|text: &String| !text.is_empty()),
+            delimiter: arguments
+                .optional("delimiter")?
+                .filter(|text: &String| !text.is_empty()),
             limit: arguments.number("limit", LIST_LIMIT, 1, LIST_LIMIT_MAX)?,
             token: arguments.optional("cursor")?,
         };
-        if call.delimiter.as_ref().is_some_and(|delimiter| delimiter.len() > 16) {
+        if call
+            .delimiter
+            .as_ref()
+            .is_some_and(|delimiter| delimiter.len() > 16)
+        {
             return Err(arguments.wrong("delimiter", "may have 16 bytes".to_owned()));
         }
         arguments.finish()?;
@@ -297,10 +340,16 @@ fn uploaded(
         .and_then(|size| u64::try_from(size).ok())
         .filter(|&size| size <= UPLOAD_BYTES_MAX)
         .ok_or_else(|| {
-            arguments.wrong("size", format!("must be the content's bytes, 0 to {UPLOAD_BYTES_MAX}"))
+            arguments.wrong(
+                "size",
+                format!("must be the content's bytes, 0 to {UPLOAD_BYTES_MAX}"),
+            )
         })?;
     let sha256 = sha256.as_deref().and_then(parse_sha256).ok_or_else(|| {
-        arguments.wrong("sha256", "must be the content's SHA-256: 64 hex digits".to_owned())
+        arguments.wrong(
+            "sha256",
+            "must be the content's SHA-256: 64 hex digits".to_owned(),
+        )
     })?;
     Ok(Content::Upload { size, sha256 })
 }
@@ -330,17 +379,30 @@ fn check_attributes(arguments: &Arguments<'_>, attributes: &ObjectAttributes) ->
     }
     let is_name = |name: &str| {
         !name.is_empty()
-            && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-_.".contains(&byte))
+            && name.bytes().all(|byte| {
+                byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-_.".contains(&byte)
+            })
     };
     let metadata = &attributes.metadata;
     if !metadata.keys().all(|name| is_name(name)) {
-        return Err(arguments
-            .wrong("metadata", "has a name that is not of a-z, 0-9, `-`, `_` and `.`".to_owned()));
+        return Err(arguments.wrong(
+            "metadata",
+            "has a name that is not of a-z, 0-9, `-`, `_` and `.`".to_owned(),
+        ));
     }
-    if metadata.values().any(|value| value.chars().any(char::is_control)) {
-        return Err(arguments.wrong("metadata", "has a value with a control character".to_owned()));
+    if metadata
+        .values()
+        .any(|value| value.chars().any(char::is_control))
+    {
+        return Err(arguments.wrong(
+            "metadata",
+            "has a value with a control character".to_owned(),
+        ));
     }
-    let bytes: usize = metadata.iter().map(|(name, value)| name.len() + value.len()).sum();
+    let bytes: usize = metadata
+        .iter()
+        .map(|(name, value)| name.len() + value.len())
+        .sum();
     if bytes > METADATA_BYTES_MAX {
         let what = format!("has {bytes} bytes; it may have {METADATA_BYTES_MAX}");
         return Err(arguments.wrong("metadata", what));
@@ -355,7 +417,10 @@ fn condition(arguments: &mut Arguments<'_>) -> Result<ObjectCondition, Error> {
         (true, None) => Ok(ObjectCondition::Absent),
         (false, Some(etag)) => Ok(ObjectCondition::Etag(bare(&etag))),
         (true, Some(_)) => Err(arguments
-            .wrong("if_etag", "cannot hold together with `if_absent`".to_owned())
+            .wrong(
+                "if_etag",
+                "cannot hold together with `if_absent`".to_owned(),
+            )
             .fix("Give one of them.")),
     }
 }

@@ -53,7 +53,10 @@ impl Catalog {
         if let Some(list) = lists.get(&permissions) {
             return Arc::clone(list);
         }
-        let callable = self.tools.iter().filter(|(tool, _)| permissions.contains(tool.permission()));
+        let callable = self
+            .tools
+            .iter()
+            .filter(|(tool, _)| permissions.contains(tool.permission()));
         let texts: Vec<_> = callable.map(|(_, text)| text.as_str()).collect();
         let list: Arc<str> = format!("[{}]", texts.join(",")).into();
         if lists.len() < LISTS_MAX {

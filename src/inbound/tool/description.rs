@@ -40,17 +40,32 @@ pub struct Property {
 
 /// An argument that must be given.
 pub fn required(name: &'static str, schema: Value, text: &'static str) -> Property {
-    Property { name, required: true, schema, text }
+    Property {
+        name,
+        required: true,
+        schema,
+        text,
+    }
 }
 
 /// An argument that may be left out, or a member of a result.
 pub fn optional(name: &'static str, schema: Value, text: &'static str) -> Property {
-    Property { name, required: false, schema, text }
+    Property {
+        name,
+        required: false,
+        schema,
+        text,
+    }
 }
 
 /// A member of a result that says all with its name.
 pub fn result(name: &'static str, schema: Value) -> Property {
-    Property { name, required: false, schema, text: "" }
+    Property {
+        name,
+        required: false,
+        schema,
+        text: "",
+    }
 }
 
 /// The schema of a text.
@@ -85,7 +100,11 @@ pub fn texts_by_name() -> Value {
 
 /// The argument `scope`.
 pub fn scope() -> Property {
-    optional("scope", one_of(&["user", "tenant"]), "Whose: private to you, or shared by the tenant.")
+    optional(
+        "scope",
+        one_of(&["user", "tenant"]),
+        "Whose: private to you, or shared by the tenant.",
+    )
 }
 
 /// The argument `cursor`.
@@ -114,8 +133,12 @@ impl Description {
     }
 
     fn input_schema(&self) -> Value {
-        let required: Vec<_> =
-            self.arguments.iter().filter(|argument| argument.required).map(|argument| argument.name).collect();
+        let required: Vec<_> = self
+            .arguments
+            .iter()
+            .filter(|argument| argument.required)
+            .map(|argument| argument.name)
+            .collect();
         let mut schema = json!({
             "type": "object",
             "properties": properties(&self.arguments),
@@ -125,7 +148,11 @@ impl Description {
             schema["required"] = json!(required);
         }
         if !self.one_of.is_empty() {
-            let sets: Vec<_> = self.one_of.iter().map(|names| json!({"required": names})).collect();
+            let sets: Vec<_> = self
+                .one_of
+                .iter()
+                .map(|names| json!({"required": names}))
+                .collect();
             schema["anyOf"] = json!(sets);
         }
         schema

@@ -10,9 +10,7 @@ use crate::mesh::call::tool::{Effect, Tool};
 
 /// Every tool: what it does, what it needs and records, its arguments and the members of its result.
 pub fn markdown() -> String {
-    let mut text = String::from(
-        "| tool | permission | event | does |\n|---|---|---|---|\n",
-    );
+    let mut text = String::from("| tool | permission | event | does |\n|---|---|---|---|\n");
     for description in described() {
         let tool = description.tool;
         let _ = writeln!(
@@ -35,7 +33,12 @@ fn described() -> impl Iterator<Item = Description> {
 }
 
 fn section(text: &mut String, description: &Description) {
-    let _ = write!(text, "\n### {}\n\n{}\n\n", description.tool.name(), description.text);
+    let _ = write!(
+        text,
+        "\n### {}\n\n{}\n\n",
+        description.tool.name(),
+        description.text
+    );
     let effect = match description.tool.effect() {
         Effect::Read => "Only reads.",
         Effect::Mutation if description.idempotent => {
@@ -63,21 +66,41 @@ fn section(text: &mut String, description: &Description) {
     }
     if !description.one_of.is_empty() {
         let sets = description.one_of.iter().map(|names| {
-            names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(" with ")
+            names
+                .iter()
+                .map(|name| format!("`{name}`"))
+                .collect::<Vec<_>>()
+                .join(" with ")
         });
-        let _ = writeln!(text, "\nGive one of: {}.", sets.collect::<Vec<_>>().join("; "));
+        let _ = writeln!(
+            text,
+            "\nGive one of: {}.",
+            sets.collect::<Vec<_>>().join("; ")
+        );
     }
-    let results = description.results.iter().map(|result| format!("`{}`", result.name));
-    let _ = writeln!(text, "\nReturns {}.", results.collect::<Vec<_>>().join(", "));
+    let results = description
+        .results
+        .iter()
+        .map(|result| format!("`{}`", result.name));
+    let _ = writeln!(
+        text,
+        "\nReturns {}.",
+        results.collect::<Vec<_>>().join(", ")
+    );
 }
 
 /// The type of an argument in words: its words where it is one of several, its bounds, its default.
 fn kind(property: &Property) -> String {
     let schema = &property.schema;
-    let mut kind = match (schema.get("enum").and_then(Value::as_array), schema.get("type")) {
-        (Some(words), _) => {
-            words.iter().map(|word| format!("`{word}`")).collect::<Vec<_>>().join(" or ")
-        }
+    let mut kind = match (
+        schema.get("enum").and_then(Value::as_array),
+        schema.get("type"),
+    ) {
+        (Some(words), _) => words
+            .iter()
+            .map(|word| format!("`{word}`"))
+            .collect::<Vec<_>>()
+            .join(" or "),
         (None, Some(name)) => name.as_str().unwrap_or_default().to_owned(),
         (None, None) => "any JSON".to_owned(),
     };

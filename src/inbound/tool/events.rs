@@ -1,14 +1,15 @@
 //! The event tools: what a client sees of them, and their arguments.
 
+pub mod analytics;
+pub mod query;
+
 use std::collections::BTreeMap;
 
 use serde_json::json;
 use serde_json::value::RawValue;
 
 use super::argument::{Argument, Arguments};
-use super::description::{
-    Description, count, flag, one_of, optional, result, text, texts_by_name,
-};
+use super::description::{Description, flag, one_of, optional, result, text, texts_by_name};
 use crate::mesh::Error;
 use crate::mesh::call::tool::Tool;
 use crate::mesh::event::Priority;
@@ -35,24 +36,43 @@ pub fn describe_send() -> Description {
                events are safely recorded, or with `wait` when the bus has taken them. With an \
                `idempotency_key` a repeated call has its effect once. Find events with events_query.",
         arguments: vec![
-            optional("detail_type", text(), "What happened, such as `Order.Failed`; 1 to 128 characters."),
-            optional("detail", json!({"type": "object"}), "What there is to know of it; 200,000 bytes at most."),
+            optional(
+                "detail_type",
+                text(),
+                "What happened, such as `Order.Failed`; 1 to 128 characters.",
+            ),
+            optional(
+                "detail",
+                json!({"type": "object"}),
+                "What there is to know of it; 200,000 bytes at most.",
+            ),
             optional("source", text(), "What you call its source."),
-            optional("priority", one_of(&["medium", "low", "high", "critical"]), "How urgent it is."),
+            optional(
+                "priority",
+                one_of(&["medium", "low", "high", "critical"]),
+                "How urgent it is.",
+            ),
             optional("tags", texts_by_name(), "Labels to find it by, 20 at most."),
             optional(
                 "events",
                 json!({"type": "array", "minItems": 1, "maxItems": EVENTS_MAX, "items": event}),
                 "Several events, instead of the members above.",
             ),
-            optional("idempotency_key", text(), "Makes a repeated call have its effect once, for 24 hours."),
+            optional(
+                "idempotency_key",
+                text(),
+                "Makes a repeated call have its effect once, for 24 hours.",
+            ),
             optional("wait", flag(), "Answer when the bus has taken them."),
         ],
         one_of: vec![&["detail_type", "detail"], &["events"]],
         results: vec![
             result("event_id", text()),
             result("accepted_at", text()),
-            result("events", json!({"type": "array", "items": {"type": "object"}})),
+            result(
+                "events",
+                json!({"type": "array", "items": {"type": "object"}}),
+            ),
             result("published", flag()),
         ],
         destructive: false,
@@ -72,7 +92,10 @@ pub fn describe_health_check() -> Description {
         one_of: Vec::new(),
         results: vec![
             result("status", one_of(&["healthy", "degraded", "unhealthy"])),
-            result("parts", json!({"type": "array", "items": {"type": "object"}})),
+            result(
+                "parts",
+                json!({"type": "array", "items": {"type": "object"}}),
+            ),
         ],
         destructive: false,
         idempotent: true,
@@ -85,7 +108,10 @@ pub fn send(text: Option<&str>) -> Result<EventsSend, Error> {
     let list: Option<Vec<Box<RawValue>>> = arguments.optional("events")?;
     let idempotency_key: Option<String> = arguments.optional("idempotency_key")?;
     let wait = arguments.or("wait", false)?;
-    if idempotency_key.as_ref().is_some_and(|key| key.is_empty() || key.len() > KEY_BYTES_MAX) {
+    if idempotency_key
+        .as_ref()
+        .is_some_and(|key| key.is_empty() || key.len() > KEY_BYTES_MAX)
+    {
         let what = format!("must have 1 to {KEY_BYTES_MAX} bytes");
         return Err(arguments.wrong("idempotency_key", what));
     }
@@ -100,7 +126,13 @@ pub fn send(text: Option<&str>) -> Result<EventsSend, Error> {
         }
     };
     let arguments = text.unwrap_or_default().to_owned();
-    Ok(EventsSend { events, as_list, idempotency_key, wait, arguments })
+    Ok(EventsSend {
+        events,
+        as_list,
+        idempotency_key,
+        wait,
+        arguments,
+    })
 }
 
 fn listed(list: &[Box<RawValue>]) -> Result<Vec<NewEvent>, Error> {
@@ -131,7 +163,9 @@ fn new_event(mut arguments: Arguments<'_>, at: &str) -> Result<NewEvent, Error> 
 /// The arguments of `events_health_check`.
 pub fn health_check(text: Option<&str>) -> Result<EventsHealthCheck, Error> {
     let mut arguments = Arguments::of(text)?;
-    let call = EventsHealthCheck { verbose: arguments.or("verbose", false)? };
+    let call = EventsHealthCheck {
+        verbose: arguments.or("verbose", false)?,
+    };
     arguments.finish()?;
     Ok(call)
 }

@@ -25,12 +25,16 @@ pub fn describe_get() -> Description {
         tool: Tool::KvGet,
         title: "Get a value",
         text: "Read the JSON value stored under a key. Use it to recall what kv_set stored. A key that \
-               is absent or has expired answers `found: false`, which is no error. To find keys use \
-               kv_list; for files use artifacts_get.",
+               is absent or has expired answers `found: false`, which is no error. A value over 56 kB comes \
+               as a link to a resource, with `truncated: true`. To find keys use kv_list; for files use artifacts_get.",
         arguments: vec![
             required("key", text(), "The key: 1 to 512 bytes."),
             scope(),
-            optional("consistent", flag(), "See every write that was answered before, at twice the cost."),
+            optional(
+                "consistent",
+                flag(),
+                "See every write that was answered before, at twice the cost.",
+            ),
         ],
         one_of: Vec::new(),
         results: vec![
@@ -41,6 +45,8 @@ pub fn describe_get() -> Description {
             result("created_at", text()),
             result("expires_at", text()),
             result("size", json!({"type": "integer"})),
+            result("uri", text()),
+            result("truncated", flag()),
         ],
         destructive: false,
         idempotent: true,
@@ -58,7 +64,11 @@ pub fn describe_set() -> Description {
                `if_absent` or `if_version`; where that does not hold it is a CONFLICT. For larger things \
                use artifacts_put. Returns the new version.",
         arguments: vec![
-            required("key", text(), "The key: 1 to 512 bytes without control characters."),
+            required(
+                "key",
+                text(),
+                "The key: 1 to 512 bytes without control characters.",
+            ),
             required("value", json!({}), "Any JSON value."),
             optional(
                 "ttl_hours",
@@ -67,7 +77,11 @@ pub fn describe_set() -> Description {
             ),
             scope(),
             optional("if_absent", flag(), "Store it only if nothing is there."),
-            optional("if_version", text(), "Store it only if this version is there."),
+            optional(
+                "if_version",
+                text(),
+                "Store it only if this version is there.",
+            ),
         ],
         one_of: Vec::new(),
         results: vec![
@@ -92,7 +106,11 @@ pub fn describe_delete() -> Description {
         arguments: vec![
             required("key", text(), "The key."),
             scope(),
-            optional("if_version", text(), "Delete it only if this version is there."),
+            optional(
+                "if_version",
+                text(),
+                "Delete it only if this version is there.",
+            ),
         ],
         one_of: Vec::new(),
         results: vec![result("key", text()), result("existed", flag())],
@@ -110,14 +128,25 @@ pub fn describe_list() -> Description {
                out what is stored; read values with kv_get. Returns a page, and `next_cursor` if there \
                are more; a page may be short.",
         arguments: vec![
-            optional("prefix", text(), "What the keys begin with; all keys if left out."),
+            optional(
+                "prefix",
+                text(),
+                "What the keys begin with; all keys if left out.",
+            ),
             scope(),
-            optional("limit", number(1, LIST_LIMIT_MAX, LIST_LIMIT), "How many at most."),
+            optional(
+                "limit",
+                number(1, LIST_LIMIT_MAX, LIST_LIMIT),
+                "How many at most.",
+            ),
             cursor(),
         ],
         one_of: Vec::new(),
         results: vec![
-            result("items", json!({"type": "array", "items": {"type": "object"}})),
+            result(
+                "items",
+                json!({"type": "array", "items": {"type": "object"}}),
+            ),
             result("next_cursor", text()),
         ],
         destructive: false,
@@ -185,7 +214,10 @@ pub fn list(text: Option<&str>) -> Result<Result<KvList, Error>, CallFault> {
         Ok(call)
     };
     opened(parse(), |call: &mut KvList| {
-        (&mut call.after, KvList::filters(&call.prefix, call.scope).to_vec())
+        (
+            &mut call.after,
+            KvList::filters(&call.prefix, call.scope).to_vec(),
+        )
     })
 }
 
@@ -196,7 +228,10 @@ fn condition(arguments: &mut Arguments<'_>) -> Result<ValueCondition, Error> {
         (true, None) => Ok(ValueCondition::Absent),
         (false, Some(version)) => Ok(ValueCondition::Version(version)),
         (true, Some(_)) => Err(arguments
-            .wrong("if_version", "cannot hold together with `if_absent`".to_owned())
+            .wrong(
+                "if_version",
+                "cannot hold together with `if_absent`".to_owned(),
+            )
             .fix("Give one of them.")),
     }
 }

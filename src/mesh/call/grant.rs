@@ -7,19 +7,21 @@ use std::time::Duration;
 use serde_json::value::RawValue;
 use ulid::Ulid;
 
+use super::Backplane;
 use super::health::Health;
 use super::operation::{Allows, EventsRead, EventsSend, HealthRead, Operation};
 use super::request::Request;
-use super::Backplane;
 use super::stage::{Record, Spent, held};
-use crate::mesh::event::{Event, History};
+use crate::mesh::event::{Committed, Event};
 use crate::mesh::limit::{Admission, ArtifactQuota, Direction};
 use crate::mesh::store::artifacts::{Artifacts, Change};
+use crate::mesh::store::events::Events;
+use crate::mesh::store::idempotency::Idempotency;
 use crate::mesh::store::key::{Keyspace, Scope};
 use crate::mesh::store::values::Values;
 use crate::mesh::store::{Bucket, Table};
 use crate::mesh::tenant::{Permission, TenantContext, UserId};
-use crate::mesh::{Error, Timestamp};
+use crate::mesh::{Clock, Error, Timestamp};
 
 /// The parts of one admitted call that its handles borrow.
 pub(in crate::mesh) struct Ground<'mesh> {
@@ -49,7 +51,13 @@ pub struct Granted<'call, O> {
 
 impl<'call, O: Operation> Granted<'call, O> {
     pub(super) fn new(ground: &'call Ground<'call>) -> Self {
-        Self { reach: Reach { ground, brand: PhantomData }, operation: PhantomData }
+        Self {
+            reach: Reach {
+                ground,
+                brand: PhantomData,
+            },
+            operation: PhantomData,
+        }
     }
 
     /// The caller's values.
@@ -63,11 +71,8 @@ impl<'call, O: Operation> Granted<'call, O> {
     }
 
     /// The tenant's events.
-    pub fn history(&self) -> History
-    where
-        O::Needs: Allows<EventsRead>,
-    {
-        self.reach.ground.backplane.history(self.reach.ground.context.tenant())
+    pub fn events(&self) -> Events<'call, O::Needs> {
+        Events::new(self.reach)
     }
 
     /// The state of the parts that the tenant uses.
@@ -85,7 +90,11 @@ impl<'call, O: Operation> Granted<'call, O> {
         O::Needs: Allows<EventsRead>,
     {
         let ground = self.reach.ground;
-        ground.backplane.publisher.stored(ground.context.tenant_id(), patience).await
+        ground
+            .backplane
+            .publisher
+            .stored(ground.context.tenant_id(), patience)
+            .await
     }
 
     /// Whether the caller also holds `permission`: widens what a tool shows, never what it does.
@@ -110,7 +119,10 @@ impl<'call, O: Operation> Granted<'call, O> {
 
     /// Tells the caller how far the work is, where it asked to be told.
     pub fn progress(&self, done: f64, total: Option<f64>, message: &str) {
-        self.reach.ground.request.report_progress(done, total, message);
+        self.reach
+            .ground
+            .request
+            .report_progress(done, total, message);
     }
 
     /// An event of the caller's own, to be given to [`Granted::record`].
@@ -133,26 +145,31 @@ impl<'call, O: Operation> Granted<'call, O> {
     {
         let ground = self.reach.ground;
         let committed = held(&ground.record).commit_sent(events)?;
-        Ok(Receipt { backplane: ground.backplane, committed })
+        Ok(Receipt {
+            backplane: ground.backplane,
+            committed,
+        })
     }
 
     /// The rows under which answers to idempotency keys are remembered.
-    pub fn idempotency(&self) -> crate::mesh::store::idempotency::Idempotency<'call> {
-        crate::mesh::store::idempotency::Idempotency::new(self.reach, O::TOOL)
+    pub fn idempotency(&self) -> Idempotency<'call> {
+        Idempotency::new(self.reach, O::TOOL)
     }
 }
 
 /// That events were recorded, and the means to wait for the bus to take them.
 pub struct Receipt<'call> {
     backplane: &'call Backplane,
-    committed: crate::mesh::event::Committed,
+    committed: Committed,
 }
 
 impl Receipt<'_> {
     /// Waits up to `patience` for the bus; whether it has taken them.
     pub async fn published(self, patience: Duration) -> bool {
-        let published = self.backplane.publisher.published(self.committed);
-        tokio::time::timeout(patience, published).await.is_ok()
+        self.backplane
+            .publisher
+            .published(&self.committed, patience)
+            .await
     }
 }
 
@@ -169,12 +186,20 @@ impl<'call> Reach<'call> {
         self.ground.backplane.clock.now()
     }
 
-    pub(in crate::mesh) fn table(self) -> &'call dyn Table {
-        &*self.ground.backplane.table
+    pub(in crate::mesh) fn table(self) -> &'call Arc<dyn Table> {
+        &self.ground.backplane.table
     }
 
-    pub(in crate::mesh) fn bucket(self) -> &'call dyn Bucket {
-        &*self.ground.backplane.bucket
+    pub(in crate::mesh) fn bucket(self) -> &'call Arc<dyn Bucket> {
+        &self.ground.backplane.bucket
+    }
+
+    pub(in crate::mesh) fn clock(self) -> &'call Arc<dyn Clock> {
+        &self.ground.backplane.clock
+    }
+
+    pub(in crate::mesh) fn event_shards(self) -> u16 {
+        self.ground.context.tenant().event_shards
     }
 
     /// Tells whoever watches artifacts that one has changed.

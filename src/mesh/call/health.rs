@@ -12,7 +12,7 @@ use crate::mesh::Error;
 const PATIENCE: Duration = Duration::from_secs(3);
 
 /// An event that waits longer than this makes the publisher degraded.
-const BACKLOG_AGE_MAX: Duration = Duration::from_secs(60);
+const BACKLOG_AGE_MAX_MS: u64 = 60_000;
 
 /// The share of the outbox from which on it is degraded.
 const OUTBOX_SHARE_MAX: f64 = 0.5;
@@ -70,13 +70,16 @@ impl<'call> Health<'call> {
 
     /// Asks every part at once.
     pub async fn check(&self) -> Vec<PartHealth> {
-        let Backplane { table, bucket, bus, .. } = self.backplane;
+        let Backplane {
+            table, bucket, bus, ..
+        } = self.backplane;
         let (table, bucket, bus) = futures::join!(
             self.ask("table", table.check()),
             self.ask("bucket", bucket.check()),
             self.ask("bus", bus.check()),
         );
-        vec![table, bucket, bus, self.outbox(), self.publisher()]
+        let [history, publisher] = self.ways();
+        vec![table, bucket, bus, history, self.outbox(), publisher]
     }
 
     async fn ask(
@@ -91,21 +94,39 @@ impl<'call> Health<'call> {
         let (status, message) = match answer {
             Ok(Ok(())) => (Status::Healthy, None),
             Ok(Err(error)) => (Status::Unhealthy, Some(public_message(&error))),
-            Err(_) => (Status::Unhealthy, Some(format!("no answer within {PATIENCE:?}"))),
+            Err(_) => (
+                Status::Unhealthy,
+                Some(format!("no answer within {PATIENCE:?}")),
+            ),
         };
         let latency_ms = Some((latency.as_secs_f64() * 1e6).round() / 1e3);
-        PartHealth { name, status, latency_ms, message, details: None }
+        PartHealth {
+            name,
+            status,
+            latency_ms,
+            message,
+            details: None,
+        }
     }
 
     fn outbox(&self) -> PartHealth {
         let stats = self.backplane.outbox.stats();
         let share = stats.bytes as f64 / stats.bytes_max.max(1) as f64;
         let (status, message) = if stats.is_disk_full {
-            (Status::Unhealthy, Some("its disk is full: calls are refused until there is room".to_owned()))
+            (
+                Status::Unhealthy,
+                Some("its disk is full: calls are refused until there is room".to_owned()),
+            )
         } else if share >= 1.0 {
-            (Status::Unhealthy, Some("full: calls are refused until events are published".to_owned()))
+            (
+                Status::Unhealthy,
+                Some("full: calls are refused until events are published".to_owned()),
+            )
         } else if share >= OUTBOX_SHARE_MAX {
-            (Status::Degraded, Some(format!("{:.0} % full", share * 100.0)))
+            (
+                Status::Degraded,
+                Some(format!("{:.0} % full", share * 100.0)),
+            )
         } else {
             (Status::Healthy, None)
         };
@@ -115,21 +136,46 @@ impl<'call> Health<'call> {
             "torn_records": stats.torn_records,
             "adopted_events": stats.adopted_records,
         });
-        PartHealth { name: "outbox", status, latency_ms: None, message, details: Some(details) }
+        PartHealth {
+            name: "outbox",
+            status,
+            latency_ms: None,
+            message,
+            details: Some(details),
+        }
     }
 
-    fn publisher(&self) -> PartHealth {
-        let state = self.backplane.publisher.state();
-        let late = state.oldest_age.is_some_and(|age| age > BACKLOG_AGE_MAX);
-        let (status, message) = match (&state.last_error, late) {
-            (Some(error), _) => (
-                Status::Degraded,
-                Some(format!("events wait: {error}. Nothing is lost; they are sent when it is back.")),
-            ),
-            (None, true) => (Status::Degraded, Some("events arrive late".to_owned())),
-            (None, false) => (Status::Healthy, None),
-        };
-        PartHealth { name: "publisher", status, latency_ms: None, message, details: None }
+    /// The history and the bus, as the publisher finds them.
+    fn ways(&self) -> [PartHealth; 2] {
+        let stats = self.backplane.publisher.stats();
+        let late = stats
+            .oldest_age_ms
+            .is_some_and(|age| age > BACKLOG_AGE_MAX_MS);
+        [("history", stats.history), ("publisher", stats.bus)].map(|(name, way)| {
+            let (status, message) = match &way.fault {
+                Some(fault) => (
+                    Status::Degraded,
+                    Some(format!(
+                        "events wait ({}). Nothing is lost: they follow when it is back.",
+                        fault.code
+                    )),
+                ),
+                None if late => (Status::Degraded, Some("events arrive late".to_owned())),
+                None => (Status::Healthy, None),
+            };
+            let details = serde_json::json!({
+                "waiting_events": way.records,
+                "refused_events": way.set_aside,
+                "oldest_age_ms": stats.oldest_age_ms.unwrap_or_default(),
+            });
+            PartHealth {
+                name,
+                status,
+                latency_ms: None,
+                message,
+                details: Some(details),
+            }
+        })
     }
 }
 

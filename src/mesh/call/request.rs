@@ -50,7 +50,11 @@ impl Request {
 
     pub(super) fn report_progress(&self, done: f64, total: Option<f64>, message: &str) {
         if let Some(progress) = &self.progress {
-            let _ = progress.try_send(Progress { done, total, message: message.to_owned() });
+            let _ = progress.try_send(Progress {
+                done,
+                total,
+                message: message.to_owned(),
+            });
         }
     }
 
@@ -61,7 +65,10 @@ impl Request {
             ContextType::Organization { org_id } => Some(org_id.to_string()),
         };
         Event {
-            event_id: Ulid::from_parts(now.as_millis().max(0).unsigned_abs(), Ulid::generate().random()),
+            event_id: Ulid::from_parts(
+                now.as_millis().max(0).unsigned_abs(),
+                Ulid::generate().random(),
+            ),
             time: now,
             detail_type: tool.detail_type().into(),
             tenant_id: context.tenant_id().clone(),

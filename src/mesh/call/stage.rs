@@ -14,7 +14,7 @@ use super::{Backplane, EventReads};
 use crate::mesh::event::{Committed, Event, Outcome, Slot, Weight};
 use crate::mesh::limit::{Admission, Cost, Direction};
 use crate::mesh::tenant::TenantContext;
-use crate::mesh::{Clock, Error, ErrorKind};
+use crate::mesh::{Error, ErrorKind};
 
 /// A call whose caller is known.
 pub struct Arrived<'mesh> {
@@ -28,6 +28,7 @@ pub struct Arrived<'mesh> {
 /// it may be done, and does not give it away yet.
 pub struct Judged<'mesh, O> {
     arrived: Arrived<'mesh>,
+    subject: Subject,
     verdict: Result<O, Error>,
 }
 
@@ -84,24 +85,38 @@ impl<'mesh> Arrived<'mesh> {
         context: TenantContext,
     ) -> Self {
         let started = backplane.clock.monotonic();
-        Self { backplane, request, context, started }
+        Self {
+            backplane,
+            request,
+            context,
+            started,
+        }
     }
 
     /// Judges the operation by the caller's permissions, and before them by its own arguments only where
     /// the caller holds the permission: who may not call a tool learns nothing else of it.
     pub(super) fn permit<O: Operation>(self, operation: Result<O, Error>) -> Judged<'mesh, O> {
+        let subject = operation
+            .as_ref()
+            .map_or_else(|_| Subject::none(), Operation::subject);
         let verdict = match self.context.permissions().contains(O::Needs::PERMISSION) {
             true => operation,
             false => Err(denied::<O>(&self.context)),
         };
-        Judged { arrived: self, verdict }
+        Judged {
+            arrived: self,
+            subject,
+            verdict,
+        }
     }
 }
 
 fn denied<O: Operation>(context: &TenantContext) -> Error {
     let permission = O::Needs::PERMISSION.name();
-    let message =
-        format!("the role `{}` lacks the permission `{permission}`", context.role().name());
+    let message = format!(
+        "the role `{}` lacks the permission `{permission}`",
+        context.role().name()
+    );
     Error::new(ErrorKind::PermissionDenied, message)
         .fix("Ask an administrator of the tenant for a role, or a token whose scope, has it.")
         .detail("permission", permission)
@@ -111,11 +126,19 @@ impl<'mesh, O: Operation> Judged<'mesh, O> {
     /// Takes a place and the expected cost from the tenant's limits. A call that will be refused anyway
     /// counts as a request and costs nothing else.
     pub(super) fn admit(self) -> Result<Admitted<'mesh, O>, Answer<O::Answer>> {
-        let Arrived { backplane, context, .. } = &self.arrived;
+        let Arrived {
+            backplane, context, ..
+        } = &self.arrived;
         let cost = self.verdict.as_ref().map_or(Cost::NONE, Operation::cost);
         let now = backplane.clock.monotonic();
-        match backplane.limiter.admit(context.tenant_id(), context.limits(), &cost, now) {
-            Ok(admission) => Ok(Admitted { judged: self, admission }),
+        match backplane
+            .limiter
+            .admit(context.tenant_id(), context.limits(), &cost, now)
+        {
+            Ok(admission) => Ok(Admitted {
+                judged: self,
+                admission,
+            }),
             Err(refusal) => Err(self.arrived.refuse(O::TOOL, refusal.into())),
         }
     }
@@ -125,11 +148,16 @@ impl Arrived<'_> {
     /// Answers a call that a limit refused. Its event is one with others of the same second, so that a
     /// flood of refused calls costs next to nothing.
     fn refuse<T>(self, tool: Tool, error: Error) -> Answer<T> {
-        let mut event = self.request.event(&self.context, tool, self.backplane.clock.now());
+        let mut event = self
+            .request
+            .event(&self.context, tool, self.backplane.clock.now());
         event.outcome = Outcome::Limited;
         event.error_code = Some(error.kind().code().into());
-        self.backplane.rollup.refused(event);
-        Answer { request_id: self.request.id, result: Err(error) }
+        self.backplane.rollup.note_refused(event.into());
+        Answer {
+            request_id: self.request.id,
+            result: Err(error),
+        }
     }
 }
 
@@ -141,9 +169,14 @@ impl<'mesh, O: Operation> Admitted<'mesh, O> {
             Effect::Mutation | Effect::Events => Weight::Mutation,
             Effect::Health => Weight::Health,
         };
-        let Arrived { backplane, context, .. } = &self.judged.arrived;
+        let Arrived {
+            backplane, context, ..
+        } = &self.judged.arrived;
         match backplane.outbox.reserve(context.tenant_id(), weight) {
-            Ok(slot) => Ok(Reserved { admitted: self, slot }),
+            Ok(slot) => Ok(Reserved {
+                admitted: self,
+                slot,
+            }),
             Err(error) => Err(self.judged.arrived.refuse(O::TOOL, error)),
         }
     }
@@ -153,16 +186,22 @@ impl<'mesh, O: Operation> Reserved<'mesh, O> {
     /// Hands out the operation if it may be done, and first records the intent if it changes something.
     /// What may not be done is answered here, and its event recorded.
     pub(super) fn begin(self) -> Result<(Begun<'mesh, O>, O), Answer<O::Answer>> {
-        let Reserved { admitted: Admitted { judged, admission }, mut slot } = self;
-        let Judged { arrived: Arrived { backplane, request, context, started }, verdict } = judged;
-        let (operation, subject) = match verdict {
-            Ok(operation) => {
-                let subject = operation.subject();
-                (Ok(operation), subject)
-            }
-            Err(error) => (Err(error), Subject::none()),
-        };
-        let operation = operation.and_then(|operation| {
+        let Reserved {
+            admitted: Admitted { judged, admission },
+            mut slot,
+        } = self;
+        let Judged {
+            arrived,
+            subject,
+            verdict,
+        } = judged;
+        let Arrived {
+            backplane,
+            request,
+            context,
+            started,
+        } = arrived;
+        let operation = verdict.and_then(|operation| {
             if O::TOOL.effect() == Effect::Mutation {
                 let mut intent = request.event(&context, O::TOOL, backplane.clock.now());
                 intent.data = subject.clone().into_data(Vec::new());
@@ -172,8 +211,20 @@ impl<'mesh, O: Operation> Reserved<'mesh, O> {
         });
         let record = Mutex::new(Record { slot: Some(slot) });
         let spent = Mutex::default();
-        let ground = Ground { backplane, context, admission, request, record, spent };
-        let begun = Begun { ground, started, subject, operation: PhantomData };
+        let ground = Ground {
+            backplane,
+            context,
+            admission,
+            request,
+            record,
+            spent,
+        };
+        let begun = Begun {
+            ground,
+            started,
+            subject,
+            operation: PhantomData,
+        };
         match operation {
             Ok(operation) => Ok((begun, operation)),
             Err(error) => Err(begun.publish(Err(error))),
@@ -189,7 +240,14 @@ impl<'mesh, O: Operation> Begun<'mesh, O> {
 
     /// Settles the cost, records the event and makes the answer.
     pub fn publish(self, outcome: Result<O::Answer, Error>) -> Answer<O::Answer> {
-        let Ground { backplane, context, mut admission, request, record, spent } = self.ground;
+        let Ground {
+            backplane,
+            context,
+            mut admission,
+            request,
+            record,
+            spent,
+        } = self.ground;
         let now = backplane.clock.monotonic();
         for (direction, units) in held(&spent).iter() {
             admission.settle(direction, units, now);
@@ -213,7 +271,7 @@ impl<'mesh, O: Operation> Begun<'mesh, O> {
         let mut record = held(&record);
         if record.is_open() {
             if is_rolled_up(backplane, O::TOOL, event.outcome) {
-                backplane.rollup.read(event);
+                backplane.rollup.note_read(event.into());
             } else if let Err(error) = record.commit(&[event]) {
                 // What was done is not undone by its record: the intent, where there was one, stands in
                 // the outbox and is published as unknown.
@@ -221,7 +279,10 @@ impl<'mesh, O: Operation> Begun<'mesh, O> {
             }
         }
         drop(record);
-        Answer { request_id: request.id, result: outcome }
+        Answer {
+            request_id: request.id,
+            result: outcome,
+        }
     }
 }
 
@@ -250,6 +311,14 @@ fn log(request: &Request, tool: Tool, error: &Error) {
         ErrorKind::AwsCredentials | ErrorKind::AwsUnavailable | ErrorKind::AwsThrottled => {
             tracing::warn!(%request_id, tool, ?error, "a call failed");
         }
+        // Its words repeat what was given, which is the tenant's own.
+        ErrorKind::InvalidParameter => {
+            let parameter = error
+                .details()
+                .get("parameter")
+                .and_then(serde_json::Value::as_str);
+            tracing::debug!(%request_id, tool, parameter, "a call with wrong arguments");
+        }
         _ => tracing::debug!(%request_id, tool, ?error, "a call failed"),
     }
 }
@@ -271,14 +340,19 @@ impl Record {
 
     /// Records `events`, all or none, as the record of the call.
     fn commit(&mut self, events: &[Event]) -> Result<Committed, Error> {
-        let slot = self.slot.take().ok_or_else(|| Error::internal("a call was recorded twice"))?;
+        let slot = self
+            .slot
+            .take()
+            .ok_or_else(|| Error::internal("a call was recorded twice"))?;
         slot.commit(events)
     }
 
     /// Records a caller's own `events`, which may need more room than the record of a call.
     pub(super) fn commit_sent(&mut self, events: &[Event]) -> Result<Committed, Error> {
         if let Some(slot) = &mut self.slot {
-            let bytes = events.iter().map(|event| event.data.get().len() as u64 + EVENT_OVERHEAD_BYTES);
+            let bytes = events
+                .iter()
+                .map(|event| event.data.get().len() as u64 + EVENT_OVERHEAD_BYTES);
             slot.enlarge(bytes.sum())?;
         }
         self.commit(events)
@@ -298,7 +372,10 @@ impl Spent {
     }
 
     fn iter(&self) -> impl Iterator<Item = (Direction, f64)> {
-        Direction::ALL.into_iter().zip(self.0).filter_map(|(direction, units)| Some((direction, units?)))
+        Direction::ALL
+            .into_iter()
+            .zip(self.0)
+            .filter_map(|(direction, units)| Some((direction, units?)))
     }
 }
 

@@ -35,6 +35,8 @@ pub enum Tool {
     ResourcesList,
     /// `resources/read`.
     ResourcesRead,
+    /// `resources/read` of a value.
+    ValuesRead,
     /// `resources/subscribe`, or one resource of `subscriptions/listen`.
     ResourcesSubscribe,
 }
@@ -79,7 +81,7 @@ impl Toolset {
 
 impl Tool {
     /// Every tool and method: the tools sorted by name, then the methods.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::ArtifactsDelete,
         Self::ArtifactsGet,
         Self::ArtifactsList,
@@ -95,6 +97,7 @@ impl Tool {
         Self::Complete,
         Self::ResourcesList,
         Self::ResourcesRead,
+        Self::ValuesRead,
         Self::ResourcesSubscribe,
     ];
 
@@ -115,7 +118,7 @@ impl Tool {
             Self::KvSet => "kv_set",
             Self::Complete => "completion/complete",
             Self::ResourcesList => "resources/list",
-            Self::ResourcesRead => "resources/read",
+            Self::ResourcesRead | Self::ValuesRead => "resources/read",
             Self::ResourcesSubscribe => "resources/subscribe",
         }
     }
@@ -124,14 +127,20 @@ impl Tool {
     pub const fn is_listed(self) -> bool {
         !matches!(
             self,
-            Self::Complete | Self::ResourcesList | Self::ResourcesRead | Self::ResourcesSubscribe
+            Self::Complete
+                | Self::ResourcesList
+                | Self::ResourcesRead
+                | Self::ValuesRead
+                | Self::ResourcesSubscribe
         )
     }
 
     /// The family it belongs to.
     pub const fn toolset(self) -> Toolset {
         match self {
-            Self::KvDelete | Self::KvGet | Self::KvList | Self::KvSet => Toolset::Kv,
+            Self::KvDelete | Self::KvGet | Self::KvList | Self::KvSet | Self::ValuesRead => {
+                Toolset::Kv
+            }
             Self::ArtifactsDelete
             | Self::ArtifactsGet
             | Self::ArtifactsList
@@ -140,16 +149,17 @@ impl Tool {
             | Self::ResourcesList
             | Self::ResourcesRead
             | Self::ResourcesSubscribe => Toolset::Artifacts,
-            Self::EventsAnalytics | Self::EventsHealthCheck | Self::EventsQuery | Self::EventsSend => {
-                Toolset::Events
-            }
+            Self::EventsAnalytics
+            | Self::EventsHealthCheck
+            | Self::EventsQuery
+            | Self::EventsSend => Toolset::Events,
         }
     }
 
     /// The permission that a caller needs.
     pub const fn permission(self) -> Permission {
         match self {
-            Self::KvGet | Self::KvList => Permission::KvRead,
+            Self::KvGet | Self::KvList | Self::ValuesRead => Permission::KvRead,
             Self::KvSet | Self::KvDelete => Permission::KvWrite,
             Self::ArtifactsGet
             | Self::ArtifactsList
@@ -168,7 +178,7 @@ impl Tool {
     /// refused or failed: one that worked is recorded by the events themselves.
     pub const fn detail_type(self) -> &'static str {
         match self {
-            Self::KvGet => "KV.Get",
+            Self::KvGet | Self::ValuesRead => "KV.Get",
             Self::KvSet => "KV.Set",
             Self::KvDelete => "KV.Deleted",
             Self::KvList => "KV.Listed",
@@ -187,7 +197,9 @@ impl Tool {
     /// What a call does.
     pub const fn effect(self) -> Effect {
         match self {
-            Self::KvSet | Self::KvDelete | Self::ArtifactsPut | Self::ArtifactsDelete => Effect::Mutation,
+            Self::KvSet | Self::KvDelete | Self::ArtifactsPut | Self::ArtifactsDelete => {
+                Effect::Mutation
+            }
             Self::EventsSend => Effect::Events,
             Self::EventsHealthCheck => Effect::Health,
             Self::KvGet
@@ -199,6 +211,7 @@ impl Tool {
             | Self::Complete
             | Self::ResourcesList
             | Self::ResourcesRead
+            | Self::ValuesRead
             | Self::ResourcesSubscribe => Effect::Read,
         }
     }
@@ -207,7 +220,9 @@ impl Tool {
     /// (`mcp__<server>__kv_get`, stripped once), or the older JavaScript server's spelling (`kv.get`).
     pub fn named(name: &str) -> Option<Self> {
         let exact = |name: &str| {
-            Self::ALL.into_iter().find(|tool| tool.is_listed() && tool.name() == name)
+            Self::ALL
+                .into_iter()
+                .find(|tool| tool.is_listed() && tool.name() == name)
         };
         let dotted = |name: &str| match name.split_once('.') {
             Some((family, rest)) if !rest.contains('.') && !family.contains('_') => {
@@ -219,13 +234,22 @@ impl Tool {
             let (_, rest) = name.strip_prefix("mcp__")?.rsplit_once("__")?;
             exact(rest).or_else(|| dotted(rest))
         };
-        exact(name).or_else(|| behind_prefix(name)).or_else(|| dotted(name))
+        exact(name)
+            .or_else(|| behind_prefix(name))
+            .or_else(|| dotted(name))
     }
 }
 
 /// What the detail types of operations begin with; a caller's own may not begin with any of them.
-pub const RESERVED_DETAIL_TYPES: [&str; 7] =
-    ["KV.", "Artifacts.", "Events.", "Integration.", "MCP.", "Workflow.", "Mesh."];
+pub const RESERVED_DETAIL_TYPES: [&str; 7] = [
+    "KV.",
+    "Artifacts.",
+    "Events.",
+    "Integration.",
+    "MCP.",
+    "Workflow.",
+    "Mesh.",
+];
 
 #[cfg(test)]
 mod tests {
@@ -233,21 +257,42 @@ mod tests {
 
     #[test]
     fn tools_are_sorted_by_name_and_come_before_the_methods() {
-        let listed: Vec<_> = Tool::ALL.into_iter().filter(|tool| tool.is_listed()).map(Tool::name).collect();
+        let listed: Vec<_> = Tool::ALL
+            .into_iter()
+            .filter(|tool| tool.is_listed())
+            .map(Tool::name)
+            .collect();
         let mut sorted = listed.clone();
         sorted.sort_unstable();
         assert_eq!(listed, sorted);
-        assert!(Tool::ALL.into_iter().skip(listed.len()).all(|tool| !tool.is_listed()));
+        assert!(
+            Tool::ALL
+                .into_iter()
+                .skip(listed.len())
+                .all(|tool| !tool.is_listed())
+        );
     }
 
     #[test]
     fn a_tool_answers_to_its_name_a_clients_prefix_and_the_older_spelling() {
-        for name in ["kv_get", "mcp__agent-mesh__kv_get", "mcp__aws__kv_get", "kv.get", "mcp__my__own__kv.get"] {
+        for name in [
+            "kv_get",
+            "mcp__agent-mesh__kv_get",
+            "mcp__aws__kv_get",
+            "kv.get",
+            "mcp__my__own__kv.get",
+        ] {
             assert_eq!(Tool::named(name), Some(Tool::KvGet), "{name}");
         }
-        for name in
-            ["", "kv", "kv__get", "mcp__kv_get", "KV_GET", "resources/read", "k.v.get"]
-        {
+        for name in [
+            "",
+            "kv",
+            "kv__get",
+            "mcp__kv_get",
+            "KV_GET",
+            "resources/read",
+            "k.v.get",
+        ] {
             assert_eq!(Tool::named(name), None, "{name}");
         }
     }
@@ -255,7 +300,11 @@ mod tests {
     #[test]
     fn every_detail_type_of_an_operation_is_reserved() {
         for tool in Tool::ALL {
-            assert!(RESERVED_DETAIL_TYPES.iter().any(|prefix| tool.detail_type().starts_with(prefix)));
+            assert!(
+                RESERVED_DETAIL_TYPES
+                    .iter()
+                    .any(|prefix| tool.detail_type().starts_with(prefix))
+            );
         }
     }
 }

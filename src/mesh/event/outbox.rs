@@ -18,6 +18,7 @@ pub(super) mod log;
 pub(super) mod reader;
 mod recovery;
 pub(super) mod share;
+pub mod survey;
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -240,6 +241,12 @@ impl Outbox {
     /// The log of this process.
     pub(super) fn log(&self) -> &Arc<Log> {
         &self.0.log
+    }
+
+    /// Whether so much of the outbox is used that what could linger must not.
+    pub(super) fn is_pressed(&self) -> bool {
+        let share = self.0.share();
+        share.bytes() > share.bytes_max() / 8
     }
 
     /// Records that have yet to leave on `way`, those of adopted folders included.

@@ -3,30 +3,29 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
-use bytes::Bytes;
 use serde::Serialize;
-use sha2::{Digest, Sha256};
 
-use super::cursor;
 use crate::mesh::call::grant::Granted;
-use crate::mesh::call::operation::{ArtifactsRead, ArtifactsWrite, Operation, Report, Subject};
+use crate::mesh::call::operation::{
+    ArtifactsRead, ArtifactsWrite, Operation, Report, ResourceLink, Subject,
+};
 use crate::mesh::call::tool::Tool;
 use crate::mesh::limit::{Cost, Direction};
-use crate::mesh::store::artifacts::{ArtifactKey, PART_BYTES};
+use crate::mesh::store::artifacts::ArtifactKey;
 use crate::mesh::store::bucket::{
-    ByteRange, GetOutcome, Object, ObjectAttributes, ObjectCondition, ObjectHead, Presigned,
-    PutOutcome, UploadTerms,
+    ByteRange, GetOutcome, Object, ObjectCondition, ObjectHead, Presigned,
 };
-use crate::mesh::store::idempotency::hex;
 use crate::mesh::store::key::Scope;
 use crate::mesh::{Error, ErrorKind, Timestamp};
 
 mod address;
+mod list;
+mod put;
 mod text;
 
-pub use address::{ArtifactAddress, InvalidAddress, parse_range};
+pub use address::ArtifactAddress;
+pub use list::{ArtifactsList, ArtifactsListAnswer};
+pub use put::{ArtifactsPut, ArtifactsPutAnswer, Content};
 pub use text::{INLINE_BYTES_MAX, Inline, is_text_type};
 
 /// The largest artifact that passes through a call: bytes. A frame of 16 MiB holds no more in base64.
@@ -102,27 +101,12 @@ pub struct ArtifactsGetAnswer {
     bytes: Option<u64>,
 }
 
-/// A resource that a client can read for what an answer does not hold.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ResourceLink {
-    /// Its address.
-    pub uri: String,
-    /// A name for a person.
-    pub name: String,
-    /// Its media type.
-    pub content_type: String,
-    /// Its size in bytes.
-    pub size: u64,
-}
-
 impl ArtifactsGetAnswer {
-    /// The resource that holds the whole, where the answer does not.
-    pub fn link(&self) -> Option<&ResourceLink> {
-        self.link.as_ref()
-    }
-
     fn absent(key: &ArtifactKey) -> Self {
-        Self { key: key.as_str().to_owned(), ..Self::default() }
+        Self {
+            key: key.as_str().to_owned(),
+            ..Self::default()
+        }
     }
 
     fn found(key: &ArtifactKey, scope: Scope, head: ObjectHead) -> Self {
@@ -176,7 +160,10 @@ impl Operation for ArtifactsGet {
             return self.address(call).await;
         }
         let artifacts = call.artifacts(self.scope);
-        match artifacts.get(&self.key, self.range, INLINE_BYTES_MAX as u64).await? {
+        match artifacts
+            .get(&self.key, self.range, INLINE_BYTES_MAX as u64)
+            .await?
+        {
             GetOutcome::Absent => Ok(ArtifactsGetAnswer::absent(&self.key)),
             GetOutcome::OutOfRange(size) => Err(out_of_range(&self.key, size)),
             GetOutcome::Found(object) => self.inline(object),
@@ -184,7 +171,14 @@ impl Operation for ArtifactsGet {
     }
 
     fn report(answer: &ArtifactsGetAnswer) -> Report {
-        Report { bytes: answer.bytes, facts: vec![("found", answer.found.into())] }
+        Report {
+            bytes: answer.bytes,
+            facts: vec![("found", answer.found.into())],
+        }
+    }
+
+    fn link(answer: &ArtifactsGetAnswer) -> Option<&ResourceLink> {
+        answer.link.as_ref()
     }
 }
 
@@ -224,135 +218,6 @@ impl ArtifactsGet {
     }
 }
 
-/// Stores one artifact.
-#[derive(Debug)]
-pub struct ArtifactsPut {
-    /// Under which key.
-    pub key: ArtifactKey,
-    /// Whose.
-    pub scope: Scope,
-    /// Where its bytes are.
-    pub content: Content,
-    /// Its media type and the caller's metadata.
-    pub attributes: ObjectAttributes,
-    /// What must hold.
-    pub condition: ObjectCondition,
-}
-
-/// Where an artifact's bytes are.
-#[derive(Debug)]
-pub enum Content {
-    /// Here.
-    Here(Bytes),
-    /// With the caller, who will put them at a presigned address.
-    Upload {
-        /// Their exact number.
-        size: u64,
-        /// Their SHA-256.
-        sha256: [u8; 32],
-    },
-}
-
-/// What [`ArtifactsPut`] answers. With an upload there is no `etag` yet, but where to put the content.
-#[derive(Debug, Serialize)]
-pub struct ArtifactsPutAnswer {
-    key: String,
-    size: u64,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    etag: Option<String>,
-    sha256: String,
-    content_type: String,
-    uri: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    upload: Option<Upload>,
-}
-
-#[derive(Debug, Serialize)]
-struct Upload {
-    method: &'static str,
-    url: String,
-    headers: BTreeMap<String, String>,
-    expires_at: Timestamp,
-}
-
-impl Operation for ArtifactsPut {
-    const TOOL: Tool = Tool::ArtifactsPut;
-    type Needs = ArtifactsWrite;
-    type Answer = ArtifactsPutAnswer;
-
-    fn subject(&self) -> Subject {
-        subject(self.scope, &self.key)
-            .with("content_type", self.attributes.content_type.as_str())
-            .with("size", self.content.size())
-    }
-
-    fn cost(&self) -> Cost {
-        let parts = match &self.content {
-            Content::Here(body) => 1 + (body.len() as u64 / PART_BYTES) * 2,
-            Content::Upload { .. } => 1,
-        };
-        Cost::of(Direction::S3Put, parts as f64)
-            .and(Direction::S3Get, 1.0)
-            .and(Direction::DynamodbWrite, 1.0)
-    }
-
-    async fn serve<'call>(self, call: &Granted<'call, Self>) -> Result<ArtifactsPutAnswer, Error> {
-        let artifacts = call.artifacts(self.scope);
-        let mut answer = ArtifactsPutAnswer {
-            key: self.key.as_str().to_owned(),
-            size: self.content.size(),
-            etag: None,
-            sha256: String::new(),
-            content_type: self.attributes.content_type.clone(),
-            uri: ArtifactAddress::new(self.scope, self.key.clone()).to_string(),
-            upload: None,
-        };
-        match self.content {
-            Content::Here(body) => {
-                answer.sha256 = hex(&Sha256::digest(&body));
-                call.progress(0.0, Some(body.len() as f64), "storing");
-                let outcome =
-                    artifacts.put(&self.key, body, &self.attributes, self.condition).await?;
-                match outcome {
-                    PutOutcome::Done(etag) => answer.etag = Some(etag),
-                    PutOutcome::ConditionFailed => return Err(condition_failed(&self.key)),
-                }
-            }
-            Content::Upload { size, sha256 } => {
-                answer.sha256 = hex(&sha256);
-                let terms = UploadTerms {
-                    size,
-                    sha256_base64: STANDARD.encode(sha256),
-                    attributes: self.attributes,
-                    condition: self.condition,
-                };
-                let Presigned { url, headers } =
-                    artifacts.presign_put(&self.key, &terms, ADDRESS_LIFETIME).await?;
-                answer.upload = Some(Upload {
-                    method: "PUT",
-                    url,
-                    headers: headers.into_iter().collect(),
-                    expires_at: call.now().plus(ADDRESS_LIFETIME),
-                });
-            }
-        }
-        Ok(answer)
-    }
-
-    fn report(answer: &ArtifactsPutAnswer) -> Report {
-        Report { bytes: Some(answer.size), facts: vec![("sha256", answer.sha256.clone().into())] }
-    }
-}
-
-impl Content {
-    fn size(&self) -> u64 {
-        match self {
-            Self::Here(body) => body.len() as u64,
-            Self::Upload { size, .. } => *size,
-        }
-    }
-}
-
 /// Deletes one artifact.
 #[derive(Debug)]
 pub struct ArtifactsDelete {
@@ -381,142 +246,59 @@ impl Operation for ArtifactsDelete {
     }
 
     fn cost(&self) -> Cost {
-        Cost::of(Direction::S3Put, 1.0).and(Direction::S3Get, 1.0).and(Direction::DynamodbWrite, 1.0)
+        Cost::of(Direction::S3Put, 1.0)
+            .and(Direction::S3Get, 1.0)
+            .and(Direction::DynamodbWrite, 1.0)
     }
 
-    async fn serve<'call>(self, call: &Granted<'call, Self>) -> Result<ArtifactsDeleteAnswer, Error> {
-        match call.artifacts(self.scope).delete(&self.key, self.condition).await? {
-            Some(existed) => {
-                Ok(ArtifactsDeleteAnswer { key: self.key.as_str().to_owned(), existed })
-            }
+    async fn serve<'call>(
+        self,
+        call: &Granted<'call, Self>,
+    ) -> Result<ArtifactsDeleteAnswer, Error> {
+        match call
+            .artifacts(self.scope)
+            .delete(&self.key, self.condition)
+            .await?
+        {
+            Some(existed) => Ok(ArtifactsDeleteAnswer {
+                key: self.key.as_str().to_owned(),
+                existed,
+            }),
             None => Err(condition_failed(&self.key)),
         }
     }
 
     fn report(answer: &ArtifactsDeleteAnswer) -> Report {
-        Report { bytes: None, facts: vec![("existed", answer.existed.into())] }
-    }
-}
-
-/// Lists artifacts.
-#[derive(Debug)]
-pub struct ArtifactsList {
-    /// What every key begins with.
-    pub prefix: String,
-    /// Whose.
-    pub scope: Scope,
-    /// Keys that have more than this after the prefix are told as one common prefix.
-    pub delimiter: Option<String>,
-    /// How many keys and common prefixes at most: 1 to [`LIST_LIMIT_MAX`].
-    pub limit: u32,
-    /// Where the last page ended.
-    pub token: Option<String>,
-}
-
-/// What [`ArtifactsList`] answers.
-#[derive(Debug, Serialize)]
-pub struct ArtifactsListAnswer {
-    items: Vec<ArtifactItem>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    common_prefixes: Vec<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    next_cursor: Option<String>,
-}
-
-#[derive(Debug, Serialize)]
-struct ArtifactItem {
-    key: String,
-    size: u64,
-    etag: String,
-    last_modified: Timestamp,
-}
-
-/// The most keys on a page whose text surely fits: a key of 800 bytes may be escaped to twice that.
-const LIST_BYTES_MAX: usize = 56_000;
-
-/// What an item adds to the answer's text besides its key: bytes.
-const ITEM_OVERHEAD_BYTES: usize = 140;
-
-impl ArtifactsList {
-    /// What a cursor of this listing is bound to.
-    pub fn filters(prefix: &str, scope: Scope, delimiter: Option<&str>) -> [String; 4] {
-        [
-            Tool::ArtifactsList.name().to_owned(),
-            scope.name().to_owned(),
-            prefix.to_owned(),
-            delimiter.unwrap_or_default().to_owned(),
-        ]
-    }
-}
-
-impl Operation for ArtifactsList {
-    const TOOL: Tool = Tool::ArtifactsList;
-    type Needs = ArtifactsRead;
-    type Answer = ArtifactsListAnswer;
-
-    fn subject(&self) -> Subject {
-        Subject::none().with("prefix", self.prefix.as_str()).with("scope", self.scope.name())
-    }
-
-    fn cost(&self) -> Cost {
-        Cost::of(Direction::S3List, 1.0)
-    }
-
-    async fn serve<'call>(self, call: &Granted<'call, Self>) -> Result<ArtifactsListAnswer, Error> {
-        let artifacts = call.artifacts(self.scope);
-        let (delimiter, token) = (self.delimiter.as_deref(), self.token.as_deref());
-        let mut limit = self.limit;
-        // A page whose keys are too long for one answer is read again, shorter: the bucket's token
-        // stands only where the bucket itself ended a page.
-        let page = loop {
-            let page = artifacts.list(&self.prefix, delimiter, limit, token).await?;
-            let keys = page.objects.iter().map(|(key, _)| key.len() * 2 + ITEM_OVERHEAD_BYTES);
-            let prefixes = page.common_prefixes.iter().map(|prefix| prefix.len() * 2 + 4);
-            let bytes: usize = keys.chain(prefixes).sum();
-            if bytes <= LIST_BYTES_MAX || limit == 1 {
-                break page;
-            }
-            let fits = limit as usize * LIST_BYTES_MAX / bytes;
-            limit = u32::try_from(fits).unwrap_or(limit).clamp(1, limit - 1);
-        };
-        let filters = Self::filters(&self.prefix, self.scope, delimiter);
-        let seal = |token: String| cursor::seal(&token, &filters.each_ref().map(String::as_str));
-        Ok(ArtifactsListAnswer {
-            items: page
-                .objects
-                .into_iter()
-                .map(|(key, object)| ArtifactItem {
-                    key,
-                    size: object.size,
-                    etag: object.etag,
-                    last_modified: object.last_modified,
-                })
-                .collect(),
-            common_prefixes: page.common_prefixes,
-            next_cursor: page.next.map(seal),
-        })
-    }
-
-    fn report(answer: &ArtifactsListAnswer) -> Report {
-        Report { bytes: None, facts: vec![("items", answer.items.len().into())] }
+        Report {
+            bytes: None,
+            facts: vec![("existed", answer.existed.into())],
+        }
     }
 }
 
 fn subject(scope: Scope, key: &ArtifactKey) -> Subject {
-    Subject::none().with("key", key.as_str()).with("scope", scope.name())
+    Subject::none()
+        .with("key", key.as_str())
+        .with("scope", scope.name())
 }
 
 fn condition_failed(key: &ArtifactKey) -> Error {
     Error::new(
         ErrorKind::Conflict,
-        format!("the condition on `{}` does not hold: it was changed, or is there already", key.as_str()),
+        format!(
+            "the condition on `{}` does not hold: it was changed, or is there already",
+            key.as_str()
+        ),
     )
     .fix("Read its etag with artifacts_get and try again with that, or leave the condition out.")
 }
 
 fn out_of_range(key: &ArtifactKey, size: Option<u64>) -> Error {
     let message = match size {
-        Some(size) => format!("`range` lies outside `{}`, which has {size} bytes", key.as_str()),
+        Some(size) => format!(
+            "`range` lies outside `{}`, which has {size} bytes",
+            key.as_str()
+        ),
         None => format!("`range` lies outside `{}`", key.as_str()),
     };
     let error = Error::invalid("range", message)
@@ -528,6 +310,13 @@ fn out_of_range(key: &ArtifactKey, size: Option<u64>) -> Error {
 }
 
 fn no_text(key: &ArtifactKey, head: &ObjectHead) -> Error {
-    Error::invalid("as", format!("`{}` ({}) is no UTF-8 text", key.as_str(), head.content_type))
-        .fix("Read it with `as: base64`, in ranges if it is large.")
+    Error::invalid(
+        "as",
+        format!(
+            "`{}` ({}) is no UTF-8 text",
+            key.as_str(),
+            head.content_type
+        ),
+    )
+    .fix("Read it with `as: base64`, in ranges if it is large.")
 }

@@ -29,8 +29,11 @@ struct Cursor {
 /// A cursor to go on at `position` in a listing with these `filters`. It holds nothing of the tenant: who
 /// uses it sees what is its own.
 pub fn seal(position: &str, filters: &[&str]) -> String {
-    let cursor =
-        Cursor { version: VERSION, filters: hash(filters), position: position.to_owned() };
+    let cursor = Cursor {
+        version: VERSION,
+        filters: hash(filters),
+        position: position.to_owned(),
+    };
     URL_SAFE_NO_PAD.encode(serde_json::to_vec(&cursor).unwrap_or_default())
 }
 
@@ -63,17 +66,33 @@ mod tests {
     #[test]
     fn a_cursor_opens_for_the_call_it_was_given_for() {
         let cursor = seal("reports/é#1", &["kv_list", "user", "reports/"]);
-        assert_eq!(open(&cursor, &["kv_list", "user", "reports/"]).as_deref(), Ok("reports/é#1"));
+        assert_eq!(
+            open(&cursor, &["kv_list", "user", "reports/"]).as_deref(),
+            Ok("reports/é#1")
+        );
     }
 
     #[test]
     fn a_cursor_of_another_call_or_a_damaged_one_opens_nothing() {
         let cursor = seal("a", &["kv_list", "user", "ab", "c"]);
-        for filters in [["kv_list", "user", "a", "bc"], ["kv_list", "tenant", "ab", "c"]] {
+        for filters in [
+            ["kv_list", "user", "a", "bc"],
+            ["kv_list", "tenant", "ab", "c"],
+        ] {
             assert_eq!(open(&cursor, &filters), Err(InvalidCursor));
         }
-        for damaged in ["", "!", "e30", &cursor[..cursor.len() - 1], &"a".repeat(BYTES_MAX + 1)] {
-            assert_eq!(open(damaged, &["kv_list", "user", "ab", "c"]), Err(InvalidCursor), "{damaged}");
+        for damaged in [
+            "",
+            "!",
+            "e30",
+            &cursor[..cursor.len() - 1],
+            &"a".repeat(BYTES_MAX + 1),
+        ] {
+            assert_eq!(
+                open(damaged, &["kv_list", "user", "ab", "c"]),
+                Err(InvalidCursor),
+                "{damaged}"
+            );
         }
     }
 }

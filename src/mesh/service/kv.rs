@@ -1,5 +1,7 @@
 //! Key-values: JSON under a key, private to a user or shared by the tenant, kept for a while or for ever.
 
+mod resource;
+
 use std::time::Duration;
 
 use serde::Serialize;
@@ -7,12 +9,16 @@ use serde_json::value::RawValue;
 
 use super::cursor;
 use crate::mesh::call::grant::Granted;
-use crate::mesh::call::operation::{KvRead, KvWrite, Operation, Report, Subject};
+use crate::mesh::call::operation::{KvRead, KvWrite, Operation, Report, ResourceLink, Subject};
 use crate::mesh::call::tool::Tool;
 use crate::mesh::limit::{Cost, Direction};
 use crate::mesh::store::key::Scope;
-use crate::mesh::store::values::{VALUE_BYTES_MAX, ValueCondition, ValueHead, ValueKey, Written};
+use crate::mesh::store::values::{
+    StoredValue, VALUE_BYTES_MAX, ValueCondition, ValueHead, ValueKey, Written,
+};
 use crate::mesh::{Error, ErrorKind, Timestamp};
+
+pub use resource::{VALUE_TYPE, ValueAddress, ValueRead, ValueReadAnswer};
 
 /// The longest time to live: hours (100 years).
 pub const TTL_HOURS_MAX: f64 = 876_000.0;
@@ -32,7 +38,7 @@ pub struct KvGet {
 }
 
 /// What [`KvGet`] answers; all but the first two are left out where nothing is found.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Default, Serialize)]
 pub struct KvGetAnswer {
     key: String,
     found: bool,
@@ -46,6 +52,53 @@ pub struct KvGetAnswer {
     expires_at: Option<Timestamp>,
     #[serde(skip_serializing_if = "Option::is_none")]
     size: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    uri: Option<String>,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    truncated: bool,
+    /// The resource that holds the value, where the answer does not.
+    #[serde(skip)]
+    link: Option<ResourceLink>,
+}
+
+/// The largest value that an answer holds: bytes of its JSON text, of 60,000.
+pub const INLINE_BYTES_MAX: usize = 56_000;
+
+impl KvGetAnswer {
+    fn absent(key: &ValueKey) -> Self {
+        Self {
+            key: key.as_str().to_owned(),
+            ..Self::default()
+        }
+    }
+
+    fn found(address: ValueAddress, stored: StoredValue) -> Result<Self, Error> {
+        let mut answer = Self {
+            key: address.key.as_str().to_owned(),
+            found: true,
+            version: Some(stored.head.version),
+            created_at: Some(stored.head.created_at),
+            expires_at: stored.head.expires_at,
+            size: Some(stored.head.size),
+            ..Self::default()
+        };
+        if stored.text.len() <= INLINE_BYTES_MAX {
+            let value = RawValue::from_string(stored.text)
+                .map_err(|error| Error::internal("a stored value is no JSON").caused_by(error))?;
+            answer.value = Some(value);
+            return Ok(answer);
+        }
+        let uri = address.to_string();
+        answer.truncated = true;
+        answer.uri = Some(uri.clone());
+        answer.link = Some(ResourceLink {
+            uri,
+            name: answer.key.clone(),
+            content_type: VALUE_TYPE.to_owned(),
+            size: stored.head.size,
+        });
+        Ok(answer)
+    }
 }
 
 impl Operation for KvGet {
@@ -58,38 +111,32 @@ impl Operation for KvGet {
     }
 
     fn cost(&self) -> Cost {
-        Cost::of(Direction::DynamodbRead, if self.consistent { 1.0 } else { 0.5 })
+        Cost::of(
+            Direction::DynamodbRead,
+            if self.consistent { 1.0 } else { 0.5 },
+        )
     }
 
     async fn serve<'call>(self, call: &Granted<'call, Self>) -> Result<KvGetAnswer, Error> {
-        let found = call.values(self.scope).get(&self.key, self.consistent).await?;
-        let key = self.key.as_str().to_owned();
-        let Some(stored) = found else {
-            return Ok(KvGetAnswer {
-                key,
-                found: false,
-                value: None,
-                version: None,
-                created_at: None,
-                expires_at: None,
-                size: None,
-            });
-        };
-        let value = RawValue::from_string(stored.text)
-            .map_err(|error| Error::internal("a stored value is no JSON").caused_by(error))?;
-        Ok(KvGetAnswer {
-            key,
-            found: true,
-            value: Some(value),
-            version: Some(stored.head.version),
-            created_at: Some(stored.head.created_at),
-            expires_at: stored.head.expires_at,
-            size: Some(stored.head.size),
-        })
+        let found = call
+            .values(self.scope)
+            .get(&self.key, self.consistent)
+            .await?;
+        match found {
+            Some(stored) => KvGetAnswer::found(ValueAddress::new(self.scope, self.key), stored),
+            None => Ok(KvGetAnswer::absent(&self.key)),
+        }
     }
 
     fn report(answer: &KvGetAnswer) -> Report {
-        Report { bytes: answer.size, facts: vec![("found", answer.found.into())] }
+        Report {
+            bytes: answer.size,
+            facts: vec![("found", answer.found.into())],
+        }
+    }
+
+    fn link(answer: &KvGetAnswer) -> Option<&ResourceLink> {
+        answer.link.as_ref()
     }
 }
 
@@ -124,9 +171,12 @@ impl KvSet {
         if !(0.0..=TTL_HOURS_MAX).contains(&hours) {
             return Err(Error::invalid(
                 "ttl_hours",
-                format!("`ttl_hours` is {hours}; it may be 0 to {TTL_HOURS_MAX}"),
+                // Its exponent, where it has one: 1e300 would otherwise be three hundred digits.
+                format!("`ttl_hours` is {hours:?}; it may be 0 to {TTL_HOURS_MAX}"),
             )
-            .fix("Give the hours to keep the value, such as 0.5 or 24, or 0 to keep it for ever."));
+            .fix(
+                "Give the hours to keep the value, such as 0.5 or 24, or 0 to keep it for ever.",
+            ));
         }
         Ok((hours > 0.0).then(|| Duration::from_secs_f64(hours * 3600.0)))
     }
@@ -158,17 +208,26 @@ impl Operation for KvSet {
 
     fn cost(&self) -> Cost {
         let bytes = self.value.get().len() + self.key.as_str().len() + ROW_OVERHEAD_BYTES;
-        Cost::of(Direction::DynamodbWrite, bytes.div_ceil(WRITE_UNIT_BYTES) as f64)
+        Cost::of(
+            Direction::DynamodbWrite,
+            bytes.div_ceil(WRITE_UNIT_BYTES) as f64,
+        )
     }
 
     async fn serve<'call>(self, call: &Granted<'call, Self>) -> Result<KvSetAnswer, Error> {
         // The table keeps whole seconds: rounded up, so that nothing expires before its time.
         let expires_at = self.time_to_live.map(|time_to_live| {
-            let end = call.now().plus(time_to_live).plus(Duration::from_millis(999));
+            let end = call
+                .now()
+                .plus(time_to_live)
+                .plus(Duration::from_millis(999));
             Timestamp::from_seconds(end.as_seconds())
         });
         let values = call.values(self.scope);
-        match values.set(&self.key, &self.value, expires_at, self.condition).await? {
+        match values
+            .set(&self.key, &self.value, expires_at, self.condition)
+            .await?
+        {
             Written::Done(head) => Ok(KvSetAnswer {
                 key: self.key.as_str().to_owned(),
                 version: head.version,
@@ -220,17 +279,25 @@ impl Operation for KvDelete {
     }
 
     async fn serve<'call>(self, call: &Granted<'call, Self>) -> Result<KvDeleteAnswer, Error> {
-        match call.values(self.scope).delete(&self.key, self.condition).await? {
-            Written::Done(existed) => {
-                Ok(KvDeleteAnswer { key: self.key.as_str().to_owned(), existed })
-            }
+        match call
+            .values(self.scope)
+            .delete(&self.key, self.condition)
+            .await?
+        {
+            Written::Done(existed) => Ok(KvDeleteAnswer {
+                key: self.key.as_str().to_owned(),
+                existed,
+            }),
             Written::ConditionFailed(current) => Err(condition_failed(&self.key, current)),
         }
     }
 
     fn report(answer: &KvDeleteAnswer) -> Report {
         let facts = answer.existed.map(|existed| ("existed", existed.into()));
-        Report { bytes: None, facts: facts.into_iter().collect() }
+        Report {
+            bytes: None,
+            facts: facts.into_iter().collect(),
+        }
     }
 }
 
@@ -274,7 +341,11 @@ const ITEMS_BYTES_MAX: usize = 56_000;
 impl KvList {
     /// What a cursor of this listing is bound to.
     pub fn filters(prefix: &str, scope: Scope) -> [String; 3] {
-        [Tool::KvList.name().to_owned(), scope.name().to_owned(), prefix.to_owned()]
+        [
+            Tool::KvList.name().to_owned(),
+            scope.name().to_owned(),
+            prefix.to_owned(),
+        ]
     }
 }
 
@@ -284,7 +355,9 @@ impl Operation for KvList {
     type Answer = KvListAnswer;
 
     fn subject(&self) -> Subject {
-        Subject::none().with("prefix", self.prefix.as_str()).with("scope", self.scope.name())
+        Subject::none()
+            .with("prefix", self.prefix.as_str())
+            .with("scope", self.scope.name())
     }
 
     fn cost(&self) -> Cost {
@@ -293,7 +366,9 @@ impl Operation for KvList {
 
     async fn serve<'call>(self, call: &Granted<'call, Self>) -> Result<KvListAnswer, Error> {
         let values = call.values(self.scope);
-        let page = values.list(&self.prefix, self.after.as_deref(), self.limit).await?;
+        let page = values
+            .list(&self.prefix, self.after.as_deref(), self.limit)
+            .await?;
         let mut next = page.next;
         let mut items: Vec<KvItem> = Vec::with_capacity(page.items.len());
         let mut bytes = 0;
@@ -307,12 +382,16 @@ impl Operation for KvList {
             items.push(KvItem::of(key, head));
         }
         let filters = Self::filters(&self.prefix, self.scope);
-        let next_cursor = next.map(|key| cursor::seal(&key, &filters.each_ref().map(String::as_str)));
+        let next_cursor =
+            next.map(|key| cursor::seal(&key, &filters.each_ref().map(String::as_str)));
         Ok(KvListAnswer { items, next_cursor })
     }
 
     fn report(answer: &KvListAnswer) -> Report {
-        Report { bytes: None, facts: vec![("items", answer.items.len().into())] }
+        Report {
+            bytes: None,
+            facts: vec![("items", answer.items.len().into())],
+        }
     }
 }
 
@@ -335,7 +414,9 @@ const WRITE_UNIT_BYTES: usize = 1024;
 const ROW_OVERHEAD_BYTES: usize = 200;
 
 fn subject(key: &ValueKey, scope: Scope) -> Subject {
-    Subject::none().with("key", key.as_str()).with("scope", scope.name())
+    Subject::none()
+        .with("key", key.as_str())
+        .with("scope", scope.name())
 }
 
 fn condition_failed(key: &ValueKey, current: Option<ValueHead>) -> Error {
@@ -347,7 +428,10 @@ fn condition_failed(key: &ValueKey, current: Option<ValueHead>) -> Error {
         )
         .fix("Read it with kv_get and try again with the version that it has now.")
         .detail("version", head.version),
-        None => Error::new(ErrorKind::Conflict, format!("`{key}` is not there, or has expired"))
-            .fix("Leave `if_version` out, or set the value first."),
+        None => Error::new(
+            ErrorKind::Conflict,
+            format!("`{key}` is not there, or has expired"),
+        )
+        .fix("Leave `if_version` out, or set the value first."),
     }
 }

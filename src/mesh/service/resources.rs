@@ -46,7 +46,12 @@ impl ResourcesList {
 
     /// The page that `cursor` names, or the first.
     pub fn at(cursor: Option<&str>) -> Result<Self, InvalidCursor> {
-        let Some(cursor) = cursor else { return Ok(Self { scope: Scope::User, token: None }) };
+        let Some(cursor) = cursor else {
+            return Ok(Self {
+                scope: Scope::User,
+                token: None,
+            });
+        };
         let position = cursor::open(cursor, &Self::FILTERS)?;
         let (scope, token) = position.split_once(':').ok_or(InvalidCursor)?;
         let scope = match scope {
@@ -54,7 +59,10 @@ impl ResourcesList {
             "tenant" => Scope::Tenant,
             _ => return Err(InvalidCursor),
         };
-        Ok(Self { scope, token: (!token.is_empty()).then(|| token.to_owned()) })
+        Ok(Self {
+            scope,
+            token: (!token.is_empty()).then(|| token.to_owned()),
+        })
     }
 }
 
@@ -72,8 +80,10 @@ impl Operation for ResourcesList {
     }
 
     async fn serve<'call>(self, call: &Granted<'call, Self>) -> Result<ResourcesListAnswer, Error> {
-        let page =
-            call.artifacts(self.scope).list("", None, PAGE, self.token.as_deref()).await?;
+        let page = call
+            .artifacts(self.scope)
+            .list("", None, PAGE, self.token.as_deref())
+            .await?;
         let next = match (page.next, self.scope) {
             (Some(token), scope) => Some(format!("{}:{token}", scope.name())),
             (None, Scope::User) => Some("tenant:".to_owned()),
@@ -85,7 +95,10 @@ impl Operation for ResourcesList {
             let key = ArtifactKey::parse("key", key).ok()?;
             Some(ArtifactAddress::new(self.scope, key))
         };
-        let resources = page.objects.into_iter().filter_map(|(key, object)| Some((address(key)?, object)));
+        let resources = page
+            .objects
+            .into_iter()
+            .filter_map(|(key, object)| Some((address(key)?, object)));
         Ok(ResourcesListAnswer {
             resources: resources.collect(),
             next_cursor: next.map(|position| cursor::seal(&position, &Self::FILTERS)),
@@ -93,7 +106,10 @@ impl Operation for ResourcesList {
     }
 
     fn report(answer: &ResourcesListAnswer) -> Report {
-        Report { bytes: None, facts: vec![("items", answer.resources.len().into())] }
+        Report {
+            bytes: None,
+            facts: vec![("items", answer.resources.len().into())],
+        }
     }
 }
 
@@ -130,7 +146,11 @@ impl Operation for ResourcesRead {
 
     async fn serve<'call>(self, call: &Granted<'call, Self>) -> Result<ResourcesReadAnswer, Error> {
         let ArtifactAddress { scope, key, range } = &self.address;
-        let object = match call.artifacts(*scope).get(key, *range, READ_BYTES_MAX).await? {
+        let object = match call
+            .artifacts(*scope)
+            .get(key, *range, READ_BYTES_MAX)
+            .await?
+        {
             GetOutcome::Found(object) => object,
             GetOutcome::Absent => {
                 return Err(Error::new(ErrorKind::NotFound, "there is no such artifact")
@@ -143,17 +163,24 @@ impl Operation for ResourcesRead {
         let end = object.offset.saturating_add(object.body.len() as u64);
         if range.is_none() && end < object.head.size {
             let size = object.head.size;
-            let message = format!("the artifact has {size} bytes; one read hands out {READ_BYTES_MAX}");
+            let message =
+                format!("the artifact has {size} bytes; one read hands out {READ_BYTES_MAX}");
             return Err(Error::new(ErrorKind::TooLarge, message)
                 .fix("Read it in parts: add ?range=0-4194303 to the address, then the next part.")
                 .detail("limit", READ_BYTES_MAX)
                 .detail("size", size));
         }
-        Ok(ResourcesReadAnswer { head: object.head, body: object.body })
+        Ok(ResourcesReadAnswer {
+            head: object.head,
+            body: object.body,
+        })
     }
 
     fn report(answer: &ResourcesReadAnswer) -> Report {
-        Report { bytes: Some(answer.body.len() as u64), facts: Vec::new() }
+        Report {
+            bytes: Some(answer.body.len() as u64),
+            facts: Vec::new(),
+        }
     }
 }
 
@@ -181,7 +208,9 @@ impl Operation for Complete {
     type Answer = CompleteAnswer;
 
     fn subject(&self) -> Subject {
-        Subject::none().with("prefix", self.prefix.as_str()).with("scope", self.scope.name())
+        Subject::none()
+            .with("prefix", self.prefix.as_str())
+            .with("scope", self.scope.name())
     }
 
     fn cost(&self) -> Cost {
@@ -189,10 +218,15 @@ impl Operation for Complete {
     }
 
     async fn serve<'call>(self, call: &Granted<'call, Self>) -> Result<CompleteAnswer, Error> {
-        let page =
-            call.artifacts(self.scope).list(&self.prefix, None, COMPLETIONS_MAX, None).await?;
+        let page = call
+            .artifacts(self.scope)
+            .list(&self.prefix, None, COMPLETIONS_MAX, None)
+            .await?;
         let keys = page.objects.into_iter().map(|(key, _)| key).collect();
-        Ok(CompleteAnswer { keys, has_more: page.next.is_some() })
+        Ok(CompleteAnswer {
+            keys,
+            has_more: page.next.is_some(),
+        })
     }
 }
 
@@ -224,5 +258,7 @@ impl Operation for ResourcesSubscribe {
 pub use crate::mesh::store::artifacts::Watched;
 
 fn subject(address: &ArtifactAddress) -> Subject {
-    Subject::none().with("key", address.key.as_str()).with("scope", address.scope.name())
+    Subject::none()
+        .with("key", address.key.as_str())
+        .with("scope", address.scope.name())
 }

@@ -46,7 +46,10 @@ impl ArtifactKey {
         if text.chars().any(char::is_control) {
             return Err(refuse("holds a control character"));
         }
-        if text.split('/').any(|segment| matches!(segment, "" | "." | "..")) {
+        if text
+            .split('/')
+            .any(|segment| matches!(segment, "" | "." | ".."))
+        {
             return Err(refuse("has an empty, `.` or `..` segment"));
         }
         Ok(Self(text))
@@ -99,7 +102,12 @@ pub struct Artifacts<'call, P> {
 
 impl<'call, P> Artifacts<'call, P> {
     pub(in crate::mesh) fn new(reach: Reach<'call>, scope: Scope) -> Self {
-        Self { keys: reach.keyspace(), reach, scope, permission: PhantomData }
+        Self {
+            keys: reach.keyspace(),
+            reach,
+            scope,
+            permission: PhantomData,
+        }
     }
 
     /// The artifact under `key` or a part of it, cut after `bytes_max` bytes.
@@ -112,7 +120,10 @@ impl<'call, P> Artifacts<'call, P> {
     where
         P: Allows<ArtifactsRead>,
     {
-        self.reach.bucket().get(&self.object(key), range, bytes_max).await
+        self.reach
+            .bucket()
+            .get(&self.object(key), range, bytes_max)
+            .await
     }
 
     /// What is known of the artifact under `key`.
@@ -124,11 +135,18 @@ impl<'call, P> Artifacts<'call, P> {
     }
 
     /// An address under which the artifact can be read for `lifetime`.
-    pub async fn presign_get(&self, key: &ArtifactKey, lifetime: Duration) -> Result<Presigned, Error>
+    pub async fn presign_get(
+        &self,
+        key: &ArtifactKey,
+        lifetime: Duration,
+    ) -> Result<Presigned, Error>
     where
         P: Allows<ArtifactsRead>,
     {
-        self.reach.bucket().presign_get(&self.object(key), lifetime).await
+        self.reach
+            .bucket()
+            .presign_get(&self.object(key), lifetime)
+            .await
     }
 
     /// A page of at most `limit` keys that begin with `prefix`.
@@ -142,8 +160,13 @@ impl<'call, P> Artifacts<'call, P> {
     where
         P: Allows<ArtifactsRead>,
     {
-        let prefix = self.keys.artifacts(self.scope, self.reach.user_id(), prefix);
-        self.reach.bucket().list(&prefix, delimiter, limit, token).await
+        let prefix = self
+            .keys
+            .artifacts(self.scope, self.reach.user_id(), prefix);
+        self.reach
+            .bucket()
+            .list(&prefix, delimiter, limit, token)
+            .await
     }
 
     /// Stores `body` under `key` within the tenant's quota.
@@ -159,9 +182,16 @@ impl<'call, P> Artifacts<'call, P> {
     {
         let object = self.object(key);
         let held = self.hold(&object, body.len() as u64).await?;
-        let outcome = self.reach.bucket().put(&object, body, attributes, condition).await;
+        let outcome = self
+            .reach
+            .bucket()
+            .put(&object, body, attributes, condition)
+            .await;
         if matches!(outcome, Ok(PutOutcome::Done(_))) {
-            self.reach.announce(Change { object, listed: held.objects != 0 });
+            self.reach.announce(Change {
+                object,
+                listed: held.objects != 0,
+            });
         } else {
             self.give_back(held).await;
         }
@@ -180,7 +210,11 @@ impl<'call, P> Artifacts<'call, P> {
     {
         let object = self.object(key);
         let held = self.hold(&object, terms.size).await?;
-        let outcome = self.reach.bucket().presign_put(&object, terms, lifetime).await;
+        let outcome = self
+            .reach
+            .bucket()
+            .presign_put(&object, terms, lifetime)
+            .await;
         if outcome.is_err() {
             self.give_back(held).await;
         }
@@ -204,8 +238,15 @@ impl<'call, P> Artifacts<'call, P> {
         if !self.reach.bucket().delete(&object, condition).await? {
             return Ok(None);
         }
-        self.give_back(ArtifactUse { bytes: signed(head.size), objects: 1 }).await;
-        self.reach.announce(Change { object, listed: true });
+        self.give_back(ArtifactUse {
+            bytes: signed(head.size),
+            objects: 1,
+        })
+        .await;
+        self.reach.announce(Change {
+            object,
+            listed: true,
+        });
         Ok(Some(true))
     }
 
@@ -218,15 +259,23 @@ impl<'call, P> Artifacts<'call, P> {
     }
 
     fn object(&self, key: &ArtifactKey) -> ObjectKey {
-        self.keys.artifact(self.scope, self.reach.user_id(), key.as_str())
+        self.keys
+            .artifact(self.scope, self.reach.user_id(), key.as_str())
     }
 
     /// Takes from the quota what storing `size` bytes under `object` adds to it.
     async fn hold(&self, object: &ObjectKey, size: u64) -> Result<ArtifactUse, Error> {
         let replaced = self.reach.bucket().head(object).await?;
         let bytes = signed(size) - replaced.as_ref().map_or(0, |head| signed(head.size));
-        let change = ArtifactUse { bytes, objects: i64::from(replaced.is_none()) };
-        let reserved = self.reach.artifact_quota().reserve(change, self.reach.now()).await?;
+        let change = ArtifactUse {
+            bytes,
+            objects: i64::from(replaced.is_none()),
+        };
+        let reserved = self
+            .reach
+            .artifact_quota()
+            .reserve(change, self.reach.now())
+            .await?;
         self.reach.spend(Direction::DynamodbWrite, reserved.units);
         Ok(change)
     }
@@ -236,7 +285,9 @@ impl<'call, P> Artifacts<'call, P> {
     async fn give_back(&self, used: ArtifactUse) {
         match self.reach.artifact_quota().give_back(used).await {
             Ok(answer) => self.reach.spend(Direction::DynamodbWrite, answer.units),
-            Err(error) => tracing::warn!(?error, "an artifact quota is too high until it is counted"),
+            Err(error) => {
+                tracing::warn!(?error, "an artifact quota is too high until it is counted")
+            }
         }
     }
 }

@@ -61,8 +61,11 @@ impl<'call> Idempotency<'call> {
             .with_text(RESULT, result)
             .with_text(STATE, "begun")
             .with_number(EXPIRY_ATTRIBUTE, now.plus(REMEMBERED_FOR).as_seconds());
-        let answer =
-            self.reach.table().put(&self.row_key(key), row, Condition::Absent { now }).await?;
+        let answer = self
+            .reach
+            .table()
+            .put(&self.row_key(key), row, Condition::Absent { now })
+            .await?;
         self.reach.spend(Direction::DynamodbWrite, answer.units);
         let WriteOutcome::ConditionFailed { current } = answer.value else {
             return Ok(Begun::First);
@@ -72,7 +75,10 @@ impl<'call> Idempotency<'call> {
             return Ok(Begun::OtherArguments);
         }
         let result = current.text(RESULT).unwrap_or_default().to_owned();
-        Ok(Begun::Again { result, done: current.text(STATE) == Some(DONE) })
+        Ok(Begun::Again {
+            result,
+            done: current.text(STATE) == Some(DONE),
+        })
     }
 
     /// Notes that the effect of the call under `key` is certain.
@@ -84,7 +90,11 @@ impl<'call> Idempotency<'call> {
             .with_text(RESULT, result)
             .with_text(STATE, DONE)
             .with_number(EXPIRY_ATTRIBUTE, now.plus(REMEMBERED_FOR).as_seconds());
-        let answer = self.reach.table().put(&self.row_key(key), row, Condition::Always).await?;
+        let answer = self
+            .reach
+            .table()
+            .put(&self.row_key(key), row, Condition::Always)
+            .await?;
         self.reach.spend(Direction::DynamodbWrite, answer.units);
         Ok(())
     }
@@ -95,7 +105,9 @@ impl<'call> Idempotency<'call> {
         hash.update((user.len() as u64).to_be_bytes());
         hash.update(user);
         hash.update(key);
-        self.reach.keyspace().idempotency(self.tool.name(), &hex(&hash.finalize()))
+        self.reach
+            .keyspace()
+            .idempotency(self.tool.name(), &hex(&hash.finalize()))
     }
 }
 
@@ -107,8 +119,10 @@ pub fn arguments_hash(arguments: &str) -> String {
 /// `bytes` in lower-case hexadecimal.
 pub fn hex(bytes: &[u8]) -> String {
     use std::fmt::Write as _;
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
+    bytes
+        .iter()
+        .fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+            let _ = write!(text, "{byte:02x}");
+            text
+        })
 }

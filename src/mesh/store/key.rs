@@ -6,6 +6,12 @@
 use crate::mesh::Timestamp;
 use crate::mesh::tenant::{TenantId, UserId};
 
+/// What every partition key begins with; no tenant's is just this.
+pub const PARTITION_ROOT: &str = "T#";
+
+/// What every object's key begins with.
+pub const OBJECT_ROOT: &str = "t/";
+
 /// A partition of the table, of one tenant.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Partition {
@@ -131,14 +137,14 @@ impl Keyspace {
     fn partition(&self, rest: std::fmt::Arguments<'_>) -> Partition {
         Partition {
             tenant: self.tenant.clone(),
-            key: format!("T#{}#{rest}", self.tenant),
+            key: format!("{PARTITION_ROOT}{}#{rest}", self.tenant),
         }
     }
 
     fn object(&self, rest: std::fmt::Arguments<'_>) -> ObjectKey {
         ObjectKey {
             tenant: self.tenant.clone(),
-            key: format!("t/{}/{rest}", self.tenant),
+            key: format!("{OBJECT_ROOT}{}/{rest}", self.tenant),
         }
     }
 
@@ -168,6 +174,15 @@ impl Keyspace {
         RowKey {
             partition: self.events(time, shard),
             sort: event_id.to_owned(),
+        }
+    }
+
+    /// The row that says that a day's events are spread over so many shards: in the first of them, before
+    /// all events.
+    pub(in crate::mesh) fn event_shards(&self, day: Timestamp, shards: u16) -> RowKey {
+        RowKey {
+            partition: self.events(day, 0),
+            sort: format!("{SHARDS_PREFIX}{shards:03}"),
         }
     }
 
@@ -277,6 +292,10 @@ pub mod trial {
 
 /// What the sort key of a value begins with.
 pub(in crate::mesh) const VALUE_PREFIX: &str = "K#";
+
+/// What the sort key of a row begins with that says over how many shards a day's events are spread. No
+/// ULID begins so, and all of them sort after it.
+pub(in crate::mesh) const SHARDS_PREFIX: &str = "#";
 
 /// The day of `time` in UTC, as `yyyymmdd`.
 fn day_name(time: Timestamp) -> String {

@@ -6,7 +6,9 @@ use serde_json::value::RawValue;
 use ulid::Ulid;
 
 use super::key::{Keyspace, Scope, VALUE_PREFIX};
-use super::table::{Condition, EXPIRY_ATTRIBUTE, Range, Replaced, Row, VERSION_ATTRIBUTE, WriteOutcome};
+use super::table::{
+    Condition, EXPIRY_ATTRIBUTE, Range, Replaced, Row, VERSION_ATTRIBUTE, WriteOutcome,
+};
 use crate::mesh::call::grant::Reach;
 use crate::mesh::call::operation::{Allows, KvRead, KvWrite};
 use crate::mesh::limit::Direction;
@@ -30,8 +32,9 @@ impl ValueKey {
     /// Parses the argument `parameter`.
     pub fn parse(parameter: &str, text: String) -> Result<Self, Error> {
         let refuse = |what: &str| {
-            Error::invalid(parameter, format!("`{parameter}` {what}"))
-                .fix(format!("Use a key of 1 to {KEY_BYTES_MAX} bytes without control characters."))
+            Error::invalid(parameter, format!("`{parameter}` {what}")).fix(format!(
+                "Use a key of 1 to {KEY_BYTES_MAX} bytes without control characters."
+            ))
         };
         if text.is_empty() {
             return Err(refuse("is empty"));
@@ -113,7 +116,12 @@ pub struct Values<'call, P> {
 
 impl<'call, P> Values<'call, P> {
     pub(in crate::mesh) fn new(reach: Reach<'call>, scope: Scope) -> Self {
-        Self { keys: reach.keyspace(), reach, scope, permission: PhantomData }
+        Self {
+            keys: reach.keyspace(),
+            reach,
+            scope,
+            permission: PhantomData,
+        }
     }
 
     /// The value under `key`.
@@ -121,7 +129,9 @@ impl<'call, P> Values<'call, P> {
     where
         P: Allows<KvRead>,
     {
-        let row_key = self.keys.value(self.scope, self.reach.user_id(), key.as_str());
+        let row_key = self
+            .keys
+            .value(self.scope, self.reach.user_id(), key.as_str());
         let answer = self.reach.table().get(&row_key, consistent).await?;
         self.reach.spend(Direction::DynamodbRead, answer.units);
         let now = self.reach.now();
@@ -149,13 +159,21 @@ impl<'call, P> Values<'call, P> {
             created_at: now,
             expires_at,
         };
-        let row_key = self.keys.value(self.scope, self.reach.user_id(), key.as_str());
+        let row_key = self
+            .keys
+            .value(self.scope, self.reach.user_id(), key.as_str());
         let row = head.to_row(value.get());
-        let answer = self.reach.table().put(&row_key, row, condition.at(now)).await?;
+        let answer = self
+            .reach
+            .table()
+            .put(&row_key, row, condition.at(now))
+            .await?;
         self.reach.spend(Direction::DynamodbWrite, answer.units);
         Ok(match answer.value {
             WriteOutcome::Done { .. } => Written::Done(head),
-            WriteOutcome::ConditionFailed { current } => Written::ConditionFailed(live_head(current, now)?),
+            WriteOutcome::ConditionFailed { current } => {
+                Written::ConditionFailed(live_head(current, now)?)
+            }
         })
     }
 
@@ -169,20 +187,35 @@ impl<'call, P> Values<'call, P> {
         P: Allows<KvWrite>,
     {
         let now = self.reach.now();
-        let row_key = self.keys.value(self.scope, self.reach.user_id(), key.as_str());
-        let answer = self.reach.table().delete(&row_key, condition.at(now)).await?;
+        let row_key = self
+            .keys
+            .value(self.scope, self.reach.user_id(), key.as_str());
+        let answer = self
+            .reach
+            .table()
+            .delete(&row_key, condition.at(now))
+            .await?;
         self.reach.spend(Direction::DynamodbWrite, answer.units);
         Ok(match answer.value {
-            WriteOutcome::Done { replaced: Replaced::Unknown } => Written::Done(None),
-            WriteOutcome::Done { replaced: Replaced::Known(row) } => {
-                Written::Done(Some(row.is_some_and(|row| !row.is_expired(now))))
+            WriteOutcome::Done {
+                replaced: Replaced::Unknown,
+            } => Written::Done(None),
+            WriteOutcome::Done {
+                replaced: Replaced::Known(row),
+            } => Written::Done(Some(row.is_some_and(|row| !row.is_expired(now)))),
+            WriteOutcome::ConditionFailed { current } => {
+                Written::ConditionFailed(live_head(current, now)?)
             }
-            WriteOutcome::ConditionFailed { current } => Written::ConditionFailed(live_head(current, now)?),
         })
     }
 
     /// A page of at most `limit` keys that begin with `prefix`, in the order of their UTF-8 bytes.
-    pub async fn list(&self, prefix: &str, after: Option<&str>, limit: u32) -> Result<ValuePage, Error>
+    pub async fn list(
+        &self,
+        prefix: &str,
+        after: Option<&str>,
+        limit: u32,
+    ) -> Result<ValuePage, Error>
     where
         P: Allows<KvRead>,
     {
@@ -233,7 +266,10 @@ impl StoredValue {
     fn of(row: Row) -> Result<Self, Error> {
         let head = ValueHead::of(&row)?;
         match row.text(VALUE) {
-            Some(text) => Ok(Self { text: text.to_owned(), head }),
+            Some(text) => Ok(Self {
+                text: text.to_owned(),
+                head,
+            }),
             None => Err(Error::internal("a value's row has no value")),
         }
     }
@@ -243,9 +279,17 @@ impl ValueHead {
     fn of(row: &Row) -> Result<Self, Error> {
         let missing = |name: &str| Error::internal(format!("a value's row has no {name}"));
         Ok(Self {
-            version: row.version().ok_or_else(|| missing(VERSION_ATTRIBUTE))?.to_owned(),
-            size: row.number(SIZE).ok_or_else(|| missing(SIZE))?.unsigned_abs(),
-            created_at: Timestamp::from_millis(row.number(CREATED_AT).ok_or_else(|| missing(CREATED_AT))?),
+            version: row
+                .version()
+                .ok_or_else(|| missing(VERSION_ATTRIBUTE))?
+                .to_owned(),
+            size: row
+                .number(SIZE)
+                .ok_or_else(|| missing(SIZE))?
+                .unsigned_abs(),
+            created_at: Timestamp::from_millis(
+                row.number(CREATED_AT).ok_or_else(|| missing(CREATED_AT))?,
+            ),
             expires_at: row.number(EXPIRY_ATTRIBUTE).map(Timestamp::from_seconds),
         })
     }
@@ -264,7 +308,10 @@ impl ValueHead {
 }
 
 fn live_head(row: Option<Row>, now: Timestamp) -> Result<Option<ValueHead>, Error> {
-    row.filter(|row| !row.is_expired(now)).as_ref().map(ValueHead::of).transpose()
+    row.filter(|row| !row.is_expired(now))
+        .as_ref()
+        .map(ValueHead::of)
+        .transpose()
 }
 
 fn caller_key(sort: &str) -> Result<String, Error> {

@@ -9,6 +9,7 @@ use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 
 use super::credentials::{CredentialsFault, Reason, is_refusal};
 use crate::mesh::{Error, ErrorKind};
+use crate::outbound::embedded::{STORAGE_FULL_CODE, STORAGE_READ_ONLY_CODE};
 
 /// The part of AWS that a call was made to, in the caller's words.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -187,6 +188,16 @@ pub(super) fn of_code(
             format!("it is larger than {} takes", part.name()),
         )
         .fix("store large content as an artifact, in smaller pieces"),
+        ErrorKind::AwsUnavailable if code == STORAGE_FULL_CODE => Error::new(
+            ErrorKind::AwsUnavailable,
+            "the disk of the embedded cloud is full",
+        )
+        .fix("free some space on the disk of the data folder; nothing was changed"),
+        ErrorKind::AwsUnavailable if code == STORAGE_READ_ONLY_CODE => Error::new(
+            ErrorKind::AwsUnavailable,
+            "the data folder of the embedded cloud is read-only",
+        )
+        .fix("make the data folder writable, or choose another; nothing was changed"),
         ErrorKind::AwsUnavailable if ABSENCES.contains(&code) => Error::new(
             ErrorKind::AwsUnavailable,
             format!("{} does not exist", capital(part)),

@@ -1,4 +1,6 @@
-//! The embedded cloud as SDK clients meet it. These tests name the SDKs, which only `outbound/aws` does
+//! The embedded cloud as SDK clients meet it.
+//!
+//! These tests name the SDKs, which only `outbound/aws` does
 //! otherwise, because the engines have no other callers to be tested by.
 
 mod dynamodb;

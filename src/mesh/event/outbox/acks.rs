@@ -33,16 +33,17 @@ impl Acks {
         (&mut file)
             .take(2 * SLOT_BYTES as u64)
             .read_to_end(&mut bytes)?;
-        let newest = bytes
-            .chunks_exact(SLOT_BYTES)
-            .filter_map(parse)
-            .max_by_key(|&(generation, _)| generation);
-        let (generation, positions) = newest.unwrap_or_default();
+        let (generation, positions) = newest(&bytes);
         Ok(Self {
             file,
             generation,
             positions,
         })
+    }
+
+    /// The positions in the bytes of such a file, for who only looks.
+    pub(super) fn positions_in(bytes: &[u8]) -> [Position; 2] {
+        newest(bytes).1
     }
 
     /// Up to where each way has been acknowledged.
@@ -63,6 +64,15 @@ impl Acks {
         self.positions = positions;
         Ok(())
     }
+}
+
+/// The generation and the positions of the newest slot that is whole.
+fn newest(bytes: &[u8]) -> (u64, [Position; 2]) {
+    bytes
+        .chunks_exact(SLOT_BYTES)
+        .filter_map(parse)
+        .max_by_key(|&(generation, _)| generation)
+        .unwrap_or_default()
 }
 
 fn slot_bytes(generation: u64, positions: [Position; 2]) -> [u8; SLOT_BYTES] {

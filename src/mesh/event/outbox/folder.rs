@@ -163,11 +163,6 @@ impl Folder {
         self.owner.unlock().unwrap();
     }
 
-    /// Where it is.
-    pub(super) fn path(&self) -> &Path {
-        &self.path
-    }
-
     /// Whose records it has.
     pub(in crate::mesh::event) fn writer(&self) -> Ulid {
         self.writer
@@ -175,7 +170,7 @@ impl Folder {
 
     /// Where the segment of `number` is.
     pub(super) fn segment(&self, number: u64) -> PathBuf {
-        self.path.join(format!("{number:020}.log"))
+        segment(&self.path, number)
     }
 
     /// Where the ballast is.
@@ -190,20 +185,7 @@ impl Folder {
 
     /// The segments and their sizes, in order.
     pub(super) fn segments(&self) -> io::Result<Vec<(u64, u64)>> {
-        let mut segments = Vec::new();
-        for entry in fs::read_dir(&self.path)? {
-            let entry = entry?;
-            let name = entry.file_name();
-            let number = name
-                .to_str()
-                .and_then(|name| name.strip_suffix(".log"))
-                .and_then(|number| number.parse().ok());
-            if let Some(number) = number {
-                segments.push((number, entry.metadata()?.len()));
-            }
-        }
-        segments.sort_unstable();
-        Ok(segments)
+        segments(&self.path)
     }
 
     /// Removes the folder; `owner` goes last, so that what is left after a crash is taken over again.
@@ -221,6 +203,29 @@ impl Folder {
             other => other,
         }
     }
+}
+
+/// Where the segment of `number` is in the folder at `path`.
+pub(super) fn segment(path: &Path, number: u64) -> PathBuf {
+    path.join(format!("{number:020}.log"))
+}
+
+/// The segments in the folder at `path` and their sizes, in order.
+pub(super) fn segments(path: &Path) -> io::Result<Vec<(u64, u64)>> {
+    let mut segments = Vec::new();
+    for entry in fs::read_dir(path)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        let number = name
+            .to_str()
+            .and_then(|name| name.strip_suffix(".log"))
+            .and_then(|number| number.parse().ok());
+        if let Some(number) = number {
+            segments.push((number, entry.metadata()?.len()));
+        }
+    }
+    segments.sort_unstable();
+    Ok(segments)
 }
 
 /// The writers that have a folder under `target`, oldest first.

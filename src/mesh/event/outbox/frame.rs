@@ -43,17 +43,17 @@ pub(in crate::mesh::event) enum Kind {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::mesh::event) struct Header {
     /// What the frame says.
-    pub(super) kind: Kind,
+    pub(in crate::mesh::event) kind: Kind,
     /// How many events it has.
-    pub(super) count: u8,
+    pub(in crate::mesh::event) count: u8,
     /// Size of the payload.
     length: u32,
     /// Checksum of the payload.
     payload_crc: u32,
     /// The number of its first event; 0 in an intent, whose event has no number yet.
-    pub(super) seq: u64,
+    pub(in crate::mesh::event) seq: u64,
     /// The intent that it is or resolves; 0 for none.
-    pub(super) intent: u64,
+    pub(in crate::mesh::event) intent: u64,
 }
 
 impl Header {
@@ -188,6 +188,10 @@ impl Body {
 }
 
 fn push_event(bytes: &mut Vec<u8>, event: &Event) -> Result<(), Error> {
+    if !event.duration_ms.is_finite() {
+        // JSON has no such number, and what is written must read back.
+        return Err(Error::internal("an event whose duration is no number"));
+    }
     let start = bytes.len();
     bytes.extend_from_slice(&[0; 4]);
     serde_json::to_writer(&mut *bytes, event)

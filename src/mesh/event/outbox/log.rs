@@ -1,7 +1,9 @@
 //! One writer's log: segments of frames that are appended to, read back and deleted once acknowledged.
 
-use std::collections::{BTreeMap, VecDeque};
-use std::fs::{self, File, OpenOptions};
+mod appender;
+
+use std::collections::VecDeque;
+use std::fs::{self, OpenOptions};
 use std::io;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -10,6 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::Notify;
 use ulid::Ulid;
 
+use self::appender::{Appender, OpenIntent};
 use super::acks::Acks;
 use super::disk::{Disk, is_full};
 use super::folder::Folder;
@@ -24,9 +27,9 @@ pub(super) const SEGMENT_BYTES_MAX: u64 = 16 << 20;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(in crate::mesh::event) struct Position {
     /// The segment's number.
-    pub(super) segment: u64,
+    pub(in crate::mesh::event) segment: u64,
     /// The byte within it.
-    pub(super) offset: u64,
+    pub(in crate::mesh::event) offset: u64,
 }
 
 /// Where frames went.
@@ -62,30 +65,6 @@ pub(in crate::mesh::event) struct Log {
     span: Arc<AtomicU64>,
     damage: Arc<Damage>,
     damage_seen: Mutex<Position>,
-}
-
-struct Appender {
-    /// The last segment; none where the next frame begins a new one.
-    file: Option<File>,
-    tail: Position,
-    next_seq: u64,
-    next_intent: u64,
-    /// Number of each segment, and how many bytes of frames are in all segments before it.
-    segments: VecDeque<(u64, u64)>,
-    open: BTreeMap<u64, OpenIntent>,
-    lows: [Position; 2],
-    /// Bytes of frames from the beginning of time up to the lower of `lows`.
-    released: u64,
-}
-
-/// An intent that has no outcome yet.
-struct OpenIntent {
-    body: Body,
-    /// What became of it, where that is known and could not be written.
-    outcome: Option<Body>,
-    segment: u64,
-    /// Its call is over, and its outcome could not be written.
-    is_orphan: bool,
 }
 
 /// What a recovery has found, to go on from.
@@ -294,7 +273,7 @@ impl Log {
     }
 
     /// Whether everything has left on both ways and no call is under way.
-    pub(super) fn is_done(&self) -> bool {
+    pub(in crate::mesh::event) fn is_done(&self) -> bool {
         let appender = self.appender();
         let end = appender.bytes_before(appender.tail);
         let low = appender
@@ -480,43 +459,5 @@ impl Log {
         });
         appender.open = open;
         repeated
-    }
-}
-
-impl Appender {
-    fn low(&self) -> Position {
-        self.lows[0].min(self.lows[1])
-    }
-
-    /// Bytes of frames from the beginning of time up to `position`.
-    fn bytes_before(&self, position: Position) -> u64 {
-        let found = self
-            .segments
-            .partition_point(|&(number, _)| number < position.segment);
-        match self.segments.get(found) {
-            Some(&(number, base)) if number == position.segment => base + position.offset,
-            Some(&(_, base)) => base,
-            None => self
-                .segments
-                .back()
-                .map_or(0, |&(_, base)| base + self.tail.offset),
-        }
-    }
-
-    /// Forgets the segments that nobody needs any more; answers their numbers.
-    fn take_done(&mut self) -> Vec<u64> {
-        let low = self.low();
-        self.released = self.bytes_before(low).max(self.released);
-        let oldest_intent = self.open.values().map(|open| open.segment).min();
-        let needed = oldest_intent.map_or(low.segment, |segment| segment.min(low.segment));
-        let mut done = Vec::new();
-        while let Some(&(number, _)) = self.segments.front()
-            && number < needed
-            && number < self.tail.segment
-        {
-            self.segments.pop_front();
-            done.push(number);
-        }
-        done
     }
 }

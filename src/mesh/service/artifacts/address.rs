@@ -3,21 +3,13 @@
 use std::fmt;
 use std::str::FromStr;
 
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
-
+use crate::mesh::service::address::{self, InvalidAddress};
 use crate::mesh::store::artifacts::ArtifactKey;
 use crate::mesh::store::bucket::ByteRange;
 use crate::mesh::store::key::Scope;
 
 /// What every address begins with.
 const ROOT: &str = "mesh://artifacts/";
-
-/// What stands between a key and the part of it that is wanted.
-const RANGE: &str = "?range=";
-
-/// What stays as it is in an address: RFC 3986's unreserved characters and the slash between segments.
-const ENCODED: &AsciiSet =
-    &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~').remove(b'/');
 
 /// The address of an artifact, or of a part of one (`?range=0-999`).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,29 +22,25 @@ pub struct ArtifactAddress {
     pub range: Option<ByteRange>,
 }
 
-/// Why a text is no address of an artifact.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "no such resource: an artifact's address is mesh://artifacts/user/<key> or \
-     mesh://artifacts/tenant/<key>, percent-encoded once, with ?range=<first>-<last> for a part"
-)]
-pub struct InvalidAddress;
-
 impl ArtifactAddress {
     /// The address of a whole artifact.
     pub fn new(scope: Scope, key: ArtifactKey) -> Self {
-        Self { scope, key, range: None }
+        Self {
+            scope,
+            key,
+            range: None,
+        }
     }
 }
 
 impl fmt::Display for ArtifactAddress {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let key = utf8_percent_encode(self.key.as_str(), ENCODED);
-        write!(formatter, "{ROOT}{}/{key}", self.scope.name())?;
-        match self.range {
-            None => Ok(()),
-            Some(range) => write!(formatter, "{RANGE}{}", range_text(range)),
-        }
+        formatter.write_str(&address::write(
+            ROOT,
+            self.scope,
+            self.key.as_str(),
+            self.range,
+        ))
     }
 }
 
@@ -60,48 +48,9 @@ impl FromStr for ArtifactAddress {
     type Err = InvalidAddress;
 
     fn from_str(text: &str) -> Result<Self, InvalidAddress> {
-        let rest = text.strip_prefix(ROOT).ok_or(InvalidAddress)?;
-        let (rest, range) = match rest.split_once(RANGE) {
-            Some((rest, range)) => (rest, Some(parse_range(range).ok_or(InvalidAddress)?)),
-            None => (rest, None),
-        };
-        let (scope, key) = rest.split_once('/').ok_or(InvalidAddress)?;
-        let scope = match scope {
-            "user" => Scope::User,
-            "tenant" => Scope::Tenant,
-            _ => return Err(InvalidAddress),
-        };
-        if key.contains(['?', '#']) {
-            return Err(InvalidAddress);
-        }
-        let key = percent_decode_str(key).decode_utf8().map_err(|_| InvalidAddress)?;
-        let key = ArtifactKey::parse("uri", key.into_owned()).map_err(|_| InvalidAddress)?;
+        let (scope, key, range) = address::read(ROOT, text)?;
+        let key = ArtifactKey::parse("uri", key).map_err(|_| InvalidAddress)?;
         Ok(Self { scope, key, range })
-    }
-}
-
-/// A range as in HTTP: `first-last`, `first-` or `-count`.
-pub fn parse_range(text: &str) -> Option<ByteRange> {
-    let (first, last) = text.strip_prefix("bytes=").unwrap_or(text).split_once('-')?;
-    match (first, last) {
-        ("", count) => position(count).filter(|&count| count > 0).map(ByteRange::Suffix),
-        (first, "") => Some(ByteRange::From(position(first)?, None)),
-        (first, last) => {
-            let (first, last) = (position(first)?, position(last)?);
-            (first <= last).then_some(ByteRange::From(first, Some(last)))
-        }
-    }
-}
-
-fn position(text: &str) -> Option<u64> {
-    text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok()).flatten()
-}
-
-fn range_text(range: ByteRange) -> String {
-    match range {
-        ByteRange::From(first, Some(last)) => format!("{first}-{last}"),
-        ByteRange::From(first, None) => format!("{first}-"),
-        ByteRange::Suffix(count) => format!("-{count}"),
     }
 }
 
@@ -110,12 +59,18 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::mesh::service::address::parse_range;
 
     #[test]
     fn an_address_is_decoded_exactly_once() {
-        let address: ArtifactAddress = "mesh://artifacts/tenant/a%252Fb/%C3%A9%20c".parse().unwrap();
+        let address: ArtifactAddress = "mesh://artifacts/tenant/a%252Fb/%C3%A9%20c"
+            .parse()
+            .unwrap();
         assert_eq!(address.key.as_str(), "a%2Fb/é c");
-        assert_eq!(address.to_string(), "mesh://artifacts/tenant/a%252Fb/%C3%A9%20c");
+        assert_eq!(
+            address.to_string(),
+            "mesh://artifacts/tenant/a%252Fb/%C3%A9%20c"
+        );
     }
 
     #[test]
@@ -135,7 +90,11 @@ mod tests {
             "mesh://artifacts/user/a?range=+1-2",
             "file:///etc/passwd",
         ] {
-            assert_eq!(text.parse::<ArtifactAddress>(), Err(InvalidAddress), "{text}");
+            assert_eq!(
+                text.parse::<ArtifactAddress>(),
+                Err(InvalidAddress),
+                "{text}"
+            );
         }
     }
 

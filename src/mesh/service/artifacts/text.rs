@@ -35,14 +35,27 @@ impl Inline {
     /// As much of `body` as fits in base64, and whether that is all.
     pub fn base64(body: &[u8]) -> (Self, bool) {
         let end = body.len().min(INLINE_BYTES_MAX / 4 * 3);
-        (Self::Base64(STANDARD.encode(&body[..end])), end == body.len())
+        (
+            Self::Base64(STANDARD.encode(&body[..end])),
+            end == body.len(),
+        )
     }
 }
 
 /// Whether content of this media type is text, so that a model can read it as it is.
 pub fn is_text_type(content_type: &str) -> bool {
-    let essence = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
-    let text = ["application/json", "application/xml", "application/javascript", "application/yaml"];
+    let essence = content_type
+        .split(';')
+        .next()
+        .unwrap_or_default()
+        .trim()
+        .to_ascii_lowercase();
+    let text = [
+        "application/json",
+        "application/xml",
+        "application/javascript",
+        "application/yaml",
+    ];
     essence.starts_with("text/")
         || essence.ends_with("+json")
         || essence.ends_with("+xml")
@@ -73,10 +86,14 @@ mod tests {
     #[test]
     fn text_is_cut_where_its_json_would_be_too_long() {
         let exact = "a".repeat(INLINE_BYTES_MAX);
-        assert_eq!(Inline::text(exact.as_bytes()), Some((Inline::Text(exact.clone()), true)));
+        assert_eq!(
+            Inline::text(exact.as_bytes()),
+            Some((Inline::Text(exact.clone()), true))
+        );
         let (_, whole) = Inline::text(format!("{exact}b").as_bytes()).unwrap();
         assert!(!whole);
-        let (Inline::Text(quotes), false) = Inline::text("\"".repeat(INLINE_BYTES_MAX).as_bytes()).unwrap()
+        let (Inline::Text(quotes), false) =
+            Inline::text("\"".repeat(INLINE_BYTES_MAX).as_bytes()).unwrap()
         else {
             panic!("quotes take two bytes each");
         };
@@ -85,7 +102,10 @@ mod tests {
 
     #[test]
     fn a_character_cut_in_two_is_left_out_and_other_bytes_are_no_text() {
-        assert_eq!(Inline::text(b"a\xc3"), Some((Inline::Text("a".to_owned()), false)));
+        assert_eq!(
+            Inline::text(b"a\xc3"),
+            Some((Inline::Text("a".to_owned()), false))
+        );
         assert_eq!(Inline::text(b"a\xff"), None);
         assert_eq!(Inline::text(b"\xc3"), None);
         assert_eq!(Inline::text(b""), Some((Inline::Text(String::new()), true)));

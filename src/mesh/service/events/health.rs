@@ -41,9 +41,16 @@ impl Operation for EventsHealthCheck {
         call: &Granted<'call, Self>,
     ) -> Result<EventsHealthCheckAnswer, Error> {
         let mut parts = call.health().check().await;
-        let status = parts.iter().map(|part| part.status).max().unwrap_or(Status::Healthy);
+        let status = parts
+            .iter()
+            .map(|part| part.status)
+            .max()
+            .unwrap_or(Status::Healthy);
         if !self.verbose {
-            for part in parts.iter_mut().filter(|part| part.status == Status::Healthy) {
+            for part in parts
+                .iter_mut()
+                .filter(|part| part.status == Status::Healthy)
+            {
                 part.message = None;
                 part.details = None;
             }
@@ -52,6 +59,9 @@ impl Operation for EventsHealthCheck {
     }
 
     fn report(answer: &EventsHealthCheckAnswer) -> Report {
-        Report { bytes: None, facts: vec![("status", answer.status.name().into())] }
+        Report {
+            bytes: None,
+            facts: vec![("status", answer.status.name().into())],
+        }
     }
 }

@@ -74,12 +74,17 @@ impl NewEvent {
         let size = self.detail.get().len();
         if !self.detail.get().starts_with('{') {
             let parameter = format!("{at}detail");
-            return Err(Error::invalid(&parameter, format!("`{parameter}` must be a JSON object")));
+            return Err(Error::invalid(
+                &parameter,
+                format!("`{parameter}` must be a JSON object"),
+            ));
         }
         if size > DETAIL_BYTES_MAX {
             return Err(Error::new(
                 ErrorKind::TooLarge,
-                format!("`{at}detail` has {size} bytes of JSON; an event's may have {DETAIL_BYTES_MAX}"),
+                format!(
+                    "`{at}detail` has {size} bytes of JSON; an event's may have {DETAIL_BYTES_MAX}"
+                ),
             )
             .fix("Store the bulk with artifacts_put and send its key.")
             .detail("limit", DETAIL_BYTES_MAX)
@@ -91,10 +96,15 @@ impl NewEvent {
 
 fn check_detail_type(parameter: &str, detail_type: &str) -> Result<(), Error> {
     check_name(parameter, detail_type)?;
-    match RESERVED_DETAIL_TYPES.into_iter().find(|prefix| detail_type.starts_with(prefix)) {
+    match RESERVED_DETAIL_TYPES
+        .into_iter()
+        .find(|prefix| detail_type.starts_with(prefix))
+    {
         Some(prefix) => Err(Error::invalid(
             parameter,
-            format!("`{parameter}` begins with `{prefix}`, which is kept for the server's own events"),
+            format!(
+                "`{parameter}` begins with `{prefix}`, which is kept for the server's own events"
+            ),
         )
         .fix("Choose a name of your own, such as `Order.Failed`.")),
         None => Ok(()),
@@ -108,7 +118,9 @@ fn check_name(parameter: &str, name: &str) -> Result<(), Error> {
     }
     Err(Error::invalid(
         parameter,
-        format!("`{parameter}` must have 1 to {NAME_CHARS_MAX} characters and no control characters"),
+        format!(
+            "`{parameter}` must have 1 to {NAME_CHARS_MAX} characters and no control characters"
+        ),
     ))
 }
 
@@ -163,7 +175,11 @@ impl Operation for EventsSend {
     type Answer = EventsSendAnswer;
 
     fn subject(&self) -> Subject {
-        let types: Vec<_> = self.events.iter().map(|event| event.detail_type.clone()).collect();
+        let types: Vec<_> = self
+            .events
+            .iter()
+            .map(|event| event.detail_type.clone())
+            .collect();
         Subject::none().with("detail_types", types)
     }
 
@@ -177,8 +193,13 @@ impl Operation for EventsSend {
 
     async fn serve<'call>(self, call: &Granted<'call, Self>) -> Result<EventsSendAnswer, Error> {
         let ids = new_ids(call.now(), self.events.len());
-        let mut accepted: Vec<_> =
-            ids.into_iter().map(|event_id| Accepted { event_id, accepted_at: call.now() }).collect();
+        let mut accepted: Vec<_> = ids
+            .into_iter()
+            .map(|event_id| Accepted {
+                event_id,
+                accepted_at: call.now(),
+            })
+            .collect();
         let arguments = idempotency::arguments_hash(&self.arguments);
         let mut promise = String::new();
         if let Some(key) = &self.idempotency_key {
@@ -206,7 +227,11 @@ impl Operation for EventsSend {
         {
             tracing::warn!(%error, "the events are recorded, but their idempotency key is not settled");
         }
-        let published = if self.wait { Some(receipt.published(BUS_PATIENCE).await) } else { None };
+        let published = if self.wait {
+            Some(receipt.published(BUS_PATIENCE).await)
+        } else {
+            None
+        };
         Ok(self.answer(accepted, published))
     }
 
@@ -215,15 +240,21 @@ impl Operation for EventsSend {
             EventsSendAnswer::Many { events, .. } => events.len(),
             EventsSendAnswer::One { .. } => 1,
         };
-        Report { bytes: None, facts: vec![("events", count.into())] }
+        Report {
+            bytes: None,
+            facts: vec![("events", count.into())],
+        }
     }
 }
 
 impl EventsSend {
     fn recorded(&self, call: &Granted<'_, Self>, accepted: &[Accepted]) -> Vec<Event> {
         let recorded = |(sent, accepted): (&NewEvent, &Accepted)| {
-            let mut event =
-                call.event(accepted.event_id, sent.detail_type.clone(), sent.detail.clone());
+            let mut event = call.event(
+                accepted.event_id,
+                sent.detail_type.clone(),
+                sent.detail.clone(),
+            );
             event.time = accepted.accepted_at;
             event.outcome = Outcome::Ok;
             event.bytes = Some(sent.detail.get().len() as u64);
@@ -260,9 +291,12 @@ fn new_ids(now: Timestamp, count: usize) -> Vec<Ulid> {
 }
 
 fn other_arguments() -> Error {
-    Error::new(ErrorKind::Conflict, "`idempotency_key` came before with other arguments")
-        .fix("Use a new key for a new call; repeat a call with the very same arguments.")
-        .detail("parameter", "idempotency_key")
+    Error::new(
+        ErrorKind::Conflict,
+        "`idempotency_key` came before with other arguments",
+    )
+    .fix("Use a new key for a new call; repeat a call with the very same arguments.")
+    .detail("parameter", "idempotency_key")
 }
 
 #[cfg(test)]
@@ -279,7 +313,10 @@ mod tests {
     #[test]
     fn a_reserved_name_is_refused_and_a_like_one_is_not() {
         for reserved in ["KV.Set", "KV.", "Mesh.X", "Workflow.Succeeded"] {
-            assert!(check_detail_type("detail_type", reserved).is_err(), "{reserved}");
+            assert!(
+                check_detail_type("detail_type", reserved).is_err(),
+                "{reserved}"
+            );
         }
         for free in ["KVX.Set", "kv.Set", "Order.Failed", "Meshed"] {
             assert!(check_detail_type("detail_type", free).is_ok(), "{free}");

@@ -1,3 +1,5 @@
+//! The clients as they are made, kept and shared.
+
 use aws_smithy_http_client::test_util::infallible_client_fn;
 use aws_smithy_types::body::SdkBody;
 

@@ -1,3 +1,5 @@
+//! Credentials that fail, expire and come back.
+
 use std::collections::VecDeque;
 use std::sync::Mutex as StdMutex;
 

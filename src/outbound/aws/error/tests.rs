@@ -1,3 +1,5 @@
+//! Every answer of AWS, and what becomes of it.
+
 use super::*;
 
 /// Every code that AWS may answer with, and what becomes of it.

@@ -1,0 +1,220 @@
+//! Cursors: they lead through everything once, and open nothing that their bearer could not see anyway.
+
+use std::collections::BTreeSet;
+
+use serde_json::{Value, json};
+
+use crate::kv::names_of;
+use crate::support::{Caller, World};
+
+/// What JSON-RPC answers to a cursor that does not fit.
+const INVALID_PARAMS: i64 = -32602;
+
+async fn set_all(caller: &Caller, scope: &str, keys: impl Iterator<Item = String>) {
+    let keys: Vec<String> = keys.collect();
+    for some in keys.chunks(50) {
+        let sets = some.iter().map(|key| {
+            caller.ok(
+                "kv_set",
+                json!({"key": key, "value": key, "scope": scope, "ttl_hours": 0}),
+            )
+        });
+        futures::future::join_all(sets).await;
+    }
+}
+
+async fn put_all(caller: &Caller, scope: &str, keys: impl Iterator<Item = String>) {
+    for key in keys {
+        caller
+            .ok(
+                "artifacts_put",
+                json!({"key": key, "content": key, "scope": scope}),
+            )
+            .await;
+    }
+}
+
+#[tokio::test]
+async fn pages_lead_through_2500_keys_each_once() {
+    let world = World::of_two_tenants().await;
+    let caller = world.user("acme", "ada", "user").await;
+    let name = |number: usize| format!("page/{number:04}");
+    set_all(&caller, "user", (0..2500).map(name)).await;
+    set_all(
+        &caller,
+        "user",
+        ["pagd".to_owned(), "page0".to_owned()].into_iter(),
+    )
+    .await;
+    let expected: Vec<String> = (0..2500).map(name).collect();
+    for limit in [1000, 211] {
+        let listing = json!({"prefix": "page/", "limit": limit});
+        let (items, pages) = caller.list_all("kv_list", listing).await;
+        assert_eq!(names_of(&items), expected, "limit {limit}");
+        assert!(
+            pages >= 2500_usize.div_ceil(limit),
+            "{pages} pages of {limit}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_listing_goes_on_where_it_was_while_keys_come_and_go() {
+    let world = World::open().await;
+    let caller = world.caller().await;
+    set_all(
+        &caller,
+        "user",
+        (0..20).map(|number| format!("k{number:02}")),
+    )
+    .await;
+    let first = caller.ok("kv_list", json!({"limit": 10})).await;
+    let cursor = first["next_cursor"].clone();
+    // The key that the cursor stands at, one before it and one behind it.
+    for key in ["k09", "k03", "k15"] {
+        caller.ok("kv_delete", json!({"key": key})).await;
+    }
+    set_all(
+        &caller,
+        "user",
+        ["k00a".to_owned(), "k12a".to_owned()].into_iter(),
+    )
+    .await;
+    let (rest, _) = caller
+        .list_all("kv_list", json!({"limit": 10, "cursor": cursor}))
+        .await;
+    let expected: Vec<_> = [
+        "k10", "k11", "k12", "k12a", "k13", "k14", "k16", "k17", "k18", "k19",
+    ]
+    .into();
+    assert_eq!(names_of(&rest), expected);
+}
+
+/// The calls that a cursor of the first one does not fit, each with what differs.
+fn strangers(tool: &str) -> Vec<(&'static str, Value)> {
+    let mut calls = vec![
+        ("another prefix", json!({"prefix": "b/"})),
+        ("no prefix", json!({})),
+        ("another scope", json!({"prefix": "a/", "scope": "tenant"})),
+    ];
+    if tool == "artifacts_list" {
+        calls.push(("a delimiter", json!({"prefix": "a/", "delimiter": "/"})));
+    }
+    calls
+}
+
+#[tokio::test]
+async fn a_cursor_fits_only_the_listing_that_it_was_given_for() {
+    let world = World::open().await;
+    let caller = world.caller().await;
+    set_all(&caller, "user", (0..4).map(|number| format!("a/{number}"))).await;
+    put_all(&caller, "user", (0..4).map(|number| format!("a/{number}"))).await;
+    let mut cursors = Vec::new();
+    for tool in ["kv_list", "artifacts_list"] {
+        let page = caller.ok(tool, json!({"prefix": "a/", "limit": 2})).await;
+        let cursor = page["next_cursor"].as_str().expect("more").to_owned();
+        // Another limit is the same listing.
+        let rest = caller
+            .ok(tool, json!({"prefix": "a/", "limit": 1, "cursor": cursor}))
+            .await;
+        assert_eq!(
+            names_of(rest["items"].as_array().unwrap()),
+            ["a/2"],
+            "{tool}"
+        );
+        for (what, mut arguments) in strangers(tool) {
+            arguments["cursor"] = json!(cursor);
+            let fault = caller.fault(tool, arguments).await;
+            assert_eq!(fault.code, INVALID_PARAMS, "{tool}: {what}");
+            assert!(fault.message.contains("cursor"), "{fault:?}");
+        }
+        cursors.push(cursor);
+    }
+    for (tool, other) in [("kv_list", &cursors[1]), ("artifacts_list", &cursors[0])] {
+        let fault = caller
+            .fault(tool, json!({"prefix": "a/", "cursor": other}))
+            .await;
+        assert_eq!(
+            fault.code, INVALID_PARAMS,
+            "{tool} with the other tool's cursor"
+        );
+    }
+    let own = cursors[0].clone();
+    let cut = own[..own.len() - 1].to_owned();
+    for damaged in ["", "x", "!!", "e30", "bnVsbA", &cut, &"A".repeat(9000)] {
+        for tool in ["kv_list", "artifacts_list"] {
+            let fault = caller
+                .fault(tool, json!({"prefix": "a/", "cursor": damaged}))
+                .await;
+            assert_eq!(fault.code, INVALID_PARAMS, "{tool}: {damaged}");
+        }
+        let fault = caller
+            .request("resources/list", json!({"cursor": damaged}))
+            .await
+            .unwrap_err();
+        assert_eq!(fault.code, INVALID_PARAMS, "resources/list: {damaged}");
+    }
+    let fault = caller
+        .request("tools/list", json!({"cursor": own}))
+        .await
+        .unwrap_err();
+    assert_eq!(fault.code, INVALID_PARAMS, "the list of tools has one page");
+    let failure = caller
+        .fail("kv_list", json!({"prefix": "a/", "cursor": 5}))
+        .await;
+    assert_eq!(
+        failure.parameter(),
+        "cursor",
+        "of the wrong type it is the tool's error"
+    );
+}
+
+#[tokio::test]
+async fn a_cursor_of_another_tenant_or_user_opens_only_ones_own() {
+    let world = World::of_two_tenants().await;
+    let ada = world.user("acme", "ada", "user").await;
+    let bob = world.user("acme", "bob", "user").await;
+    let eve = world.user("globex", "eve", "user").await;
+    for (caller, name) in [(&ada, "ada"), (&bob, "bob"), (&eve, "eve")] {
+        for scope in ["user", "tenant"] {
+            let keys = (0..4).map(|number| format!("{scope}-{number}-{name}"));
+            set_all(caller, scope, keys.clone()).await;
+            put_all(caller, scope, keys).await;
+        }
+    }
+    for tool in ["kv_list", "artifacts_list"] {
+        for scope in ["user", "tenant"] {
+            let page = ada.ok(tool, json!({"scope": scope, "limit": 2})).await;
+            let listing = json!({"scope": scope, "limit": 100, "cursor": page["next_cursor"]});
+            for (caller, name, sees) in [(&bob, "bob", scope == "tenant"), (&eve, "eve", false)] {
+                let (items, _) = caller.list_all(tool, listing.clone()).await;
+                let owners: BTreeSet<&str> = names_of(&items)
+                    .iter()
+                    .filter_map(|key| key.rsplit('-').next())
+                    .collect();
+                let expected: BTreeSet<&str> = match sees {
+                    true => ["ada", "bob"].into(),
+                    false => [name].into(),
+                };
+                assert_eq!(owners, expected, "{tool} {scope}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_page_stays_within_the_answers_text_and_nothing_is_skipped() {
+    let world = World::of_two_tenants().await;
+    let caller = world.user("acme", "ada", "user").await;
+    // Quotes count twice in JSON, and twice again inside the text.
+    let long = |number: usize| format!("{number:03}{}", "\"".repeat(480));
+    set_all(&caller, "user", (0..150).map(long)).await;
+    put_all(&caller, "user", (0..150).map(long)).await;
+    let expected: Vec<String> = (0..150).map(long).collect();
+    for tool in ["kv_list", "artifacts_list"] {
+        // That no page is over the budget is held for every answer that is read.
+        let (items, pages) = caller.list_all(tool, json!({"limit": 1000})).await;
+        assert_eq!(names_of(&items), expected, "{tool}");
+        assert!(pages > 1, "{tool}");
+    }
+}

@@ -1,0 +1,19 @@
+//! Whole calls in process: a client's lines over the memory transport, the embedded cloud below.
+//!
+//! Every answer of a tool that any of these tests receives is held to the contract on its way: see
+//! `support/answer.rs`.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "what a test cannot do is its failure"
+)]
+
+mod support;
+
+mod artifacts;
+mod cursors;
+mod errors;
+mod events;
+mod kv;
+mod resources;

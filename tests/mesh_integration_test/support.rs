@@ -1,0 +1,13 @@
+//! What the tests stand on: a world with a cloud and tenants, clients of it, and what their answers must be.
+
+pub(crate) mod answer;
+pub(crate) mod caller;
+pub(crate) mod client;
+pub(crate) mod schema;
+pub(crate) mod token;
+pub(crate) mod world;
+
+pub(crate) use answer::{Answer, Failure, Fault};
+pub(crate) use caller::Caller;
+pub(crate) use client::Client;
+pub(crate) use world::{Plan, World};
