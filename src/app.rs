@@ -8,6 +8,7 @@ use tokio::sync::broadcast;
 use crate::config::{self, Backend, Config, Identity, JwksSource, JwtSettings};
 use crate::inbound::server::{Server, Shared};
 use crate::inbound::tool::catalog::Catalog;
+use crate::mesh::call::sequence::IdSequence;
 use crate::mesh::call::tool::Toolset;
 use crate::mesh::call::{Backplane, CALL_TIME_MAX};
 use crate::mesh::event::{
@@ -83,6 +84,7 @@ impl App {
             table,
             bucket,
             bus,
+            event_ids: IdSequence::default(),
             changes: broadcast::channel(CHANGES_WAITING_MAX).0,
             clock,
             call_time_max: CALL_TIME_MAX,

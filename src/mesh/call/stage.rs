@@ -148,9 +148,7 @@ impl Arrived<'_> {
     /// Answers a call that a limit refused. Its event is one with others of the same second, so that a
     /// flood of refused calls costs next to nothing.
     fn refuse<T>(self, tool: Tool, error: Error) -> Answer<T> {
-        let mut event = self
-            .request
-            .event(&self.context, tool, self.backplane.clock.now());
+        let mut event = self.backplane.event_of(&self.request, &self.context, tool);
         event.outcome = Outcome::Limited;
         event.error_code = Some(error.kind().code().into());
         self.backplane.rollup.note_refused(event.into());
@@ -203,7 +201,7 @@ impl<'mesh, O: Operation> Reserved<'mesh, O> {
         } = arrived;
         let operation = verdict.and_then(|operation| {
             if O::TOOL.effect() == Effect::Mutation {
-                let mut intent = request.event(&context, O::TOOL, backplane.clock.now());
+                let mut intent = backplane.event_of(&request, &context, O::TOOL);
                 intent.data = subject.clone().into_data(Vec::new());
                 slot.intend(&intent)?;
             }
@@ -252,7 +250,7 @@ impl<'mesh, O: Operation> Begun<'mesh, O> {
         for (direction, units) in held(&spent).iter() {
             admission.settle(direction, units, now);
         }
-        let mut event = request.event(&context, O::TOOL, backplane.clock.now());
+        let mut event = backplane.event_of(&request, &context, O::TOOL);
         event.duration_ms = milliseconds(now.saturating_sub(self.started));
         let report = match &outcome {
             Ok(answer) => {

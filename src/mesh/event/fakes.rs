@@ -71,13 +71,6 @@ pub(crate) struct FakeTable {
 }
 
 impl FakeTable {
-    pub(crate) fn count(&self, partition: &str) -> usize {
-        let rows = self.rows.lock().unwrap();
-        rows.keys()
-            .filter(|(held, _)| held.starts_with(partition))
-            .count()
-    }
-
     /// The texts of all rows' `detail` in partitions that begin so.
     pub(crate) fn details(&self, partition: &str) -> Vec<serde_json::Value> {
         let rows = self.rows.lock().unwrap();
