@@ -79,20 +79,8 @@ pub fn identity_error(error: IdentityError) -> ErrorData {
         | IdentityError::Unexpected
         | IdentityError::Foreign => UNAUTHENTICATED,
     };
-    let fix = match error {
-        IdentityError::Missing => {
-            Some("Send a token in params._meta[\"com.agent-mesh/identity\"] with every request.")
-        }
-        IdentityError::Unexpected | IdentityError::Foreign => {
-            Some("Leave the identity out, or run the server with AGENT_MESH_IDENTITY=jwt.")
-        }
-        _ => None,
-    };
-    ErrorData::new(
-        code,
-        error.to_string(),
-        fix.map(|fix| json!({ "fix": fix })),
-    )
+    let fix = json!({ "fix": error.fix() });
+    ErrorData::new(code, error.to_string(), Some(fix))
 }
 
 /// A cursor that does not fit the call.

@@ -21,7 +21,7 @@ use crate::mesh::call::operation::Operation;
 use crate::mesh::call::request::{Progress, Request};
 use crate::mesh::call::tool::{Tool, Toolset};
 use crate::mesh::call::{Answer, Backplane};
-use crate::mesh::tenant::{IdentityError, PermissionSet, Presented, Token};
+use crate::mesh::tenant::{IdentityError, PermissionSet, Presented, TenantContext, Token};
 
 use subscription::Subscriptions;
 
@@ -126,19 +126,30 @@ impl Server {
         }
     }
 
+    /// Whose request it is.
+    async fn caller(
+        &self,
+        context: &RequestContext<RoleServer>,
+    ) -> Result<TenantContext, IdentityError> {
+        let presented = self.request(context, None).presented;
+        let backplane = &self.shared.backplane;
+        let now = backplane.clock.now();
+        backplane.resolver.resolve(&presented, now).await
+    }
+
+    /// Refuses a request without a tenant: for what is no call and is yet not told to anybody.
+    async fn require_caller(&self, context: &RequestContext<RoleServer>) -> Result<(), ErrorData> {
+        let caller = self.caller(context).await;
+        caller.map(|_| ()).map_err(identity_error)
+    }
+
     /// What the caller may do, to show it the tools that it may call. Where requests bring tokens, one
     /// that brings none sees all that is offered; what a token opens is decided when it is called.
     async fn visible(
         &self,
         context: &RequestContext<RoleServer>,
     ) -> Result<PermissionSet, ErrorData> {
-        let request = self.request(context, None);
-        let backplane = &self.shared.backplane;
-        match backplane
-            .resolver
-            .resolve(&request.presented, backplane.clock.now())
-            .await
-        {
+        match self.caller(context).await {
             Ok(caller) => Ok(caller.permissions()),
             Err(IdentityError::Missing) => Ok(PermissionSet::ALL),
             Err(error) => Err(identity_error(error)),
@@ -236,8 +247,9 @@ impl ServerHandler for Server {
     async fn list_prompts(
         &self,
         _: Option<PaginatedRequestParams>,
-        _: RequestContext<RoleServer>,
+        context: RequestContext<RoleServer>,
     ) -> Result<ListPromptsResult, ErrorData> {
+        self.require_caller(&context).await?;
         let mut result = ListPromptsResult::with_all_items(prompt::list(&self.shared.catalog));
         result.ttl_ms = Some(LIST_FRESH_MS);
         result.cache_scope = Some(CacheScope::Private);
@@ -247,8 +259,9 @@ impl ServerHandler for Server {
     async fn get_prompt(
         &self,
         params: GetPromptRequestParams,
-        _: RequestContext<RoleServer>,
+        context: RequestContext<RoleServer>,
     ) -> Result<GetPromptResponse, ErrorData> {
+        self.require_caller(&context).await?;
         let arguments = params.arguments.unwrap_or_default();
         let arguments = arguments
             .iter()
@@ -271,9 +284,10 @@ impl ServerHandler for Server {
     async fn list_resource_templates(
         &self,
         _: Option<PaginatedRequestParams>,
-        _: RequestContext<RoleServer>,
+        context: RequestContext<RoleServer>,
     ) -> Result<ListResourceTemplatesResult, ErrorData> {
         self.require_resources::<ListResourceTemplatesRequestMethod>()?;
+        self.require_caller(&context).await?;
         Ok(self.resource_templates())
     }
 
@@ -321,8 +335,9 @@ impl ServerHandler for Server {
     async fn unsubscribe(
         &self,
         params: UnsubscribeRequestParams,
-        _: RequestContext<RoleServer>,
+        context: RequestContext<RoleServer>,
     ) -> Result<(), ErrorData> {
+        self.require_caller(&context).await?;
         self.subscriptions.remove(&params.uri);
         Ok(())
     }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use agent_mesh::mesh::store::key::trial;
 use serde_json::{Value, json};
 
 use crate::kv::names_of;
@@ -34,18 +35,33 @@ async fn put_all(caller: &Caller, scope: &str, keys: impl Iterator<Item = String
     }
 }
 
+/// Puts the row of ada's value `key` under further keys, which is faster than to set thousands of values.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the rows are those that the tool wrote"
+)]
+async fn copy_row(world: &World, key: &str, copies: impl Iterator<Item = String>) {
+    let of = |key: &str| trial::row(&"acme".parse().unwrap(), "KV#U#ada", &format!("K#{key}"));
+    let table = &world.app.shared().backplane.table;
+    let row = table
+        .get(&of(key), true)
+        .await
+        .unwrap()
+        .value
+        .expect("the row");
+    let rows: Vec<_> = copies.map(|copy| (of(&copy), row.clone())).collect();
+    let unwritten = table.put_all(&rows).await.unwrap().value;
+    assert_eq!(unwritten, Vec::<usize>::new());
+}
+
 #[tokio::test]
 async fn pages_lead_through_2500_keys_each_once() {
     let world = World::of_two_tenants().await;
     let caller = world.user("acme", "ada", "user").await;
     let name = |number: usize| format!("page/{number:04}");
-    set_all(&caller, "user", (0..2500).map(name)).await;
-    set_all(
-        &caller,
-        "user",
-        ["pagd".to_owned(), "page0".to_owned()].into_iter(),
-    )
-    .await;
+    let others = ["pagd", "page/0000", "page0"].map(str::to_owned);
+    set_all(&caller, "user", others.into_iter()).await;
+    copy_row(&world, "page/0000", (1..2500).map(name)).await;
     let expected: Vec<String> = (0..2500).map(name).collect();
     for limit in [1000, 211] {
         let listing = json!({"prefix": "page/", "limit": limit});
@@ -208,9 +224,9 @@ async fn a_page_stays_within_the_answers_text_and_nothing_is_skipped() {
     let caller = world.user("acme", "ada", "user").await;
     // Quotes count twice in JSON, and twice again inside the text.
     let long = |number: usize| format!("{number:03}{}", "\"".repeat(480));
-    set_all(&caller, "user", (0..150).map(long)).await;
-    put_all(&caller, "user", (0..150).map(long)).await;
-    let expected: Vec<String> = (0..150).map(long).collect();
+    set_all(&caller, "user", (0..70).map(long)).await;
+    put_all(&caller, "user", (0..70).map(long)).await;
+    let expected: Vec<String> = (0..70).map(long).collect();
     for tool in ["kv_list", "artifacts_list"] {
         // That no page is over the budget is held for every answer that is read.
         let (items, pages) = caller.list_all(tool, json!({"limit": 1000})).await;

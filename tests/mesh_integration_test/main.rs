@@ -13,7 +13,13 @@ mod support;
 
 mod artifacts;
 mod cursors;
+mod dashboard;
 mod errors;
 mod events;
+mod identity;
+mod isolation;
 mod kv;
+mod model;
 mod resources;
+mod tables;
+mod tools;

@@ -40,7 +40,7 @@ async fn resources_are_ones_own_and_then_the_tenants() {
     let bob = world.user("acme", "bob", "user").await;
     let eve = world.user("globex", "eve", "user").await;
     let mut own = Vec::new();
-    for number in 0..120 {
+    for number in 0..101 {
         own.push(put(&ada, &format!("own/{number:03}"), "user").await);
     }
     let shared = put(&bob, "shared é", "tenant").await;

@@ -1,7 +1,9 @@
 //! What the tests stand on: a world with a cloud and tenants, clients of it, and what their answers must be.
 
 pub(crate) mod answer;
+pub(crate) mod bus;
 pub(crate) mod caller;
+pub(crate) mod calls;
 pub(crate) mod client;
 pub(crate) mod schema;
 pub(crate) mod token;

@@ -121,6 +121,8 @@ impl Server {
         params: CompleteRequestParams,
         context: &RequestContext<RoleServer>,
     ) -> Result<CompleteResult, ErrorData> {
+        // Not every completion comes to a call, but all of them are for callers alone.
+        self.require_caller(context).await?;
         let argument = params.argument;
         let (values, has_more) = match (&params.r#ref, argument.name.as_str()) {
             (Reference::Resource(template), "scope")

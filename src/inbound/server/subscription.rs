@@ -67,6 +67,7 @@ impl Server {
         uri: &str,
         context: RequestContext<RoleServer>,
     ) -> Result<(), ErrorData> {
+        self.require_caller(&context).await?;
         if self.shared.by_token {
             return Err(invalid(
                 "where each request has its own identity, watch resources with subscriptions/listen",
@@ -193,13 +194,7 @@ impl Server {
         &self,
         context: &RequestContext<RoleServer>,
     ) -> Result<(TenantId, Option<Timestamp>), ErrorData> {
-        let backplane = &self.shared.backplane;
-        let presented = self.request(context, None).presented;
-        let caller = backplane
-            .resolver
-            .resolve(&presented, backplane.clock.now())
-            .await
-            .map_err(identity_error)?;
+        let caller = self.caller(context).await.map_err(identity_error)?;
         Ok((caller.tenant_id().clone(), caller.ends_at()))
     }
 }

@@ -1,0 +1,318 @@
+//! What a stranger sees of a thing that exists: a row for every tool and method.
+//!
+//! The owner is ada of acme. The stranger is called ada too, of globex, an administrator there. The fellow is
+//! bob of acme. There are things of the owner's own and things that the tenant shares.
+
+use agent_mesh::mesh::call::tool::Tool;
+use serde_json::{Value, json};
+
+use crate::kv::names_of;
+use crate::support::calls::{Ending, call};
+use crate::support::{Caller, World};
+
+struct Stage {
+    owner: Caller,
+    fellow: Caller,
+    /// An administrator of the owner's tenant.
+    admin: Caller,
+    stranger: Caller,
+}
+
+impl Stage {
+    async fn set(world: &World) -> Self {
+        let stage = Self {
+            owner: world.user("acme", "ada", "user").await,
+            fellow: world.user("acme", "bob", "user").await,
+            admin: world.user("acme", "amy", "admin").await,
+            stranger: world.user("globex", "ada", "admin").await,
+        };
+        for (key, scope) in [("own", "user"), ("shared", "tenant")] {
+            stage
+                .owner
+                .ok(
+                    "kv_set",
+                    json!({"key": key, "value": "of acme", "scope": scope}),
+                )
+                .await;
+            let artifact = json!({"key": key, "content": "of acme", "scope": scope});
+            stage.owner.ok("artifacts_put", artifact).await;
+        }
+        let event = json!({
+            "detail_type": "Acme.Told", "detail": {"of": "acme"}, "wait": true, "tags": {"of": "acme"},
+            "idempotency_key": "k",
+        });
+        stage.owner.ok("events_send", event).await;
+        stage
+    }
+
+    /// What the stranger is answered, which names nothing of the owner's tenant.
+    async fn stranger(&self, tool: Tool, arguments: Value) -> Value {
+        let text = call(&self.stranger, tool, arguments)
+            .await
+            .worked(tool.name());
+        for trace in ["acme", "Acme", "bob", "amy"] {
+            assert!(!text.contains(trace), "{}: {text}", tool.name());
+        }
+        serde_json::from_str(&text).expect("JSON")
+    }
+
+    async fn fellow(&self, tool: Tool, arguments: Value) -> Value {
+        let text = call(&self.fellow, tool, arguments)
+            .await
+            .worked(tool.name());
+        serde_json::from_str(&text).expect("JSON")
+    }
+
+    async fn owner(&self, tool: Tool, arguments: Value) -> Value {
+        let text = call(&self.owner, tool, arguments).await.worked(tool.name());
+        serde_json::from_str(&text).expect("JSON")
+    }
+}
+
+/// The row of `tool`.
+async fn hold(tool: Tool, stage: &Stage) {
+    match tool {
+        Tool::KvGet | Tool::ArtifactsGet => get(tool, stage).await,
+        Tool::KvSet | Tool::ArtifactsPut => put(tool, stage).await,
+        Tool::KvDelete | Tool::ArtifactsDelete => delete(tool, stage).await,
+        Tool::KvList | Tool::ArtifactsList => list(tool, stage).await,
+        Tool::EventsSend => events_send(stage).await,
+        Tool::EventsQuery => events_query(stage).await,
+        Tool::EventsAnalytics => events_analytics(stage).await,
+        Tool::EventsHealthCheck => {
+            stage.stranger(tool, json!({"verbose": true})).await;
+        }
+        Tool::Complete => complete(stage).await,
+        Tool::ResourcesList => resources_list(stage).await,
+        Tool::ResourcesRead => resources_read(tool, "artifacts", stage).await,
+        Tool::ValuesRead => resources_read(tool, "values", stage).await,
+        Tool::ResourcesSubscribe => resources_subscribe(stage).await,
+    }
+}
+
+#[tokio::test]
+async fn a_stranger_sees_nothing_whatever_is_called() {
+    let world = World::of_two_tenants().await;
+    for tool in Tool::ALL {
+        let stage = Stage::set(&world).await;
+        hold(tool, &stage).await;
+        // Whatever they did, the owner's things are as they were.
+        for (key, scope) in [("own", "user"), ("shared", "tenant")] {
+            let key = json!({"key": key, "scope": scope});
+            let value = stage.owner(Tool::KvGet, key.clone()).await;
+            assert_eq!(value["value"], "of acme", "after {}", tool.name());
+            let artifact = stage.owner(Tool::ArtifactsGet, key).await;
+            assert_eq!(artifact["content"], "of acme", "after {}", tool.name());
+        }
+    }
+}
+
+async fn get(tool: Tool, stage: &Stage) {
+    let own = json!({"key": "own", "scope": "user"});
+    let shared = json!({"key": "shared", "scope": "tenant"});
+    assert_eq!(
+        stage.stranger(tool, own.clone()).await,
+        json!({"key": "own", "found": false})
+    );
+    assert_eq!(
+        stage.stranger(tool, shared.clone()).await,
+        json!({"key": "shared", "found": false})
+    );
+    assert_eq!(stage.fellow(tool, own).await["found"], false);
+    assert_eq!(stage.fellow(tool, shared).await["found"], true);
+}
+
+async fn put(tool: Tool, stage: &Stage) {
+    let member = if tool == Tool::KvSet {
+        "value"
+    } else {
+        "content"
+    };
+    for (key, scope) in [("own", "user"), ("shared", "tenant")] {
+        let mut arguments = json!({"key": key, "scope": scope, "if_absent": true});
+        arguments[member] = json!("of globex");
+        stage.stranger(tool, arguments.clone()).await;
+        let ending = call(&stage.fellow, tool, arguments).await;
+        match scope {
+            "user" => drop(ending.worked("the fellow's own")),
+            _ => assert_eq!(ending.failed("what the tenant shares").code(), "CONFLICT"),
+        }
+    }
+    // Strangers cleans up what is theirs, for the next row.
+    let deletion = if tool == Tool::KvSet {
+        Tool::KvDelete
+    } else {
+        Tool::ArtifactsDelete
+    };
+    for (key, scope) in [("own", "user"), ("shared", "tenant")] {
+        let gone = stage
+            .stranger(deletion, json!({"key": key, "scope": scope}))
+            .await;
+        assert_eq!(gone["existed"], true);
+    }
+    stage.fellow(deletion, json!({"key": "own"})).await;
+}
+
+async fn delete(tool: Tool, stage: &Stage) {
+    for (key, scope) in [("own", "user"), ("shared", "tenant")] {
+        let gone = stage
+            .stranger(tool, json!({"key": key, "scope": scope}))
+            .await;
+        assert_eq!(gone, json!({"key": key, "existed": false}));
+    }
+    assert_eq!(
+        stage.fellow(tool, json!({"key": "own"})).await["existed"],
+        false
+    );
+    let condition = if tool == Tool::KvDelete {
+        "if_version"
+    } else {
+        "if_etag"
+    };
+    let mut arguments = json!({"key": "shared", "scope": "tenant"});
+    arguments[condition] = json!("x");
+    let conflict = call(&stage.stranger, tool, arguments)
+        .await
+        .failed(tool.name());
+    assert_eq!(conflict.code(), "CONFLICT");
+    assert!(
+        !conflict.message().contains("version 0"),
+        "no version of another tenant: {conflict:?}"
+    );
+}
+
+async fn list(tool: Tool, stage: &Stage) {
+    for scope in ["user", "tenant"] {
+        let seen = stage.stranger(tool, json!({ "scope": scope })).await;
+        assert_eq!(seen, json!({"items": []}), "{scope}");
+    }
+    assert_eq!(stage.fellow(tool, json!({})).await, json!({"items": []}));
+    let shared = stage.fellow(tool, json!({"scope": "tenant"})).await;
+    assert_eq!(names_of(shared["items"].as_array().unwrap()), ["shared"]);
+    for prefix in ["own", "../", "K#", "u/ada/", "t/"] {
+        let seen = stage.stranger(tool, json!({ "prefix": prefix })).await;
+        assert_eq!(seen, json!({"items": []}), "{prefix}");
+    }
+}
+
+/// An idempotency key is its user's: the same one elsewhere is another one.
+async fn events_send(stage: &Stage) {
+    let event = json!({"detail_type": "Other.Told", "detail": {}, "idempotency_key": "k"});
+    stage.stranger(Tool::EventsSend, event.clone()).await;
+    stage.fellow(Tool::EventsSend, event).await;
+}
+
+async fn events_query(stage: &Stage) {
+    let tool = Tool::EventsQuery;
+    for filter in [
+        json!({"limit": 200}),
+        json!({"limit": 200, "user_id": "bob"}),
+        json!({"detail_type": "Acme.Told"}),
+        json!({"tags": {"of": "acme"}}),
+    ] {
+        let everything = filter.get("user_id").is_none() && filter.get("detail_type").is_none();
+        let seen = stage.stranger(tool, filter).await;
+        let events = seen["events"].as_array().unwrap();
+        assert!(events.is_empty() || everything, "{seen}");
+    }
+    let sent = json!({"detail_type": "Acme.Told", "limit": 1});
+    assert_eq!(stage.fellow(tool, sent.clone()).await["events"], json!([]));
+    let others = json!({"user_id": "ada"});
+    let denied = call(&stage.fellow, tool, others)
+        .await
+        .failed("others' events");
+    assert_eq!(
+        (denied.code(), denied.detail("permission")),
+        ("PERMISSION_DENIED", json!("events.read_all"))
+    );
+    for caller in [&stage.owner, &stage.admin] {
+        let text = call(caller, tool, sent.clone())
+            .await
+            .worked("one's own, and the administrator's");
+        assert!(text.contains(r#""of":"acme""#), "{text}");
+    }
+}
+
+async fn events_analytics(stage: &Stage) {
+    let figures = stage
+        .stranger(Tool::EventsAnalytics, json!({"time_range": "24h"}))
+        .await;
+    let types = figures["top_types"].to_string();
+    assert!(!types.contains("Told"), "{types}");
+    let own = stage
+        .owner(Tool::EventsAnalytics, json!({"time_range": "24h"}))
+        .await;
+    assert!(own["top_types"].to_string().contains("Acme.Told"), "{own}");
+}
+
+async fn complete(stage: &Stage) {
+    let completing = |scope: &str| {
+        json!({
+            "ref": {"type": "ref/resource", "uri": "mesh://artifacts/{scope}/{+key}"},
+            "argument": {"name": "key", "value": ""}, "context": {"arguments": {"scope": scope}},
+        })
+    };
+    let values = |completed: Value| completed["completion"]["values"].clone();
+    for scope in ["user", "tenant"] {
+        assert_eq!(
+            values(stage.stranger(Tool::Complete, completing(scope)).await),
+            json!([])
+        );
+    }
+    assert_eq!(
+        values(stage.fellow(Tool::Complete, completing("user")).await),
+        json!([])
+    );
+    assert_eq!(
+        values(stage.fellow(Tool::Complete, completing("tenant")).await),
+        json!(["shared"])
+    );
+}
+
+async fn resources_list(stage: &Stage) {
+    let mut params = json!({});
+    loop {
+        let page = stage.stranger(Tool::ResourcesList, params).await;
+        assert_eq!(page["resources"], json!([]));
+        match page.get("nextCursor") {
+            Some(cursor) => params = json!({ "cursor": cursor }),
+            None => break,
+        }
+    }
+    let first = stage.fellow(Tool::ResourcesList, json!({})).await;
+    assert_eq!(first["resources"], json!([]), "the owner's own");
+}
+
+async fn resources_read(tool: Tool, family: &str, stage: &Stage) {
+    let read = |rest: &str| json!({ "uri": format!("mesh://{family}/{rest}") });
+    let absent = call(&stage.stranger, tool, read("user/none")).await;
+    let absent = absent.failed("what is not there");
+    for rest in ["user/own", "tenant/shared"] {
+        let foreign = call(&stage.stranger, tool, read(rest)).await.failed(rest);
+        assert_eq!(foreign.code(), "NOT_FOUND");
+        let told = (foreign.message(), foreign.fix());
+        assert_eq!(
+            told,
+            (absent.message(), absent.fix()),
+            "as what is not there at all"
+        );
+    }
+    let own = call(&stage.fellow, tool, read("user/own")).await;
+    assert_eq!(own.failed("the owner's own").code(), "NOT_FOUND");
+    let shared = stage.fellow(tool, read("tenant/shared")).await;
+    let text = shared["contents"][0]["text"].as_str().expect("text");
+    assert_eq!(text.trim_matches('"'), "of acme");
+}
+
+/// Where requests bring tokens there is no subscription of a session; `resources.rs` shows what a stream
+/// of one tenant tells of another's changes.
+async fn resources_subscribe(stage: &Stage) {
+    for caller in [&stage.owner, &stage.fellow, &stage.stranger] {
+        let params = json!({"uri": "mesh://artifacts/tenant/shared"});
+        let ending = call(caller, Tool::ResourcesSubscribe, params).await;
+        assert!(
+            matches!(&ending, Ending::NoCall(fault) if fault.code == -32602),
+            "{ending:?}"
+        );
+    }
+}

@@ -1,0 +1,109 @@
+//! One call of every tool and method that works, and what the tables of the contract say of it.
+
+use agent_mesh::mesh::call::tool::Tool;
+use serde_json::{Value, json};
+
+use super::caller::Caller;
+use super::{Failure, Fault};
+
+/// What stands in values, contents and bodies, and in no event of an operation.
+pub(crate) const SECRET: &str = "a secret of the caller";
+
+/// Arguments with which `tool` works in a world that [`prepare`] has seen; for a method its parameters.
+pub(crate) fn sample(tool: Tool) -> Value {
+    match tool {
+        Tool::KvGet => json!({"key": "sample", "scope": "tenant"}),
+        Tool::KvSet => json!({"key": "sample-2", "value": SECRET, "scope": "tenant"}),
+        Tool::KvDelete => json!({"key": "sample-3", "scope": "tenant"}),
+        Tool::KvList => json!({"prefix": "sample", "scope": "tenant"}),
+        Tool::ArtifactsGet => json!({"key": "sample", "scope": "tenant"}),
+        Tool::ArtifactsPut => json!({"key": "sample-2", "content": SECRET, "scope": "tenant"}),
+        Tool::ArtifactsDelete => json!({"key": "sample-3", "scope": "tenant"}),
+        Tool::ArtifactsList => json!({"prefix": "sample", "scope": "tenant"}),
+        Tool::EventsSend => json!({"detail_type": "Sample.Sent", "detail": {"key": "sample"}}),
+        Tool::EventsQuery => json!({"detail_type": "KV.Set"}),
+        Tool::EventsAnalytics => json!({"time_range": "1h"}),
+        Tool::EventsHealthCheck => json!({}),
+        Tool::Complete => json!({
+            "ref": {"type": "ref/resource", "uri": "mesh://artifacts/{scope}/{+key}"},
+            "argument": {"name": "key", "value": "sample"},
+        }),
+        Tool::ResourcesList => json!({}),
+        Tool::ResourcesRead => json!({"uri": "mesh://artifacts/tenant/sample"}),
+        Tool::ValuesRead => json!({"uri": "mesh://values/tenant/sample"}),
+        Tool::ResourcesSubscribe => json!({"uri": "mesh://artifacts/tenant/sample"}),
+    }
+}
+
+/// Stores what the samples read, as somebody of the tenant.
+pub(crate) async fn prepare(caller: &Caller) {
+    caller
+        .ok(
+            "kv_set",
+            json!({"key": "sample", "value": SECRET, "scope": "tenant"}),
+        )
+        .await;
+    caller
+        .ok(
+            "artifacts_put",
+            json!({"key": "sample", "content": SECRET, "scope": "tenant"}),
+        )
+        .await;
+}
+
+/// How a call ended.
+#[derive(Debug)]
+pub(crate) enum Ending {
+    /// It worked, and this is the text of its result.
+    Worked(String),
+    /// It failed as a call.
+    Failed(Failure),
+    /// It was no call.
+    NoCall(Fault),
+}
+
+/// Calls `tool`, whatever it is called by. What fails by a method is told under `error` in its data.
+pub(crate) async fn call(caller: &Caller, tool: Tool, arguments: Value) -> Ending {
+    let outcome = if tool.is_listed() {
+        match caller.call(tool.name(), arguments).await {
+            Ok(answer) if answer.is_error => return Ending::Failed(Failure::of(answer.value())),
+            Ok(answer) => Ok(answer.text),
+            Err(fault) => Err(fault),
+        }
+    } else {
+        caller.request(tool.name(), arguments).await
+    };
+    match outcome {
+        Ok(text) => Ending::Worked(text),
+        Err(fault) if fault.data.get("error").is_some() => {
+            Ending::Failed(Failure::of(fault.data.clone()))
+        }
+        Err(fault) => Ending::NoCall(fault),
+    }
+}
+
+impl Ending {
+    /// The text of the result of a call that worked.
+    pub(crate) fn worked(self, what: &str) -> String {
+        match self {
+            Self::Worked(text) => text,
+            other => panic!("{what}: {other:?}"),
+        }
+    }
+
+    /// The error of a call that failed.
+    pub(crate) fn failed(self, what: &str) -> Failure {
+        match self {
+            Self::Failed(failure) => failure,
+            other => panic!("{what}: {other:?}"),
+        }
+    }
+
+    /// The fault of what was no call.
+    pub(crate) fn no_call(self, what: &str) -> Fault {
+        match self {
+            Self::NoCall(fault) => fault,
+            other => panic!("{what}: {other:?}"),
+        }
+    }
+}
