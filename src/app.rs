@@ -69,6 +69,8 @@ impl App {
             retention_days: config.events.retention_days,
             clock: Arc::clone(&clock),
             pace: Pace::default(),
+            // The embedded cloud lies on the same disk as the outbox.
+            hand_over: config.backend.backend == Backend::Aws,
         });
         let backplane = Backplane {
             resolver: resolver(config, &directory, &clock)?,

@@ -69,6 +69,7 @@ impl World {
                 adopt_every: Duration::from_millis(20),
                 ..Pace::default()
             },
+            hand_over: false,
         });
         Process { outbox, publisher }
     }
