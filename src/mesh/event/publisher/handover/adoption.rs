@@ -31,10 +31,10 @@ use crate::mesh::tenant::TenantId;
 use crate::mesh::{Clock, Error, ErrorKind, Timestamp};
 
 /// How long after a look for what was handed over of a tenant the next one may begin.
-pub(super) const LOOK_AGAIN: Duration = Duration::from_secs(300);
+pub(in crate::mesh::event::publisher) const LOOK_AGAIN: Duration = Duration::from_secs(300);
 
 /// Of how many tenants it is remembered when they were looked at.
-pub(super) const TENANTS_MAX: usize = 8192;
+pub(in crate::mesh::event::publisher) const TENANTS_MAX: usize = 8192;
 
 /// The most tenants that wait to be looked at.
 const WAITING_MAX: usize = 1024;
@@ -43,7 +43,7 @@ const WAITING_MAX: usize = 1024;
 const LOOKING_MAX: usize = 4;
 
 /// How long the one who has taken an object on is left in peace.
-pub(super) const CLAIM_TIME: Duration = Duration::from_secs(600);
+pub(in crate::mesh::event::publisher) const CLAIM_TIME: Duration = Duration::from_secs(600);
 
 /// How long one object is published at a time, well within [`CLAIM_TIME`].
 const PUBLISH_TIME: Duration = Duration::from_secs(120);
@@ -127,7 +127,7 @@ impl Lookout {
     }
 
     #[cfg(test)]
-    pub(super) fn remembered(&self) -> usize {
+    pub(in crate::mesh::event::publisher) fn remembered(&self) -> usize {
         let looked = self.looked.lock().unwrap();
         looked.recent.len() + looked.before.len()
     }
