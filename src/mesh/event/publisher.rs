@@ -107,12 +107,15 @@ pub struct Publisher {
     tasks: Mutex<JoinSet<()>>,
 }
 
+/// A log with its two ways.
+type LaidLog = (Arc<Log>, [Arc<Lane>; 2]);
+
 struct Shared {
     settings: PublisherSettings,
     history: HistoryStore,
     statuses: [Arc<WayStatus>; 2],
     /// The logs of processes that are gone, while they are published.
-    adopted: Mutex<Vec<(Arc<Log>, [Arc<Lane>; 2])>>,
+    adopted: Mutex<Vec<LaidLog>>,
     hand_over_counts: HandOverCounts,
 }
 

@@ -31,7 +31,7 @@ use crate::mesh::tenant::TenantId;
 use crate::mesh::{Clock, Error, ErrorKind, Timestamp};
 
 /// How long after a look for what was handed over of a tenant the next one may begin.
-pub(in crate::mesh::event::publisher) const LOOK_AGAIN: Duration = Duration::from_secs(300);
+pub(in crate::mesh::event::publisher) const LOOK_AGAIN: Duration = Duration::from_secs(600);
 
 /// Of how many tenants it is remembered when they were looked at.
 pub(in crate::mesh::event::publisher) const TENANTS_MAX: usize = 8192;
