@@ -17,7 +17,7 @@ use futures::StreamExt;
 use futures::stream;
 use serde::Serialize;
 use serde_json::value::RawValue;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::Instant;
 
 use self::object::{HandOver, Handed, RECORDS_BYTES_MAX};
 use super::Shared;
@@ -175,7 +175,7 @@ impl Shared {
             .collect();
         let storing = stream::iter(parcels).map(async |(tenant, objects, records)| {
             let storing = self.store(log, &tenant, objects);
-            match timeout_at(until, storing).await {
+            match tokio::time::timeout_at(until, storing).await {
                 Ok(Ok(())) => {
                     let count = &self.hand_over_counts.handed_over;
                     count.fetch_add(records, Ordering::Relaxed);

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, MissedTickBehavior};
+use tokio::time::Instant;
 use ulid::Ulid;
 
 use super::super::Shared;
@@ -145,7 +145,7 @@ impl Shared {
         let mut unfinished = BTreeSet::new();
         let mut again = VecDeque::new();
         let mut tick = tokio::time::interval(self.settings.pace.adopt_every);
-        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             let has_room = looking.len() < LOOKING_MAX;
             let next = match again.pop_front() {
