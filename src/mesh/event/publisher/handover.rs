@@ -1,13 +1,13 @@
 //! The hand-over: what a process could not publish before it ended goes into the bucket, for another one.
 //!
-//! Each object has records of one tenant and one writer, in order, and is taken on by [`adoption`]. A
-//! tenant's records leave the local outbox only when all of them are in the bucket: counters go by the
-//! numbers of records, so a later part must never be published from here while an earlier one is there.
+//! Each object has records of one tenant and one writer, in order, and is taken on by [`adoption`]. Counters
+//! go by the numbers of records: what is counted late behind a higher number is not counted at all. So a
+//! later part of a tenant's records must never be all that is left here of what is in the bucket.
 
 pub(super) mod adoption;
 mod object;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError};
@@ -147,24 +147,45 @@ impl Shared {
             );
             return;
         };
-        let outbox = &self.settings.outbox;
+        let is_stored = |tenant: &TenantId| stored.contains(tenant);
         for way in Way::ALL {
-            let mut low = end;
-            for (tenant, parcel) in &gathered.tenants {
-                let held = parcel.ways[way as usize];
-                if stored.contains(tenant) {
-                    outbox.settle_all(way, tenant, held.bytes, held.records);
-                } else {
-                    low = low.min(held.first.unwrap_or(end));
-                }
-            }
-            log.acknowledge(way, low);
+            self.acknowledge(log, way, &gathered.tenants, is_stored, end);
         }
         log.keep_acks();
     }
 
+    /// What is in the bucket has left, as far as nothing before it is still needed here.
+    fn acknowledge(
+        &self,
+        log: &Log,
+        way: Way,
+        tenants: &BTreeMap<TenantId, Parcel>,
+        is_stored: impl Fn(&TenantId) -> bool,
+        end: Position,
+    ) {
+        let held = |parcel: &Parcel| parcel.ways[way as usize];
+        let kept = tenants.iter().filter(|(tenant, _)| !is_stored(tenant));
+        let low = kept.filter_map(|(_, parcel)| held(parcel).first).min();
+        if way == Way::History && low.is_some() {
+            // A log is read from one place on, for all tenants: begun in the midst of a tenant's records
+            // it would count the later ones first, and the earlier ones in the bucket no more.
+            return;
+        }
+        for (tenant, parcel) in tenants.iter().filter(|(tenant, _)| is_stored(tenant)) {
+            let held = held(parcel);
+            let outbox = &self.settings.outbox;
+            outbox.settle_all(way, tenant, held.bytes, held.records);
+        }
+        log.acknowledge(way, low.unwrap_or(end));
+    }
+
     /// Puts the objects of each tenant into the bucket; answers the tenants of which all are there.
-    async fn store_all(&self, log: &Log, gathered: &mut Gathered, until: Instant) -> Vec<TenantId> {
+    async fn store_all(
+        &self,
+        log: &Log,
+        gathered: &mut Gathered,
+        until: Instant,
+    ) -> BTreeSet<TenantId> {
         let parcels: Vec<_> = gathered
             .tenants
             .iter_mut()
