@@ -70,6 +70,8 @@ impl App {
             retention_days: config.events.retention_days,
             clock: Arc::clone(&clock),
             pace: Pace::default(),
+            // The embedded cloud lies on the same disk as the outbox.
+            hand_over: config.backend.backend == Backend::Aws,
         });
         let backplane = Backplane {
             resolver: resolver(config, &directory, &clock)?,
@@ -122,8 +124,8 @@ impl App {
         self.embedded.as_ref()
     }
 
-    /// Publishes what waits in the outbox, as far as that goes within `time`. What does not go stays
-    /// there for the next process.
+    /// Publishes what waits in the outbox, as far as that goes within `time`. What does not go is handed
+    /// over through the bucket on AWS, and what cannot be stays in the outbox for the next process.
     pub async fn close(self, time: Duration) {
         let drained = self.shared.backplane.publisher.drain(time).await;
         if drained.left > 0 {

@@ -233,6 +233,13 @@ impl Log {
             .collect()
     }
 
+    /// From now on every intent without an outcome is one of [`Log::orphans`].
+    pub(super) fn orphan_all(&self) {
+        for open in self.appender().open.values_mut() {
+            open.is_orphan = true;
+        }
+    }
+
     /// Loads the ballast, also again after it was given up; until then the log counts as full.
     pub(super) fn load_ballast(&self) -> io::Result<()> {
         self.disk.load_ballast(&self.folder.ballast())?;

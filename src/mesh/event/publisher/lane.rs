@@ -237,6 +237,16 @@ impl Lane {
             && state.uncounted.values().all(|&first| first >= seq)
     }
 
+    /// Whether the record of `tenant` with the number `seq` has yet to leave or to be counted.
+    pub(super) fn holds(&self, tenant: &TenantId, seq: u64) -> bool {
+        let state = self.state();
+        let rows = (tenant.clone(), i64::MIN)..=(tenant.clone(), i64::MAX);
+        seq >= state.read_until
+            || state.unsettled.contains_key(&seq)
+            || state.lagging.get(tenant).is_some_and(|&first| seq >= first)
+            || state.uncounted.range(rows).any(|(_, &first)| seq >= first)
+    }
+
     /// Waits until every record below `seq` has left and is counted.
     pub(super) async fn through(&self, seq: u64) {
         self.until(|| self.is_through(seq).then_some(())).await;

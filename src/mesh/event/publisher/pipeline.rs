@@ -226,7 +226,8 @@ impl<S: Sink> Pipeline<S> {
         }
     }
 
-    fn batch(from: &mut VecDeque<Record>) -> Vec<Record> {
+    /// The next batch of what waits.
+    pub(super) fn batch(from: &mut VecDeque<Record>) -> Vec<Record> {
         let mut batch = Vec::new();
         let mut bytes = 0;
         while let Some(record) = from.front() {

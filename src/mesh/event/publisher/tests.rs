@@ -15,6 +15,8 @@ use crate::mesh::{ErrorKind, ManualClock, SystemClock};
 
 const SOON: Duration = Duration::from_secs(10);
 
+mod hand_over;
+
 struct World {
     root: tempfile::TempDir,
     table: Arc<FakeTable>,
@@ -23,6 +25,7 @@ struct World {
     clock: Arc<dyn Clock>,
     bytes_max: u64,
     shards: u16,
+    hand_over: bool,
 }
 
 struct Process {
@@ -40,6 +43,7 @@ impl World {
             clock: Arc::new(SystemClock::new()),
             bytes_max: 64 << 20,
             shards: 1,
+            hand_over: false,
         }
     }
 
@@ -69,6 +73,7 @@ impl World {
                 adopt_every: Duration::from_millis(20),
                 ..Pace::default()
             },
+            hand_over: self.hand_over,
         });
         Process { outbox, publisher }
     }
