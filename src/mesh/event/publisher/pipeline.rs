@@ -51,6 +51,8 @@ pub(super) struct Pipeline<S> {
     flush_backoff: Backoff,
     linger: Duration,
     linger_until: Option<Instant>,
+    /// When something was last read.
+    taken_at: Instant,
     acknowledge_at: Instant,
     has_news: bool,
     /// Whether nothing will be appended to the log any more.
@@ -88,6 +90,7 @@ impl<S: Sink> Pipeline<S> {
             backoff,
             linger: pace.linger_shortest,
             linger_until: None,
+            taken_at: Instant::now(),
             acknowledge_at: Instant::now(),
             has_news: false,
             is_last: false,

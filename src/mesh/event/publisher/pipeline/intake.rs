@@ -1,5 +1,7 @@
 //! What a pipeline reads: new records, and those of tenants that were held back.
 
+use tokio::time::Instant;
+
 use crate::mesh::Error;
 use crate::mesh::event::outbox::frame::{Kind, parse_payload, parse_tenant};
 use crate::mesh::event::outbox::reader::{Found, LogReader};
@@ -20,8 +22,8 @@ const READY_BYTES_MAX: u64 = 4 << 20;
 /// The most frames that are read at once for a tenant that was held back.
 const LAG_FRAMES_MAX: usize = 4096;
 
-/// So few records at once make the next ones linger less.
-const FEW: usize = 2;
+/// Where no more than so many records would come together, they need not wait for each other.
+const FEW: f64 = 2.0;
 
 /// So many full batches at once need no longer linger.
 const BATCHES_ENOUGH: usize = 4;
@@ -53,8 +55,13 @@ impl<S: Sink> Pipeline<S> {
         }
         if taken > 0 {
             self.has_news = true;
+            // How many would come together at this pace. A client that calls again as soon as it is answered
+            // leaves one record at a time, and yet hundreds a second, each of which would go alone.
+            let pause = self.taken_at.elapsed().as_secs_f64().max(1e-6);
+            let together = taken as f64 * self.pace.linger_longest.as_secs_f64() / pause;
+            self.taken_at = Instant::now();
             self.linger = match taken {
-                ..=FEW => self.linger / 2,
+                _ if together <= FEW => self.linger / 2,
                 _ if taken < BATCHES_ENOUGH * S::BATCH_MAX => self.linger * 2,
                 _ => self.linger,
             }
