@@ -8,6 +8,7 @@ use tokio::sync::broadcast;
 use crate::config::{self, Backend, Config, Identity, JwksSource, JwtSettings};
 use crate::inbound::server::{Server, Shared};
 use crate::inbound::tool::catalog::Catalog;
+use crate::mesh::call::sequence::IdSequence;
 use crate::mesh::call::tool::Toolset;
 use crate::mesh::call::{Backplane, CALL_TIME_MAX};
 use crate::mesh::event::{
@@ -69,6 +70,8 @@ impl App {
             retention_days: config.events.retention_days,
             clock: Arc::clone(&clock),
             pace: Pace::default(),
+            // The embedded cloud lies on the same disk as the outbox.
+            hand_over: config.backend.backend == Backend::Aws,
         });
         let backplane = Backplane {
             resolver: resolver(config, &directory, &clock)?,
@@ -83,6 +86,7 @@ impl App {
             table,
             bucket,
             bus,
+            event_ids: IdSequence::default(),
             changes: broadcast::channel(CHANGES_WAITING_MAX).0,
             clock,
             call_time_max: CALL_TIME_MAX,
@@ -120,8 +124,8 @@ impl App {
         self.embedded.as_ref()
     }
 
-    /// Publishes what waits in the outbox, as far as that goes within `time`. What does not go stays
-    /// there for the next process.
+    /// Publishes what waits in the outbox, as far as that goes within `time`. What does not go is handed
+    /// over through the bucket on AWS, and what cannot be stays in the outbox for the next process.
     pub async fn close(self, time: Duration) {
         let drained = self.shared.backplane.publisher.drain(time).await;
         if drained.left > 0 {

@@ -170,7 +170,12 @@ fn run_configured(
         tracing::info!("backend: {}", config.backend.reason);
     }
     for warning in &config.warnings {
-        tracing::warn!("{warning}");
+        match command {
+            None => tracing::warn!("{warning}"),
+            // The doctor tells them itself.
+            Some(Command::Doctor(_)) => {}
+            Some(_) => output.error(&format!("{} {warning}", Paint::Warning.on("warning:"))),
+        }
     }
     match command {
         Some(Command::Doctor(arguments)) => doctor::run(&arguments, config, output),
@@ -194,23 +199,8 @@ fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
 
 /// Tells the operator of a failure: what is wrong, what it came from, what to do about it.
 fn tell(error: &Error, output: &mut Output) {
-    let causes = causes(error);
+    let causes = error.causes();
     tell_text(error.message(), causes.as_deref(), error.fix_text(), output);
-}
-
-/// The causes of a failure, the outermost first. They may name what no caller may read.
-fn causes(error: &Error) -> Option<String> {
-    let mut causes: Vec<String> = Vec::new();
-    let mut cause = std::error::Error::source(error);
-    while let Some(found) = cause {
-        let text = found.to_string();
-        // Libraries often repeat in an outer message what the inner one says.
-        if !causes.iter().any(|known| known.contains(&text)) {
-            causes.push(text);
-        }
-        cause = found.source();
-    }
-    (!causes.is_empty()).then(|| causes.join(": "))
 }
 
 fn tell_text(message: &str, cause: Option<&str>, fix: Option<&str>, output: &mut Output) {
@@ -224,7 +214,7 @@ fn tell_text(message: &str, cause: Option<&str>, fix: Option<&str>, output: &mut
 }
 
 /// What is logged: what the settings say, but where nobody set a level, only the server says more than
-/// warnings; a person who runs a command asked for its result.
+/// errors; a person who runs a command asked for its result, and is told its warnings with it.
 fn log_settings(config: &Config, serves: bool) -> LogSettings {
     let is_set = [&LOG_LEVEL, &RUST_LOG].into_iter().any(|setting| {
         config
@@ -233,7 +223,7 @@ fn log_settings(config: &Config, serves: bool) -> LogSettings {
     });
     let mut log = config.log.clone();
     if !serves && !is_set {
-        log.level = LogLevel::Warn;
+        log.level = LogLevel::Error;
     }
     log
 }

@@ -21,10 +21,11 @@ pub struct Telemetry {
 }
 
 /// Libraries by the beginning of their targets, with the most they may log unless `RUST_LOG` names them.
-/// Beyond it they would write the tenants' own data: rmcp whole arguments and results, the SDK whole
-/// responses, the embedded parts whole requests.
+/// Beyond it they would write the tenants' own data: rmcp whole arguments and results, and as warnings the
+/// words of every refusal, which repeat what was asked; the SDK whole responses, the embedded parts whole
+/// requests.
 const CAPPED: [(&str, LevelFilter); 4] = [
-    ("rmcp", LevelFilter::WARN),
+    ("rmcp", LevelFilter::ERROR),
     ("aws", LevelFilter::DEBUG),
     ("s3s", LevelFilter::INFO),
     ("dynoxide", LevelFilter::INFO),

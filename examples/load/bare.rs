@@ -1,4 +1,8 @@
 //! Bare calls of the AWS SDK in a process of their own, to hold the server's calls against.
+#![expect(
+    clippy::disallowed_types,
+    reason = "a bare call is one without our adapter"
+)]
 
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
@@ -69,34 +73,53 @@ pub(crate) fn serve(row: &[String]) -> Result<bool> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()?;
-    runtime.block_on(async {
-        let config = aws_config::load_defaults(BehaviorVersion::latest()).await;
-        #[expect(
-            clippy::disallowed_types,
-            reason = "a bare call is one without our adapter"
-        )]
-        let client = aws_sdk_dynamodb::Client::new(&config);
-        for line in std::io::stdin().lock().lines() {
-            let count: usize = line?.trim().parse()?;
-            let mut taken = Vec::with_capacity(count);
-            for _ in 0..count {
-                let started = Instant::now();
-                let answer = client
-                    .get_item()
-                    .table_name(table)
-                    .key("PK", AttributeValue::S(partition.clone()))
-                    .key("SK", AttributeValue::S(sort.clone()))
-                    .consistent_read(false)
-                    .return_consumed_capacity(ReturnConsumedCapacity::Total)
-                    .send()
-                    .await?;
-                taken.push(u64::try_from(started.elapsed().as_nanos())?);
-                answer.item.ok_or("the row is not there")?;
-            }
-            let mut out = std::io::stdout().lock();
-            writeln!(out, "{}", serde_json::to_string(&taken)?)?;
-            out.flush()?;
+    let config = runtime.block_on(aws_config::load_defaults(BehaviorVersion::latest()));
+    let row = GetRow {
+        client: aws_sdk_dynamodb::Client::new(&config),
+        table: table.clone(),
+        partition: partition.clone(),
+        sort: sort.clone(),
+    };
+    for line in std::io::stdin().lock().lines() {
+        let count: usize = line?.trim().parse()?;
+        // On a worker of the runtime, as the server's calls are: to be polled by the thread that waits here
+        // would cost each call a change of threads.
+        let taken = runtime.block_on(runtime.spawn(row.clone().calls(count)))??;
+        let mut out = std::io::stdout().lock();
+        writeln!(out, "{}", serde_json::to_string(&taken)?)?;
+        out.flush()?;
+    }
+    Ok(true)
+}
+
+/// What a bare call gets.
+#[derive(Clone)]
+struct GetRow {
+    client: aws_sdk_dynamodb::Client,
+    table: String,
+    partition: String,
+    sort: String,
+}
+
+impl GetRow {
+    /// Gets it `count` times, one after the other. What each took, in nanoseconds.
+    async fn calls(self, count: usize) -> Result<Vec<u64>> {
+        let mut taken = Vec::with_capacity(count);
+        for _ in 0..count {
+            let started = Instant::now();
+            let answer = self
+                .client
+                .get_item()
+                .table_name(&self.table)
+                .key("PK", AttributeValue::S(self.partition.clone()))
+                .key("SK", AttributeValue::S(self.sort.clone()))
+                .consistent_read(false)
+                .return_consumed_capacity(ReturnConsumedCapacity::Total)
+                .send()
+                .await?;
+            taken.push(u64::try_from(started.elapsed().as_nanos())?);
+            answer.item.ok_or("the row is not there")?;
         }
-        Ok(true)
-    })
+        Ok(taken)
+    }
 }

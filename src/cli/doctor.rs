@@ -37,8 +37,10 @@ const AWS_TIMES_MAX: Timeouts = Timeouts {
 
 /// The arguments of `doctor`.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Nothing is created or changed. Exit status: 0 where all is well or there are only \
-                        warnings, 3 where something is wrong, 78 where the configuration is.")]
+#[command(
+    after_help = "Nothing is created or changed. Exit status: 0 where all is well or there are only \
+                        warnings, 3 where something is wrong, 78 where the configuration is."
+)]
 pub(super) struct Arguments {
     /// Print JSON
     #[arg(long)]
@@ -51,7 +53,7 @@ pub(super) fn run_unconfigured(
     errors: &ConfigErrors,
     output: &mut Output,
 ) -> ExitStatus {
-    let mut report = Report::default();
+    let mut report = Report::new(None);
     report.extend("settings", settings::mistakes(errors));
     report.print(arguments.json, output);
     ExitStatus::Configuration
@@ -84,7 +86,7 @@ async fn look(config: &Config) -> Report {
         storage(config, &clock),
         outbox(config, &clock),
     );
-    let mut report = Report::new(settings::set(config));
+    let mut report = Report::new(Some(settings::set(config)));
     report.extend("settings", settings::look(config));
     report.extend("identity", identity);
     match config.backend.backend {
@@ -100,8 +102,10 @@ async fn storage(config: &Config, clock: &Arc<dyn Clock>) -> Vec<Check> {
     match config.backend.backend {
         Backend::Embedded => data_folder::look(config, clock, TIME_MAX).await,
         Backend::Aws => {
-            let settings =
-                AwsSettings { timeouts: AWS_TIMES_MAX, ..app::aws_settings(config) };
+            let settings = AwsSettings {
+                timeouts: AWS_TIMES_MAX,
+                ..app::aws_settings(config)
+            };
             let connection = Connection::new(settings, Arc::clone(clock));
             let mut findings = Vec::new();
             let probed = probe::probe_into(&connection, &mut findings);
@@ -118,7 +122,11 @@ async fn storage(config: &Config, clock: &Arc<dyn Clock>) -> Vec<Check> {
 async fn outbox(config: &Config, clock: &Arc<dyn Clock>) -> Vec<Check> {
     // The region that a server under these settings would take; finding it out reaches no network.
     let region = match config.backend.backend {
-        Backend::Aws => Connection::new(app::aws_settings(config), Arc::clone(clock)).region().await,
+        Backend::Aws => {
+            Connection::new(app::aws_settings(config), Arc::clone(clock))
+                .region()
+                .await
+        }
         Backend::Embedded => embedded::REGION.to_owned(),
     };
     let target = app::target(config, region);

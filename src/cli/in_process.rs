@@ -85,7 +85,9 @@ pub(super) fn tell_fault(fault: &CallFault, output: &mut Output) {
             "under identity jwt only requests with a token are answered; to call as yourself, \
              set AGENT_MESH_IDENTITY=env",
         ),
-        CallFault::Cursor(_) => Some("leave the cursor out, or pass the one that the last page gave"),
+        CallFault::Cursor(_) => {
+            Some("leave the cursor out, or pass the one that the last page gave")
+        }
         CallFault::Identity(_) => None,
     };
     super::tell_text(&fault.to_string(), None, fix, output);

@@ -4,10 +4,10 @@
 /// lists stay on their line.
 pub(super) fn indented(text: &str) -> String {
     let mut laid_out = String::with_capacity(text.len() + text.len() / 2);
-    let mut characters = text.chars().filter_outside_strings();
+    let characters = text.chars().filter_outside_strings();
     let mut depth = 0_usize;
     let mut is_opened = false;
-    while let Some((character, is_text)) = characters.next() {
+    for (character, is_text) in characters {
         let closes = !is_text && matches!(character, '}' | ']');
         if is_opened && !closes {
             depth += 1;

@@ -192,7 +192,7 @@ fn a_command_is_quiet_unless_somebody_set_a_level() {
         Config::from_sources(&Default::default(), &environment(variables), None).unwrap()
     };
     let level = |variables: &[(&str, &str)], serves| log_settings(&config(variables), serves).level;
-    assert_eq!(level(&[], false), LogLevel::Warn);
+    assert_eq!(level(&[], false), LogLevel::Error);
     assert_eq!(level(&[], true), LogLevel::Info);
     assert_eq!(level(&[("LOG_LEVEL", "info")], false), LogLevel::Info);
 }

@@ -115,12 +115,7 @@ fn refuse(message: &str, output: &mut Output) -> ExitStatus {
     ExitStatus::Usage
 }
 
-fn run_list(
-    list: &List,
-    catalog: &Catalog,
-    config: &Config,
-    output: &mut Output,
-) -> ExitStatus {
+fn run_list(list: &List, catalog: &Catalog, config: &Config, output: &mut Output) -> ExitStatus {
     let permissions = permissions(config);
     if list.json {
         output.line(indented(&catalog.list(permissions)));
@@ -149,7 +144,12 @@ fn run_list(
     let who = match config.identity {
         Identity::Env => {
             let caller = &config.caller;
-            format!("{} of tenant {} ({})", caller.user, caller.tenant, caller.role.name())
+            format!(
+                "{} of tenant {} ({})",
+                caller.user,
+                caller.tenant,
+                caller.role.name()
+            )
         }
         Identity::Jwt(_) => "a caller whose token allows all of them".to_owned(),
     };
@@ -176,7 +176,10 @@ fn run_call(tool: Tool, call: &Call, config: &Config, output: &mut Output) -> Ex
     let arguments = match arguments(tool, call) {
         Ok(arguments) => arguments,
         Err(message) => {
-            let fix = format!("`use_aws_mcp tools describe {}` tells what it takes", tool.name());
+            let fix = format!(
+                "`use_aws_mcp tools describe {}` tells what it takes",
+                tool.name()
+            );
             tell_text(&message, None, Some(&fix), output);
             return ExitStatus::Usage;
         }

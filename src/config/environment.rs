@@ -35,6 +35,10 @@ pub fn arguments() -> impl Iterator<Item = OsString> {
 
 impl Environment {
     /// What this process finds.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "this is where the environment is read"
+    )]
     pub fn of_process() -> Self {
         let (variables, undecodable) = decode(std::env::vars_os());
         let native = etcetera::base_strategy::choose_native_strategy().ok();

@@ -1,13 +1,11 @@
 //! MCP methods to calls and back: one server for each session, over what all sessions share.
 
-mod completion;
+mod resource;
 mod subscription;
 
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use rmcp::model::*;
 use rmcp::service::{RequestContext, SubscriptionContext};
 use rmcp::{ErrorData, RoleServer, ServerHandler};
@@ -23,8 +21,6 @@ use crate::mesh::call::operation::Operation;
 use crate::mesh::call::request::{Progress, Request};
 use crate::mesh::call::tool::{Tool, Toolset};
 use crate::mesh::call::{Answer, Backplane};
-use crate::mesh::service::artifacts::{ArtifactAddress, is_text_type};
-use crate::mesh::service::resources::{ResourcesList, ResourcesRead};
 use crate::mesh::tenant::{IdentityError, PermissionSet, Presented, TenantContext, Token};
 
 use subscription::Subscriptions;
@@ -37,9 +33,6 @@ const LIST_FRESH_MS: u64 = 60_000;
 
 /// How many reports of progress may wait to be sent.
 const PROGRESS_QUEUE: usize = 8;
-
-/// The template of the resources' addresses.
-const ADDRESS_TEMPLATE: &str = "mesh://artifacts/{scope}/{+key}";
 
 /// What all sessions share.
 pub struct Shared {
@@ -169,8 +162,9 @@ impl Server {
         }
     }
 
+    /// Whether anything here has an address: artifacts have, and values that are too large for an answer.
     fn has_resources(&self) -> bool {
-        self.shared.catalog.has(Toolset::Artifacts)
+        self.shared.catalog.has(Toolset::Artifacts) || self.shared.catalog.has(Toolset::Kv)
     }
 
     fn capabilities(&self) -> ServerCapabilities {
@@ -182,8 +176,8 @@ impl Server {
         if self.has_resources() {
             capabilities.completions = Some(JsonObject::new());
             let mut resources = ResourcesCapability::default();
-            resources.subscribe = Some(true);
-            resources.list_changed = Some(true);
+            resources.subscribe = Some(self.shared.catalog.has(Toolset::Artifacts));
+            resources.list_changed = Some(self.shared.catalog.has(Toolset::Artifacts));
             capabilities.resources = Some(resources);
         }
         capabilities
@@ -290,18 +284,7 @@ impl ServerHandler for Server {
     ) -> Result<ListResourcesResult, ErrorData> {
         self.require_resources::<ListResourcesRequestMethod>()?;
         let cursor = params.and_then(|params| params.cursor);
-        let list = ResourcesList::at(cursor.as_deref()).map_err(cursor_error)?;
-        let (page, _) = self.run(&context, list).await?;
-        let resources = page.resources.into_iter().map(|(address, object)| {
-            let mut resource = Resource::new(address.to_string(), address.key.as_str());
-            resource.size = Some(object.size);
-            resource
-        });
-        let mut result = ListResourcesResult::with_all_items(resources.collect());
-        result.next_cursor = page.next_cursor;
-        result.ttl_ms = Some(0);
-        result.cache_scope = Some(CacheScope::Private);
-        Ok(result)
+        self.resource_page(cursor.as_deref(), &context).await
     }
 
     async fn list_resource_templates(
@@ -311,16 +294,7 @@ impl ServerHandler for Server {
     ) -> Result<ListResourceTemplatesResult, ErrorData> {
         self.require_resources::<ListResourceTemplatesRequestMethod>()?;
         self.require_caller(&context).await?;
-        let mut template = ResourceTemplate::new(ADDRESS_TEMPLATE, "artifact");
-        template.title = Some("Artifact".to_owned());
-        template.description = Some(
-            "A stored file; scope is `user` or `tenant`. Add ?range=first-last for a part of it."
-                .to_owned(),
-        );
-        let mut result = ListResourceTemplatesResult::with_all_items(vec![template]);
-        result.ttl_ms = Some(LIST_FRESH_MS);
-        result.cache_scope = Some(CacheScope::Private);
-        Ok(result)
+        Ok(self.resource_templates())
     }
 
     async fn read_resource(
@@ -329,35 +303,9 @@ impl ServerHandler for Server {
         context: RequestContext<RoleServer>,
     ) -> Result<ReadResourceResponse, ErrorData> {
         self.require_resources::<ReadResourceRequestMethod>()?;
-        let address = parse_address(&params.uri)?;
-        let (found, _) = self.run(&context, ResourcesRead { address }).await?;
-        let uri = params.uri;
-        let mime_type = Some(found.head.content_type);
-        let is_text = mime_type.as_deref().is_some_and(is_text_type);
-        let contents = match std::str::from_utf8(&found.body) {
-            Ok(text) if is_text => {
-                let text = text.to_owned();
-                ResourceContents::TextResourceContents {
-                    uri,
-                    mime_type,
-                    text,
-                    meta: None,
-                }
-            }
-            _ => {
-                let blob = STANDARD.encode(&found.body);
-                ResourceContents::BlobResourceContents {
-                    uri,
-                    mime_type,
-                    blob,
-                    meta: None,
-                }
-            }
-        };
-        let mut result = ReadResourceResult::new(vec![contents]);
-        result.ttl_ms = Some(0);
-        result.cache_scope = Some(CacheScope::Private);
-        Ok(result.into())
+        self.resource(params.uri, &context)
+            .await
+            .map(ReadResourceResponse::from)
     }
 
     async fn complete(
@@ -365,7 +313,8 @@ impl ServerHandler for Server {
         params: CompleteRequestParams,
         context: RequestContext<RoleServer>,
     ) -> Result<CompleteResult, ErrorData> {
-        self.complete_argument(params, context).await
+        self.require_resources::<CompleteRequestMethod>()?;
+        self.completion(params, &context).await
     }
 
     fn accepted_subscription_filter(
@@ -455,13 +404,6 @@ fn trace_id(meta: &RequestMetaObject) -> Option<String> {
             .all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte))
         && trace.bytes().any(|byte| byte != b'0');
     fits.then(|| trace.to_owned())
-}
-
-fn parse_address(uri: &str) -> Result<ArtifactAddress, ErrorData> {
-    uri.parse()
-        .map_err(|error: crate::mesh::service::artifacts::InvalidAddress| {
-            ErrorData::new(ErrorCode::RESOURCE_NOT_FOUND, error.to_string(), None)
-        })
 }
 
 fn invalid(message: &str) -> ErrorData {

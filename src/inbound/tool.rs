@@ -14,11 +14,10 @@ use argument::Arguments;
 use description::Description;
 
 use crate::mesh::Error;
-use crate::mesh::call::operation::Operation;
+use crate::mesh::call::operation::{Operation, ResourceLink};
 use crate::mesh::call::request::Request;
 use crate::mesh::call::tool::Tool;
 use crate::mesh::call::{Answer, Backplane};
-use crate::mesh::service::artifacts::{ArtifactsGet, ResourceLink};
 use crate::mesh::service::cursor::{self, InvalidCursor};
 use crate::mesh::store::values::KEY_BYTES_MAX;
 use crate::mesh::tenant::IdentityError;
@@ -62,7 +61,11 @@ pub fn describe(tool: Tool) -> Option<Description> {
         Tool::EventsQuery => events::query::describe(),
         Tool::EventsAnalytics => events::analytics::describe(),
         Tool::EventsHealthCheck => events::describe_health_check(),
-        Tool::Complete | Tool::ResourcesList | Tool::ResourcesRead | Tool::ResourcesSubscribe => {
+        Tool::Complete
+        | Tool::ResourcesList
+        | Tool::ResourcesRead
+        | Tool::ValuesRead
+        | Tool::ResourcesSubscribe => {
             return None;
         }
     })
@@ -80,46 +83,40 @@ pub async fn call(
     arguments: Option<&str>,
 ) -> Result<Reply, CallFault> {
     match tool {
-        Tool::KvGet => plain(backplane, request, kv::get(arguments)).await,
-        Tool::KvSet => plain(backplane, request, kv::set(arguments)).await,
-        Tool::KvDelete => plain(backplane, request, kv::delete(arguments)).await,
-        Tool::KvList => plain(backplane, request, kv::list(arguments)?).await,
-        Tool::ArtifactsGet => linked(backplane, request, artifacts::get(arguments)).await,
-        Tool::ArtifactsPut => plain(backplane, request, artifacts::put(arguments)).await,
-        Tool::ArtifactsDelete => plain(backplane, request, artifacts::delete(arguments)).await,
-        Tool::ArtifactsList => plain(backplane, request, artifacts::list(arguments)?).await,
-        Tool::EventsSend => plain(backplane, request, events::send(arguments)).await,
-        Tool::EventsQuery => plain(backplane, request, events::query::parse(arguments)?).await,
+        Tool::KvGet => answered(backplane, request, kv::get(arguments)).await,
+        Tool::KvSet => answered(backplane, request, kv::set(arguments)).await,
+        Tool::KvDelete => answered(backplane, request, kv::delete(arguments)).await,
+        Tool::KvList => answered(backplane, request, kv::list(arguments)?).await,
+        Tool::ArtifactsGet => answered(backplane, request, artifacts::get(arguments)).await,
+        Tool::ArtifactsPut => answered(backplane, request, artifacts::put(arguments)).await,
+        Tool::ArtifactsDelete => answered(backplane, request, artifacts::delete(arguments)).await,
+        Tool::ArtifactsList => answered(backplane, request, artifacts::list(arguments)?).await,
+        Tool::EventsSend => answered(backplane, request, events::send(arguments)).await,
+        Tool::EventsQuery => answered(backplane, request, events::query::parse(arguments)?).await,
         Tool::EventsAnalytics => {
-            plain(backplane, request, events::analytics::parse(arguments)).await
+            answered(backplane, request, events::analytics::parse(arguments)).await
         }
-        Tool::EventsHealthCheck => plain(backplane, request, events::health_check(arguments)).await,
-        Tool::Complete | Tool::ResourcesList | Tool::ResourcesRead | Tool::ResourcesSubscribe => {
+        Tool::EventsHealthCheck => {
+            answered(backplane, request, events::health_check(arguments)).await
+        }
+        Tool::Complete
+        | Tool::ResourcesList
+        | Tool::ResourcesRead
+        | Tool::ValuesRead
+        | Tool::ResourcesSubscribe => {
             let error = Error::internal("a method was called as a tool");
             Ok(Reply::failed(&error, request.id))
         }
     }
 }
 
-async fn plain<O: Operation>(
+async fn answered<O: Operation>(
     backplane: &Backplane,
     request: Request,
     operation: Result<O, Error>,
 ) -> Result<Reply, CallFault> {
-    Ok(Reply::of(&backplane.call(request, operation).await?))
-}
-
-async fn linked(
-    backplane: &Backplane,
-    request: Request,
-    operation: Result<ArtifactsGet, Error>,
-) -> Result<Reply, CallFault> {
     let answer = backplane.call(request, operation).await?;
-    let link = answer
-        .result()
-        .as_ref()
-        .ok()
-        .and_then(|found| found.link().cloned());
+    let link = answer.result().as_ref().ok().and_then(O::link).cloned();
     Ok(Reply {
         links: link.into_iter().collect(),
         ..Reply::of(&answer)

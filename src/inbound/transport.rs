@@ -45,7 +45,7 @@ use message::{Incoming, Message, Refusal};
 
 pub use limits::{
     BATCH_MESSAGES_MAX, BYTES_IN_FLIGHT_MAX, BYTES_PARKED_MAX, BYTES_UNREAD_MAX, FRAME_BYTES_MAX,
-    Limits, REQUESTS_IN_FLIGHT_MAX, REQUESTS_PARKED_MAX,
+    Limits, REQUESTS_IN_FLIGHT_MAX, REQUESTS_PARKED_MAX, RESOURCE_ANSWER_BYTES, TOOL_ANSWER_BYTES,
 };
 pub(crate) use link::Link;
 pub use memory::{MemoryTransport, memory};
@@ -200,7 +200,7 @@ impl<R: AsyncRead + Send + Unpin> LineTransport<R> {
         if matches!(incoming.request, ClientRequest::InitializeRequest(_)) {
             self.link.traffic.begin_initialize(incoming.id.clone());
         }
-        if self.parked.is_empty() && self.link.traffic.has_room(incoming.bytes) {
+        if self.parked.is_empty() && self.link.traffic.has_room(incoming.weight()) {
             return Some(self.enter(*incoming, batch));
         }
         self.parked_bytes += incoming.bytes;
@@ -244,12 +244,11 @@ impl<R: AsyncRead + Send + Unpin> LineTransport<R> {
 
     /// Counts a request in and makes it ready for the service loop.
     fn enter(&mut self, incoming: Incoming, batch: Option<Arc<Batch>>) -> ClientJsonRpcMessage {
+        let weight = incoming.weight();
         let Incoming {
-            id,
-            mut request,
-            bytes,
+            id, mut request, ..
         } = incoming;
-        let flight = self.link.traffic.enter(id.clone(), bytes, batch);
+        let flight = self.link.traffic.enter(id.clone(), weight, batch);
         request.extensions_mut().insert(ReplySlot::new(flight));
         ClientJsonRpcMessage::request(request, id)
     }
@@ -260,11 +259,9 @@ impl<R: AsyncRead + Send + Unpin> LineTransport<R> {
         let version = self.link.traffic.version();
         if version == Some(ProtocolVersion::V_2025_03_26) {
             let batch = Batch::new(messages.len());
-            self.queued.extend(
-                messages
-                    .into_iter()
-                    .map(|message| (message, Some(Arc::clone(&batch)))),
-            );
+            let messages = self.fitting(messages);
+            self.queued
+                .extend(messages.map(|message| (message, Some(Arc::clone(&batch)))));
             return;
         }
         let refuse = |id| Refusal {
@@ -290,6 +287,28 @@ impl<R: AsyncRead + Send + Unpin> LineTransport<R> {
         }
     }
 
+    /// The messages of a batch, with a refusal in place of each request that does not fit in flight together
+    /// with those before it: nothing of a batch leaves before all of it is answered, so it would wait for ever.
+    fn fitting(&self, messages: Vec<Message>) -> impl Iterator<Item = Message> + use<R> {
+        let most = self.limits.bytes_in_flight;
+        let mut sum = 0_usize;
+        messages.into_iter().map(move |message| match message {
+            Message::Request(incoming) => {
+                let with = sum.saturating_add(incoming.weight());
+                if sum > 0 && with > most {
+                    return Message::Refused(Refusal {
+                        id: Id::Usable(incoming.id),
+                        code: ErrorCode::INVALID_REQUEST,
+                        reason: "this is too much for one batch: send it by itself".to_owned(),
+                    });
+                }
+                sum = with;
+                Message::Request(incoming)
+            }
+            message => message,
+        })
+    }
+
     /// Whether the service loop is to be told of this cancellation.
     fn cancel(&mut self, id: &RequestId) -> bool {
         if let Some(index) = self.parked.iter().position(|(parked, _)| parked.id == *id) {
@@ -313,7 +332,7 @@ impl<R: AsyncRead + Send + Unpin> LineTransport<R> {
         loop {
             let (incoming, _) = self.parked.front()?;
             let is_draining = self.link.traffic.is_draining();
-            if !is_draining && !self.link.traffic.has_room(incoming.bytes) {
+            if !is_draining && !self.link.traffic.has_room(incoming.weight()) {
                 return None;
             }
             let (incoming, batch) = self.parked.pop_front()?;

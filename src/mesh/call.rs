@@ -4,6 +4,7 @@ pub mod grant;
 pub mod health;
 pub mod operation;
 pub mod request;
+pub mod sequence;
 pub mod stage;
 pub mod tool;
 
@@ -14,19 +15,20 @@ use std::time::Duration;
 use futures::FutureExt as _;
 use tokio::sync::broadcast;
 
-use crate::mesh::event::{EventReads, Outbox, Publisher, Rollup};
+use crate::mesh::event::{Event, EventReads, Outbox, Publisher, Rollup};
 use crate::mesh::limit::Limiter;
 use crate::mesh::store::artifacts::Change;
 use crate::mesh::store::{Bucket, Bus, Table};
-use crate::mesh::tenant::{IdentityError, Resolver};
+use crate::mesh::tenant::{IdentityError, Resolver, TenantContext};
 use crate::mesh::{Clock, Error, ErrorKind};
 
 use grant::Granted;
 use operation::Operation;
 use request::Request;
+use sequence::IdSequence;
 pub use stage::Answer;
 use stage::Arrived;
-use tool::Effect;
+use tool::{Effect, Tool};
 
 /// How long a call may take before it is given up.
 pub const CALL_TIME_MAX: Duration = Duration::from_secs(60);
@@ -53,6 +55,8 @@ pub struct Backplane {
     pub bus: Arc<dyn Bus>,
     /// What this process changes among the artifacts, for those who watch them.
     pub changes: broadcast::Sender<Change>,
+    /// Ids of events.
+    pub event_ids: IdSequence,
     /// Time.
     pub clock: Arc<dyn Clock>,
     /// How long a call may take; [`CALL_TIME_MAX`] but in tests.
@@ -93,6 +97,12 @@ impl Backplane {
 
         let outcome = self.serve(&begun.grant(), operation).await;
         Ok(begun.publish(outcome))
+    }
+
+    /// The event of a call, with the outcome still unknown.
+    fn event_of(&self, request: &Request, context: &TenantContext, tool: Tool) -> Event {
+        let now = self.clock.now();
+        request.event(context, tool, self.event_ids.next(now), now)
     }
 
     /// Does the work of an operation within its time, unless the caller gives up or it panics.

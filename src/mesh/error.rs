@@ -195,6 +195,21 @@ impl Error {
         self.0.retry_after
     }
 
+    /// What caused it, the outermost first, for an operator and never for a caller; a cause that says no more
+    /// than one before it is left out.
+    pub fn causes(&self) -> Option<String> {
+        let mut causes: Vec<String> = Vec::new();
+        let mut cause = self.source();
+        while let Some(found) = cause {
+            let text = found.to_string();
+            if !causes.iter().any(|known| known.contains(&text)) {
+                causes.push(text);
+            }
+            cause = found.source();
+        }
+        (!causes.is_empty()).then(|| causes.join(": "))
+    }
+
     /// Further facts for the caller, by name.
     pub fn details(&self) -> &Map<String, Value> {
         &self.0.details
@@ -225,5 +240,27 @@ impl StdError for Error {
             .source
             .as_deref()
             .map(|source| source as &(dyn StdError + 'static))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("{text}")]
+    struct Cause {
+        text: &'static str,
+        source: Option<Box<Cause>>,
+    }
+
+    #[test]
+    fn a_cause_that_says_no_more_than_one_before_it_is_left_out() {
+        let cause = ["lost", "no route: lost", "no route: lost", "dispatch"]
+            .into_iter()
+            .fold(None, |source, text| Some(Box::new(Cause { text, source })));
+        let error = Error::new(ErrorKind::AwsUnavailable, "gone").caused_by(cause.unwrap());
+        assert_eq!(error.causes().unwrap(), "dispatch: no route: lost");
+        assert_eq!(Error::internal("x").causes(), None);
     }
 }

@@ -1,5 +1,6 @@
 //! The services: the rules of one family each, over handles made from an admitted call.
 
+pub mod address;
 pub mod artifacts;
 pub mod cursor;
 pub mod events;

@@ -12,6 +12,7 @@ mod folder;
 mod housekeeper;
 mod lane;
 mod lock;
+mod newborn;
 mod objects;
 mod s3;
 mod sts;

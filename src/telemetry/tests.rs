@@ -60,10 +60,10 @@ fn counts(level: LogLevel, rust_log: Option<&str>) -> [usize; 4] {
 #[test]
 fn libraries_are_quiet_and_rmcp_never_logs_what_is_called() {
     assert_eq!(counts(LogLevel::Error, None), [1, 1, 1, 1]);
-    assert_eq!(counts(LogLevel::Warn, None), [2, 2, 2, 2]);
-    assert_eq!(counts(LogLevel::Info, None), [3, 2, 2, 2]);
-    assert_eq!(counts(LogLevel::Debug, None), [4, 2, 4, 4]);
-    assert_eq!(counts(LogLevel::Trace, None), [5, 2, 4, 5]);
+    assert_eq!(counts(LogLevel::Warn, None), [2, 1, 2, 2]);
+    assert_eq!(counts(LogLevel::Info, None), [3, 1, 2, 2]);
+    assert_eq!(counts(LogLevel::Debug, None), [4, 1, 4, 4]);
+    assert_eq!(counts(LogLevel::Trace, None), [5, 1, 4, 5]);
 }
 
 #[test]
@@ -81,14 +81,14 @@ fn the_embedded_parts_never_log_requests() {
 
 #[test]
 fn rust_log_wins_and_must_name_rmcp_to_hear_it() {
-    assert_eq!(counts(LogLevel::Error, Some("trace")), [5, 2, 4, 5]);
+    assert_eq!(counts(LogLevel::Error, Some("trace")), [5, 1, 4, 5]);
     assert_eq!(
         counts(LogLevel::Error, Some("trace,rmcp=debug")),
         [5, 4, 4, 5]
     );
     assert_eq!(
         counts(LogLevel::Error, Some("info,aws_smithy_runtime=trace")),
-        [3, 2, 5, 3]
+        [3, 1, 5, 3]
     );
     assert_eq!(
         counts(LogLevel::Trace, Some("agent_mesh=debug")),

@@ -6,6 +6,7 @@
 //! (http://127.0.0.1:5000).
 #![allow(
     clippy::disallowed_methods,
+    clippy::disallowed_types,
     reason = "these tests stand behind the seams, where there is no call to form keys from"
 )]
 #![allow(

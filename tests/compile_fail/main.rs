@@ -1,4 +1,5 @@
 //! What must not compile, each beside a twin that does and differs in one line of code.
+#![expect(clippy::unwrap_used, reason = "what a test cannot read is its failure")]
 
 /// The twins: that they compile is shown by this program doing so.
 #[allow(dead_code, reason = "nobody runs them")]

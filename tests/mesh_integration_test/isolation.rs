@@ -84,7 +84,8 @@ async fn hold(tool: Tool, stage: &Stage) {
         }
         Tool::Complete => complete(stage).await,
         Tool::ResourcesList => resources_list(stage).await,
-        Tool::ResourcesRead => resources_read(stage).await,
+        Tool::ResourcesRead => resources_read(tool, "artifacts", stage).await,
+        Tool::ValuesRead => resources_read(tool, "values", stage).await,
         Tool::ResourcesSubscribe => resources_subscribe(stage).await,
     }
 }
@@ -282,21 +283,12 @@ async fn resources_list(stage: &Stage) {
     assert_eq!(first["resources"], json!([]), "the owner's own");
 }
 
-async fn resources_read(stage: &Stage) {
-    let read = |uri: &str| json!({ "uri": uri });
-    let absent = call(
-        &stage.stranger,
-        Tool::ResourcesRead,
-        read("mesh://artifacts/user/none"),
-    )
-    .await;
+async fn resources_read(tool: Tool, family: &str, stage: &Stage) {
+    let read = |rest: &str| json!({ "uri": format!("mesh://{family}/{rest}") });
+    let absent = call(&stage.stranger, tool, read("user/none")).await;
     let absent = absent.failed("what is not there");
-    for uri in [
-        "mesh://artifacts/user/own",
-        "mesh://artifacts/tenant/shared",
-    ] {
-        let ending = call(&stage.stranger, Tool::ResourcesRead, read(uri)).await;
-        let foreign = ending.failed(uri);
+    for rest in ["user/own", "tenant/shared"] {
+        let foreign = call(&stage.stranger, tool, read(rest)).await.failed(rest);
         assert_eq!(foreign.code(), "NOT_FOUND");
         let told = (foreign.message(), foreign.fix());
         assert_eq!(
@@ -305,17 +297,11 @@ async fn resources_read(stage: &Stage) {
             "as what is not there at all"
         );
     }
-    let own = call(
-        &stage.fellow,
-        Tool::ResourcesRead,
-        read("mesh://artifacts/user/own"),
-    )
-    .await;
+    let own = call(&stage.fellow, tool, read("user/own")).await;
     assert_eq!(own.failed("the owner's own").code(), "NOT_FOUND");
-    let shared = stage
-        .fellow(Tool::ResourcesRead, read("mesh://artifacts/tenant/shared"))
-        .await;
-    assert_eq!(shared["contents"][0]["text"], "of acme");
+    let shared = stage.fellow(tool, read("tenant/shared")).await;
+    let text = shared["contents"][0]["text"].as_str().expect("text");
+    assert_eq!(text.trim_matches('"'), "of acme");
 }
 
 /// Where requests bring tokens there is no subscription of a session; `resources.rs` shows what a stream

@@ -150,7 +150,21 @@ async fn a_value_may_have_350_kib_and_not_a_byte_more() {
             json!({"key": "k".repeat(512), "consistent": true}),
         )
         .await;
-    assert_eq!(got["value"], edge);
+    assert_eq!(got["truncated"], true, "too large for an answer");
+    assert_eq!((&got["size"], got.get("value")), (&json!(350 * 1024), None));
+    let uri = got["uri"].as_str().unwrap();
+    let read = |uri: String| {
+        let caller = &caller;
+        async move {
+            let read = caller
+                .request("resources/read", json!({ "uri": uri }))
+                .await;
+            let read: Value = serde_json::from_str(&read.unwrap()).unwrap();
+            read["contents"][0]["text"].as_str().unwrap().to_owned()
+        }
+    };
+    assert_eq!(read(uri.to_owned()).await, format!("\"{edge}\""));
+    assert_eq!(read(format!("{uri}?range=0-2")).await, "\"xx");
     let failure = caller
         .fail("kv_set", json!({"key": "k", "value": format!("{edge}x")}))
         .await;

@@ -6,7 +6,8 @@
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
-    reason = "what a test cannot do is its failure"
+    clippy::too_many_lines,
+    reason = "what a test cannot do is its failure, and a test tells one story"
 )]
 
 mod support;

@@ -49,7 +49,7 @@ async fn resources_are_ones_own_and_then_the_tenants() {
     let expected: Vec<_> = own.iter().cloned().chain([shared.clone()]).collect();
     assert_eq!(addresses(&ada).await, expected);
     assert_eq!(addresses(&bob).await, [shared]);
-    assert_eq!(addresses(&eve).await, [foreign.clone()]);
+    assert_eq!(addresses(&eve).await, std::slice::from_ref(&foreign));
     assert_eq!(foreign, own[0], "the address says nothing of the tenant");
     let page = ada.get("resources/list", json!({})).await;
     let first = &page["resources"][0];

@@ -36,6 +36,7 @@ fn row(tool: Tool) -> (Permission, &'static str, Option<Direction>) {
         Tool::Complete => (Permission::ArtifactsRead, "Artifacts.List", Some(S3List)),
         Tool::ResourcesList => (Permission::ArtifactsRead, "Artifacts.List", Some(S3List)),
         Tool::ResourcesRead => (Permission::ArtifactsRead, "Artifacts.Get", Some(S3Get)),
+        Tool::ValuesRead => (Permission::KvRead, "KV.Get", Some(DynamodbRead)),
         Tool::ResourcesSubscribe => (Permission::ArtifactsRead, "Artifacts.Subscribed", None),
     }
 }
@@ -296,6 +297,14 @@ async fn every_call_is_held_to_its_limit() {
                 .ok(
                     "artifacts_put",
                     json!({"key": "sample", "content": "x", "scope": "tenant"}),
+                )
+                .await;
+        }
+        if tool == Tool::ValuesRead {
+            caller
+                .ok(
+                    "kv_set",
+                    json!({"key": "sample", "value": "x", "scope": "tenant"}),
                 )
                 .await;
         }

@@ -13,63 +13,74 @@ use crate::server::Setup;
 const AT_MOST_MB: f64 = 64.0;
 
 /// The bytes of a large value: kv_set takes 350 KiB.
-const LARGE_BYTES: usize = 300_000;
+const VALUE_BYTES: usize = 300_000;
+
+/// The bytes of a large artifact: one read hands out 4 MiB.
+const ARTIFACT_BYTES: usize = 4_000_000;
 
 pub(super) fn measure(plan: &Plan) -> Result<Vec<Figure>> {
     let seconds = if plan.quick { 10 } else { 30 };
-    Ok(vec![
-        flood(
-            plan,
-            seconds,
+    [
+        (
             "a client that never reads, small requests",
-            small,
-        )?,
-        flood(
-            plan,
-            seconds,
-            "a client that never reads, large requests",
-            large,
-        )?,
-    ])
+            small as Request,
+        ),
+        ("a client that never reads, values of 300 kB", values),
+        ("a client that never reads, artifacts of 4 MB", artifacts),
+    ]
+    .into_iter()
+    .map(|(name, request)| flood(plan, seconds, name, request))
+    .collect()
 }
+
+type Request = fn(usize, &mut String);
 
 /// Requests whose answers are larger than they.
 fn small(number: usize, line: &mut String) {
-    match number % 4 {
+    match number % 3 {
         0 => line.push_str("\"method\":\"tools/list\""),
         1 => body::ping(number, line),
-        2 => body::kv_get(number, line),
+        _ => body::kv_get(number, line),
+    }
+}
+
+/// The first one stores what the others read.
+fn values(number: usize, line: &mut String) {
+    match number % 64 {
+        0 => {
+            let value = "x".repeat(VALUE_BYTES);
+            let arguments = format!("{{\"key\":\"large\",\"value\":\"{value}\"}}");
+            body::tool("kv_set", &arguments, None, line);
+        }
         _ => body::tool("kv_get", "{\"key\":\"large\"}", None, line),
     }
 }
 
-/// Requests that are large themselves, as are the answers to some.
-fn large(number: usize, line: &mut String) {
-    match number % 2 {
-        0 => set_large(line),
-        _ => body::tool("kv_get", "{\"key\":\"large\"}", None, line),
+/// The first one stores what the others read.
+fn artifacts(number: usize, line: &mut String) {
+    match number % 64 {
+        0 => {
+            let content = "x".repeat(ARTIFACT_BYTES);
+            let arguments = format!("{{\"key\":\"large\",\"content\":\"{content}\"}}");
+            body::tool("artifacts_put", &arguments, None, line);
+        }
+        _ => line.push_str(
+            "\"method\":\"resources/read\",\"params\":{\"uri\":\"mesh://artifacts/user/large\"}",
+        ),
     }
 }
 
-fn set_large(line: &mut String) {
-    let arguments = format!(
-        "{{\"key\":\"large\",\"value\":\"{}\"}}",
-        "x".repeat(LARGE_BYTES)
-    );
-    body::tool("kv_set", &arguments, None, line);
-}
-
-fn flood(plan: &Plan, seconds: u64, name: &str, request: fn(usize, &mut String)) -> Result<Figure> {
+fn flood(plan: &Plan, seconds: u64, name: &str, request: Request) -> Result<Figure> {
     let mut server = plan.start(Setup::embedded()?)?;
     let mut store = String::new();
-    set_large(&mut store);
+    request(0, &mut store);
     server.call(&store)?;
     let mut input = server.take_input().ok_or("the server's input is gone")?;
     let (sender, told) = mpsc::channel();
     // It ends with the server, when a write fails. Until then it mostly waits for room in the pipe.
     let writer = thread::spawn(move || {
         let mut line = String::new();
-        for number in 0.. {
+        for number in 1.. {
             line.clear();
             line.push_str("{\"jsonrpc\":\"2.0\",\"id\":");
             line.push_str(&(1_000 + number).to_string());

@@ -27,7 +27,10 @@ pub(super) async fn look(
 ) -> Vec<Check> {
     let folder = config.data_dir.clone();
     let exists = folder.is_dir();
-    let mut checks = vec![writable("folder", &folder, "AGENT_MESH_DATA_DIR"), space(&folder)];
+    let mut checks = vec![
+        writable("folder", &folder, "AGENT_MESH_DATA_DIR"),
+        space(&folder),
+    ];
     if !exists {
         return checks;
     }
@@ -71,12 +74,20 @@ pub(super) fn writable(part: &str, folder: &Path, setting: &str) -> Check {
     if !folder.exists() {
         let parent = existing(folder);
         return if platform::may_write(&parent) {
-            Check::ok(part, format!("{shown} is not there yet; the server makes it"))
+            Check::ok(
+                part,
+                format!("{shown} is not there yet; the server makes it"),
+            )
         } else {
             Check::fault(
                 part,
-                format!("{shown} is not there, and {} cannot be written", parent.display()),
-                format!("name another folder in {setting}, or make it for the user who runs the server"),
+                format!(
+                    "{shown} is not there, and {} cannot be written",
+                    parent.display()
+                ),
+                format!(
+                    "name another folder in {setting}, or make it for the user who runs the server"
+                ),
             )
         };
     }
@@ -86,7 +97,9 @@ pub(super) fn writable(part: &str, folder: &Path, setting: &str) -> Check {
         Err(error) => Check::fault(
             part,
             format!("{shown} cannot be written: {error}"),
-            format!("make it writable for the user who runs the server, or name another one in {setting}"),
+            format!(
+                "make it writable for the user who runs the server, or name another one in {setting}"
+            ),
         ),
     }
 }
@@ -111,14 +124,24 @@ fn existing(folder: &Path) -> PathBuf {
 
 /// The operator sees the chain of causes, which has the folder's name.
 fn failed(part: &str, error: &Error) -> Check {
-    let fix = error.fix_text().unwrap_or("look into the log of the server");
-    Check::fault(part, format!("{error:?}"), fix)
+    let fix = error
+        .fix_text()
+        .unwrap_or("look into the log of the server");
+    let message = match error.causes() {
+        Some(causes) => format!("{} ({causes})", error.message().trim_end_matches('.')),
+        None => error.message().to_owned(),
+    };
+    Check::fault(part, message, fix)
 }
 
 /// A number of bytes for people, such as `1.5 MiB`.
 pub(super) fn bytes_text(bytes: u64) -> String {
-    const UNITS: [(&str, u64); 4] =
-        [("TiB", 1 << 40), ("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)];
+    const UNITS: [(&str, u64); 4] = [
+        ("TiB", 1 << 40),
+        ("GiB", 1 << 30),
+        ("MiB", 1 << 20),
+        ("KiB", 1 << 10),
+    ];
     let unit = UNITS.into_iter().find(|(_, size)| bytes >= *size);
     match unit {
         Some((name, size)) => format!("{:.1} {name}", bytes as f64 / size as f64),

@@ -41,7 +41,11 @@ fn caller(config: &Config) -> Check {
         .is_some_and(|tenant| tenant.status == TenantStatus::Suspended);
     if suspended {
         let message = format!("{who}, which is suspended, so every call is refused");
-        return Check::fault("caller", message, "set its status to active in the tenants file");
+        return Check::fault(
+            "caller",
+            message,
+            "set its status to active in the tenants file",
+        );
     }
     Check::ok("caller", who)
 }
@@ -53,7 +57,7 @@ async fn keys(settings: &JwtSettings, clock: &Arc<dyn Clock>, time_max: Duration
         JwksSource::Url(url) => url.clone(),
     };
     let fix = "make it a JWKS with EdDSA, ES256 or RS256 keys that this machine can read, or correct \
-               AGENT_MESH_JWKS";
+               AGENT_MESH_JWKS; with LOG_LEVEL=warn this command tells what was wrong with it";
     let location = match app::jwks_location(settings) {
         Ok(location) => location,
         Err(error) => return Check::fault("keys", format!("{place}: {error:?}"), fix),
@@ -72,15 +76,19 @@ async fn keys(settings: &JwtSettings, clock: &Arc<dyn Clock>, time_max: Duration
                 settings.audiences.join(", ")
             ),
         ),
-        Ok(Err(_)) | Err(_) => {
-            Check::fault("keys", format!("{place} cannot be read as a set of keys"), fix)
-        }
+        Ok(Err(_)) | Err(_) => Check::fault(
+            "keys",
+            format!("{place} cannot be read as a set of keys"),
+            fix,
+        ),
     }
 }
 
 /// The tenants that are known.
 fn tenants(config: &Config) -> Check {
-    let file = config.value(&TENANTS_FILE).and_then(|value| value.value.as_deref());
+    let file = config
+        .value(&TENANTS_FILE)
+        .and_then(|value| value.value.as_deref());
     let count = config.tenants.count();
     match (file, &config.identity) {
         (Some(file), _) => Check::ok("tenants", format!("{count} known, with {file}")),

@@ -12,11 +12,20 @@ const SHARE_MAX: u64 = 2;
 
 /// Looks at the outbox under `root`, and changes nothing. It blocks while it reads.
 pub(super) fn look(root: &Path, target: &Target, bytes_max: u64) -> Vec<Check> {
-    let mut checks = vec![data_folder::writable("folder", root, "AGENT_MESH_OUTBOX_DIR")];
+    let mut checks = vec![data_folder::writable(
+        "folder",
+        root,
+        "AGENT_MESH_OUTBOX_DIR",
+    )];
     match survey(root, target) {
         Ok(found) => {
             checks.push(backlog(&found, bytes_max));
-            checks.extend(found.others.iter().filter_map(|(name, writers)| elsewhere(name, writers)));
+            checks.extend(
+                found
+                    .others
+                    .iter()
+                    .filter_map(|(name, writers)| elsewhere(name, writers)),
+            );
         }
         Err(error) => checks.push(Check::fault(
             "backlog",
@@ -43,9 +52,13 @@ fn backlog(found: &Survey, bytes_max: u64) -> Check {
         "{waiting} ({}); servers that write here: {alive} running, {gone} gone",
         bytes_text(bytes)
     );
-    let waits_for_adoption = found.ours.iter().any(|writer| !writer.is_alive && writer.records > 0);
+    let waits_for_adoption = found
+        .ours
+        .iter()
+        .any(|writer| !writer.is_alive && writer.records > 0);
     if bytes > bytes_max / SHARE_MAX {
-        let fix = "find out why they cannot be published: the checks above, and the log of the server";
+        let fix =
+            "find out why they cannot be published: the checks above, and the log of the server";
         Check::warning("backlog", message, fix)
     } else if waits_for_adoption && alive == 0 {
         let fix = "start the server: it takes over what one that is gone has left";
@@ -76,7 +89,12 @@ mod tests {
     use super::*;
 
     fn writer(is_alive: bool, records: u64, bytes: u64) -> SurveyedWriter {
-        SurveyedWriter { writer: Ulid::nil(), is_alive, records, bytes }
+        SurveyedWriter {
+            writer: Ulid::nil(),
+            is_alive,
+            records,
+            bytes,
+        }
     }
 
     #[test]
@@ -89,14 +107,20 @@ mod tests {
             (vec![writer(false, 1, 10)], State::Warning),
             (vec![writer(false, 1, 10), writer(true, 0, 0)], State::Ok),
         ] {
-            let found = Survey { ours, ..Survey::default() };
+            let found = Survey {
+                ours,
+                ..Survey::default()
+            };
             assert_eq!(backlog(&found, 1000).state, expected, "{found:?}");
         }
     }
 
     #[test]
     fn events_of_another_target_are_told_only_where_nobody_publishes_them() {
-        assert_eq!(elsewhere("aws-x", &[writer(true, 3, 30), writer(false, 0, 0)]), None);
+        assert_eq!(
+            elsewhere("aws-x", &[writer(true, 3, 30), writer(false, 0, 0)]),
+            None
+        );
         let check = elsewhere("aws-x", &[writer(false, 3, 30)]).unwrap();
         assert!(check.message.starts_with("3 events") && check.message.contains("aws-x"));
     }

@@ -43,7 +43,8 @@ pub(super) struct Set {
 /// All of it, section by section.
 #[derive(Debug, Default)]
 pub(super) struct Report {
-    settings: Vec<Set>,
+    /// Nothing where they cannot be used.
+    settings: Option<Vec<Set>>,
     sections: Vec<(&'static str, Vec<Check>)>,
 }
 
@@ -62,14 +63,20 @@ struct Document<'report> {
     version: &'static str,
     faults: usize,
     warnings: usize,
-    settings: &'report [Set],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    settings: Option<&'report [Set]>,
     checks: Vec<Row<'report>>,
 }
 
 impl Check {
     /// All is well.
     pub(super) fn ok(part: impl Into<String>, message: impl Into<String>) -> Self {
-        Self { part: part.into(), state: State::Ok, message: message.into(), fix: None }
+        Self {
+            part: part.into(),
+            state: State::Ok,
+            message: message.into(),
+            fix: None,
+        }
     }
 
     /// Somebody should look at it.
@@ -78,7 +85,11 @@ impl Check {
         message: impl Into<String>,
         fix: impl Into<String>,
     ) -> Self {
-        Self { state: State::Warning, fix: Some(fix.into()), ..Self::ok(part, message) }
+        Self {
+            state: State::Warning,
+            fix: Some(fix.into()),
+            ..Self::ok(part, message)
+        }
     }
 
     /// It does not work.
@@ -87,7 +98,11 @@ impl Check {
         message: impl Into<String>,
         fix: impl Into<String>,
     ) -> Self {
-        Self { state: State::Fault, fix: Some(fix.into()), ..Self::ok(part, message) }
+        Self {
+            state: State::Fault,
+            fix: Some(fix.into()),
+            ..Self::ok(part, message)
+        }
     }
 }
 
@@ -108,8 +123,11 @@ impl From<probe::Finding> for Check {
 
 impl Report {
     /// A report under these settings, with no check yet.
-    pub(super) fn new(settings: Vec<Set>) -> Self {
-        Self { settings, sections: Vec::new() }
+    pub(super) fn new(settings: Option<Vec<Set>>) -> Self {
+        Self {
+            settings,
+            sections: Vec::new(),
+        }
     }
 
     /// One more section.
@@ -132,15 +150,16 @@ impl Report {
     }
 
     fn document(&self) -> Document<'_> {
-        let rows = self.sections.iter().flat_map(|(section, checks)| {
-            checks.iter().map(|check| Row { section, check })
-        });
+        let rows = self
+            .sections
+            .iter()
+            .flat_map(|(section, checks)| checks.iter().map(|check| Row { section, check }));
         Document {
             ok: !self.has_faults(),
             version: version::text(),
             faults: self.count(State::Fault),
             warnings: self.count(State::Warning),
-            settings: &self.settings,
+            settings: self.settings.as_deref(),
             checks: rows.collect(),
         }
     }
@@ -171,11 +190,14 @@ impl Report {
     }
 
     fn print_settings(&self, output: &mut Output) {
+        let Some(settings) = &self.settings else {
+            return;
+        };
         output.line(format!("\n{}", Paint::Strong.on("set")));
-        if self.settings.is_empty() {
+        if settings.is_empty() {
             output.line("  nothing: all defaults (`use_aws_mcp config show` tells them)");
         }
-        for set in &self.settings {
+        for set in settings {
             let value = set.value.as_deref().unwrap_or("-");
             let by = if set.set_by == set.name {
                 String::new()
@@ -201,7 +223,10 @@ fn print_check(check: &Check, width: usize, output: &mut Output) {
         State::Warning => Paint::Warning.on("warning"),
         State::Fault => Paint::Bad.on("fault  "),
     };
-    output.line(format!("  {state}  {:width$}  {}", check.part, check.message));
+    output.line(format!(
+        "  {state}  {:width$}  {}",
+        check.part, check.message
+    ));
     if let Some(fix) = &check.fix {
         let fix = format!("{} {fix}", Paint::Strong.on("fix:"));
         output.line(format!("{:1$}{fix}", "", width + 13));

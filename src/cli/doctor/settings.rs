@@ -21,7 +21,9 @@ pub(super) fn look(config: &Config) -> Vec<Check> {
     let mut checks = vec![Check::ok("backend", &config.backend.reason)];
     for warning in &config.warnings {
         // A warning says by itself what to set.
-        let (what, fix) = warning.split_once("; ").unwrap_or((warning, "see `use_aws_mcp config show`"));
+        let (what, fix) = warning
+            .split_once("; ")
+            .unwrap_or((warning, "see `use_aws_mcp config show`"));
         checks.push(Check::warning("configuration", what, fix));
     }
     checks
@@ -36,7 +38,11 @@ pub(super) fn mistakes(errors: &ConfigErrors) -> Vec<Check> {
                 Some(place) => format!("correct {place}"),
                 None => format!("correct {}, or leave it out for the default", mistake.name),
             };
-            Check::fault("configuration", format!("{}: {}", mistake.name, mistake.message), fix)
+            Check::fault(
+                "configuration",
+                format!("{}: {}", mistake.name, mistake.message),
+                fix,
+            )
         })
         .collect()
 }

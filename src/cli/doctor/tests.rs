@@ -1,1 +1,186 @@
-//! x.
+//! What the doctor finds on installations that are whole, new, or broken in one place.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use serde_json::Value;
+
+use super::*;
+use crate::config::Environment;
+
+/// Runs the doctor under these settings; how it ended and what it printed as JSON.
+fn look_at(folder: &Path, variables: &[(&str, &str)]) -> (ExitStatus, Value) {
+    let variables = variables
+        .iter()
+        .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+    let environment = Environment {
+        variables: variables.collect(),
+        data_home: Some(folder.to_owned()),
+        working_dir: folder.to_owned(),
+        login_name: Some("ada".to_owned()),
+        ..Environment::default()
+    };
+    let (mut output, captured) = Output::captured();
+    let arguments = Arguments { json: true };
+    let status = match Config::from_sources(&BTreeMap::new(), &environment, None) {
+        Ok(config) => run(&arguments, &config, &mut output),
+        Err(errors) => run_unconfigured(&arguments, &errors, &mut output),
+    };
+    (status, serde_json::from_str(&captured.stdout()).unwrap())
+}
+
+fn check<'report>(report: &'report Value, section: &str, part: &str) -> &'report Value {
+    let checks = report["checks"].as_array().unwrap();
+    let found = checks
+        .iter()
+        .find(|check| check["section"] == section && check["part"] == part);
+    found.unwrap_or_else(|| panic!("no check of {section}, {part}: {report}"))
+}
+
+/// Every fault must say what to do about it.
+fn assert_fixes(report: &Value) {
+    for check in report["checks"].as_array().unwrap() {
+        assert!(
+            check["state"] == "ok" || check["fix"].is_string(),
+            "{check}"
+        );
+    }
+}
+
+#[test]
+fn on_a_new_machine_nothing_is_wrong_and_nothing_is_made() {
+    let folder = tempfile::tempdir().unwrap();
+    let (status, report) = look_at(folder.path(), &[]);
+    assert_eq!(status, ExitStatus::Success, "{report}");
+    assert_eq!(report["ok"], true);
+    assert_eq!(report["settings"], serde_json::json!([]));
+    let found = &check(&report, "data folder", "folder")["message"];
+    assert!(found.as_str().unwrap().contains("not there yet"), "{found}");
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+}
+
+#[test]
+fn a_folder_in_use_opens_and_its_settings_are_told_with_their_source() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data");
+    std::fs::create_dir(&data).unwrap();
+    let variables = [
+        ("AGENT_MESH_DATA_DIR", data.to_str().unwrap()),
+        ("AGENT_MESH_TENANT_ID", "acme"),
+        ("AGENT_MESH_NOTHING", "x"),
+    ];
+    let (status, report) = look_at(folder.path(), &variables);
+    assert_eq!(status, ExitStatus::Success, "{report}");
+    for part in ["folder", "table", "bucket", "bus"] {
+        assert_eq!(
+            check(&report, "data folder", part)["state"],
+            "ok",
+            "{report}"
+        );
+    }
+    let tenant = serde_json::json!({
+        "name": "AGENT_MESH_TENANT_ID", "value": "acme", "set_by": "AGENT_MESH_TENANT_ID",
+    });
+    assert!(report["settings"].as_array().unwrap().contains(&tenant));
+    assert_eq!(
+        report["warnings"], 1,
+        "a setting that there is none of: {report}"
+    );
+    assert_eq!(
+        check(&report, "settings", "configuration")["state"],
+        "warning"
+    );
+    assert_fixes(&report);
+}
+
+#[test]
+fn a_data_folder_of_a_newer_version_is_a_fault_with_its_fix() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("agent-mesh");
+    std::fs::create_dir(&data).unwrap();
+    std::fs::write(data.join("format"), "999\n").unwrap();
+    let (status, report) = look_at(folder.path(), &[]);
+    assert_eq!(status, ExitStatus::Found);
+    assert_eq!(report["faults"], 1, "{report}");
+    let found = check(&report, "data folder", "opens");
+    assert!(
+        found["message"].as_str().unwrap().contains("format 999"),
+        "{found}"
+    );
+    assert_fixes(&report);
+}
+
+#[test]
+fn a_suspended_tenant_and_keys_that_cannot_be_read_are_faults() {
+    let folder = tempfile::tempdir().unwrap();
+    let tenants = folder.path().join("tenants.toml");
+    std::fs::write(&tenants, "[tenants.acme]\nstatus = \"suspended\"\n").unwrap();
+    let variables = [
+        ("AGENT_MESH_TENANTS_FILE", tenants.to_str().unwrap()),
+        ("AGENT_MESH_TENANT_ID", "acme"),
+    ];
+    let (status, report) = look_at(folder.path(), &variables);
+    assert_eq!(status, ExitStatus::Found);
+    assert_eq!(check(&report, "identity", "caller")["state"], "fault");
+
+    let keys = folder.path().join("keys.json");
+    let variables = [
+        ("AGENT_MESH_IDENTITY", "jwt"),
+        ("AGENT_MESH_JWKS", keys.to_str().unwrap()),
+        ("AGENT_MESH_JWT_ISSUER", "https://id.example"),
+        ("AGENT_MESH_JWT_AUDIENCE", "agent-mesh"),
+    ];
+    for text in ["no JSON", r#"{"keys":[]}"#] {
+        std::fs::write(&keys, text).unwrap();
+        let (status, report) = look_at(folder.path(), &variables);
+        assert_eq!(status, ExitStatus::Found, "{text}");
+        assert_eq!(
+            check(&report, "identity", "keys")["state"],
+            "fault",
+            "{text}"
+        );
+        assert_eq!(
+            check(&report, "identity", "tenants")["state"],
+            "fault",
+            "{text}"
+        );
+        assert_fixes(&report);
+    }
+}
+
+#[test]
+fn a_wrong_configuration_is_told_mistake_by_mistake_and_ends_with_78() {
+    let folder = tempfile::tempdir().unwrap();
+    let variables = [("AGENT_MESH_KV_TABLE", "a"), ("AGENT_MESH_ROLE", "root")];
+    let (status, report) = look_at(folder.path(), &variables);
+    assert_eq!(status, ExitStatus::Configuration);
+    assert_eq!(
+        (&report["ok"], &report["faults"]),
+        (&false.into(), &2.into())
+    );
+    assert!(report.get("settings").is_none());
+    assert_fixes(&report);
+}
+
+#[test]
+fn for_people_each_check_has_a_line_and_a_fix_stands_below_its_fault() {
+    let mut report = Report::new(Some(Vec::new()));
+    report.extend(
+        "aws",
+        vec![
+            Check::ok("bus", "there"),
+            Check::fault("table", "gone", "make it"),
+        ],
+    );
+    let (mut output, captured) = Output::captured();
+    report.print(false, &mut output);
+    let told = captured.stdout();
+    assert!(
+        told.contains("\naws\n  ok       bus    there\n  fault    table  gone\n"),
+        "{told}"
+    );
+    assert!(
+        told.contains("\n                  fix: make it\n\n1 fault.\n"),
+        "{told}"
+    );
+}

@@ -101,6 +101,8 @@ struct Tailing<'run> {
     /// Ids of events that were shown, and of our own looks, which are events too.
     seen: Remembered,
     newest: Timestamp,
+    /// What happened before this is not shown: it is too old, or beyond the number that was wanted.
+    floor: Timestamp,
 }
 
 /// The ids of late; the oldest are forgotten.
@@ -115,13 +117,23 @@ pub(super) fn run(options: &Tail, config: &Config, output: &mut Output) -> ExitS
     InProcess::run(config, output, async |server, output| {
         if !server.offers(Tool::EventsQuery) {
             let fix = Some("add `events` to AGENT_MESH_TOOLSETS");
-            tell_text("`events_query` is not offered under these settings", None, fix, output);
+            tell_text(
+                "`events_query` is not offered under these settings",
+                None,
+                fix,
+                output,
+            );
             return ExitStatus::Failure;
         }
         let now = SystemClock::new().now();
         let since = now.minus(Duration::from_secs(u64::from(options.hours) * 3600));
-        let mut tailing =
-            Tailing { server, options, seen: Remembered::default(), newest: since };
+        let mut tailing = Tailing {
+            server,
+            options,
+            seen: Remembered::default(),
+            newest: since,
+            floor: since,
+        };
         let shown = tailing.show_newest(since, output).await;
         match shown {
             Ok(()) if options.follow => tailing.follow(output).await,
@@ -146,7 +158,9 @@ impl Tailing<'_> {
         let mut cursor = None;
         while events.len() < wanted {
             let limit = (wanted - events.len()).min(PAGE);
-            let page = self.page(since, "desc", limit, cursor.as_deref(), output).await?;
+            let page = self
+                .page(since, "desc", limit, cursor.as_deref(), output)
+                .await?;
             events.extend(page.events);
             cursor = page.next_cursor;
             if cursor.is_none() {
@@ -159,6 +173,9 @@ impl Tailing<'_> {
         }
         if wanted == 0 {
             self.newest = SystemClock::new().now();
+            self.floor = self.newest;
+        } else if let Some(oldest) = events.get(wanted - 1) {
+            self.floor = read(oldest, output).map_or(self.floor, |oldest| oldest.time);
         }
         for event in events.iter().rev() {
             self.show(event, output);
@@ -198,7 +215,9 @@ impl Tailing<'_> {
         let since = self.newest.minus(OVERLAP);
         let mut cursor = None;
         loop {
-            let page = self.page(since, "asc", PAGE, cursor.as_deref(), output).await?;
+            let page = self
+                .page(since, "asc", PAGE, cursor.as_deref(), output)
+                .await?;
             for event in &page.events {
                 self.show(event, output);
             }
@@ -229,7 +248,9 @@ impl Tailing<'_> {
             return Err(End::Refused(reply.result, wait));
         }
         serde_json::from_str(&reply.result).map_err(|error| {
-            output.error(&format!("the answer of events_query cannot be read: {error}"));
+            output.error(&format!(
+                "the answer of events_query cannot be read: {error}"
+            ));
             End::Told
         })
     }
@@ -261,19 +282,15 @@ impl Tailing<'_> {
 
     /// Shows an event, unless it has been shown or records one of our own looks.
     fn show(&mut self, event: &RawValue, output: &mut Output) {
-        let shown: Shown = match serde_json::from_str(event.get()) {
-            Ok(shown) => shown,
-            Err(error) => {
-                output.error(&format!("an event cannot be read: {error}"));
-                return;
-            }
+        let Some(shown) = read(event, output) else {
+            return;
         };
         self.newest = self.newest.max(shown.time);
         let is_own = shown
             .request_id
             .as_ref()
             .is_some_and(|request| self.seen.ids.contains(&format!("{OWN}{request}")));
-        if is_own || !self.seen.is_new(&shown.event_id) {
+        if is_own || shown.time < self.floor || !self.seen.is_new(&shown.event_id) {
             return;
         }
         if self.options.json {
@@ -335,6 +352,17 @@ impl Remembered {
     }
 }
 
+/// What is shown of an event; one that cannot be read is told of.
+fn read(event: &RawValue, output: &mut Output) -> Option<Shown> {
+    match serde_json::from_str(event.get()) {
+        Ok(shown) => Some(shown),
+        Err(error) => {
+            output.error(&format!("an event cannot be read: {error}"));
+            None
+        }
+    }
+}
+
 /// Waits; whether the process has been told to end in the meantime.
 async fn wait(
     pause: Duration,
@@ -350,9 +378,9 @@ async fn wait(
 fn wait_of(result: &str) -> Option<Duration> {
     let result: Value = serde_json::from_str(result).ok()?;
     let error = &result["error"];
-    error["retryable"].as_bool()?.then(|| {
-        Duration::from_millis(error["retry_after_ms"].as_u64().unwrap_or_default())
-    })
+    error["retryable"]
+        .as_bool()?
+        .then(|| Duration::from_millis(error["retry_after_ms"].as_u64().unwrap_or_default()))
 }
 
 fn shortened(text: &str) -> String {

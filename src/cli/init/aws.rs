@@ -18,10 +18,12 @@ const STRAGGLERS_TIME_MAX: Duration = Duration::from_millis(100);
 
 /// What may be done.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "The names are those of AGENT_MESH_KV_TABLE, AGENT_MESH_ARTIFACTS_BUCKET and \
+#[command(
+    after_help = "The names are those of AGENT_MESH_KV_TABLE, AGENT_MESH_ARTIFACTS_BUCKET and \
                         AGENT_MESH_EVENT_BUS, or of the flags --kv-table, --artifacts-bucket and --event-bus. \
                         What is there is left as it is, and running it again finishes what was interrupted \
-                        with --repair.")]
+                        with --repair."
+)]
 pub(super) struct Aws {
     /// Show what would be created, and create nothing
     #[arg(long, conflicts_with = "yes")]
@@ -73,9 +75,21 @@ async fn set_up(arguments: &Aws, config: &Config, output: &mut Output) -> Result
     let connection = Connection::new(app::aws_settings(config), clock);
     let plan = provision::plan(&connection).await?;
     show_plan(&plan, arguments.repair, output);
-    let differences = if arguments.repair { Differences::Repair } else { Differences::Leave };
-    let missing = plan.resources.iter().filter(|resource| !resource.exists).count();
-    let repairs = plan.resources.iter().filter(|resource| resource.exists).flat_map(repairable);
+    let differences = if arguments.repair {
+        Differences::Repair
+    } else {
+        Differences::Leave
+    };
+    let missing = plan
+        .resources
+        .iter()
+        .filter(|resource| !resource.exists)
+        .count();
+    let repairs = plan
+        .resources
+        .iter()
+        .filter(|resource| resource.exists)
+        .flat_map(repairable);
     let repairs = if arguments.repair { repairs.count() } else { 0 };
     if missing + repairs == 0 {
         output.line("\nThere is nothing to do.");
@@ -90,7 +104,12 @@ async fn set_up(arguments: &Aws, config: &Config, output: &mut Output) -> Result
     }
     output.line("");
     provision::apply(&connection, &plan, differences, |step| {
-        output.line(format!("  {} {}: {}", Paint::Good.on("done"), step.resource, step.message));
+        output.line(format!(
+            "  {} {}: {}",
+            Paint::Good.on("done"),
+            step.resource,
+            step.message
+        ));
     })
     .await?;
     Ok(End::Done)
@@ -98,7 +117,9 @@ async fn set_up(arguments: &Aws, config: &Config, output: &mut Output) -> Result
 
 /// What differs and can be changed in place.
 fn repairable(resource: &PlannedResource) -> impl Iterator<Item = &Property> {
-    resource.differences().filter(|property| property.can_change)
+    resource
+        .differences()
+        .filter(|property| property.can_change)
 }
 
 /// Whether the person in front of the terminal agrees; without one nobody can.
@@ -111,7 +132,9 @@ fn confirmed(missing: usize, repairs: usize, output: &mut Output) -> bool {
         0 => String::new(),
         repairs => format!(" and change {repairs} properties"),
     };
-    output.text(&format!("\nCreate {missing} resources{changes} in this account? [y/N] "));
+    output.text(&format!(
+        "\nCreate {missing} resources{changes} in this account? [y/N] "
+    ));
     let mut answer = String::new();
     let read = io::stdin().lock().read_line(&mut answer).is_ok();
     let agreed = read && matches!(answer.trim(), "y" | "Y" | "yes");
@@ -156,7 +179,10 @@ fn line(property: &Property, exists: bool, repair: bool) -> String {
         (true, false) => "--repair changes it",
         (false, _) => "cannot be changed in place",
     };
-    let text = format!("  ! {name:24} {found}, expected {} ({what})", property.wanted);
+    let text = format!(
+        "  ! {name:24} {found}, expected {} ({what})",
+        property.wanted
+    );
     Paint::Warning.on(text)
 }
 
@@ -175,8 +201,11 @@ fn show_settings(config: &Config, output: &mut Output) {
     if let Some(region) = &config.region {
         output.line(format!("  export {}={region}", REGION.variable));
     }
+    if let Some(profile) = &config.aws.profile {
+        output.line(format!("  export AWS_PROFILE={profile}"));
+    }
     output.line(
-        "\nThen `use_aws_mcp doctor` checks it, and `use_aws_mcp init claude-desktop` (or claude-code, \
+        "\nThen `use_aws_mcp doctor` checks it, and `use_aws_mcp init claude-desktop` (or claude-code,\n\
          cursor, vscode) hands these settings to a client.",
     );
 }
@@ -201,20 +230,44 @@ mod tests {
             let line = anstream::adapter::strip_str(&line).to_string();
             line.split_whitespace().collect::<Vec<_>>().join(" ")
         };
-        assert_eq!(text(&property(None, true), false, false), "+ encryption: on");
-        assert_eq!(text(&property(Some("on"), true), true, false), "encryption: on");
+        assert_eq!(
+            text(&property(None, true), false, false),
+            "+ encryption: on"
+        );
+        assert_eq!(
+            text(&property(Some("on"), true), true, false),
+            "encryption: on"
+        );
         for (can_change, repair, expected) in [
-            (true, false, "! encryption: off, expected on (--repair changes it)"),
-            (true, true, "! encryption: off, expected on (will be changed)"),
-            (false, true, "! encryption: off, expected on (cannot be changed in place)"),
+            (
+                true,
+                false,
+                "! encryption: off, expected on (--repair changes it)",
+            ),
+            (
+                true,
+                true,
+                "! encryption: off, expected on (will be changed)",
+            ),
+            (
+                false,
+                true,
+                "! encryption: off, expected on (cannot be changed in place)",
+            ),
         ] {
-            assert_eq!(text(&property(Some("off"), can_change), true, repair), expected);
+            assert_eq!(
+                text(&property(Some("off"), can_change), true, repair),
+                expected
+            );
         }
     }
 
     #[test]
     fn the_settings_to_set_are_the_three_names_and_a_region_that_was_named() {
-        let flags = [(KV_TABLE.variable, "mine".to_owned()), (REGION.variable, "eu-west-1".to_owned())];
+        let flags = [
+            (KV_TABLE.variable, "mine".to_owned()),
+            (REGION.variable, "eu-west-1".to_owned()),
+        ];
         let environment = crate::config::Environment {
             data_home: Some("/data".into()),
             ..Default::default()

@@ -22,12 +22,18 @@ pub(super) fn explain(tool: &Description, output: &mut Output) {
     let permission = tool.tool.permission().name();
     output.line(format!("\nIt needs the permission {permission}."));
     if !tool.arguments.is_empty() {
-        output.line(format!("\n{} (* must be given)", Paint::Strong.on("Arguments")));
+        output.line(format!(
+            "\n{} (* must be given)",
+            Paint::Strong.on("Arguments")
+        ));
         properties(&tool.arguments, output);
     }
     if !tool.one_of.is_empty() {
         let sets: Vec<_> = tool.one_of.iter().map(|names| names.join(" + ")).collect();
-        output.line(format!("  one of these must be given: {}", sets.join(", or ")));
+        output.line(format!(
+            "  one of these must be given: {}",
+            sets.join(", or ")
+        ));
     }
     output.line(format!("\n{}", Paint::Strong.on("Answer")));
     properties(&tool.results, output);
@@ -53,7 +59,9 @@ fn row(property: &Property) -> (String, String, String) {
     let star = if property.required { "*" } else { "" };
     let mut text = property.text.to_owned();
     if let Some(default) = property.schema.get("default") {
-        let default = default.as_str().map_or_else(|| default.to_string(), str::to_owned);
+        let default = default
+            .as_str()
+            .map_or_else(|| default.to_string(), str::to_owned);
         text = format!("{text} [default: {default}]");
     }
     (
@@ -120,7 +128,10 @@ mod tests {
             (json!({}), "any JSON"),
             (json!({"type": "string"}), "text"),
             (json!({"type": "string", "enum": ["a", "b"]}), "a|b"),
-            (json!({"type": "integer", "minimum": 1, "maximum": 9}), "whole number 1 to 9"),
+            (
+                json!({"type": "integer", "minimum": 1, "maximum": 9}),
+                "whole number 1 to 9",
+            ),
             (json!({"type": "number", "minimum": 0}), "number"),
         ] {
             assert_eq!(kind(&schema), expected);

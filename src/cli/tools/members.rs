@@ -68,8 +68,14 @@ mod tests {
     #[test]
     fn a_value_is_json_unless_a_text_is_wanted_or_it_is_none() {
         for (members, expected) in [
-            (&["key=12", "value=12", "limit=5"][..], r#"{"key":"12","limit":5,"value":12}"#),
-            (&["value=12345678901234567890.10"], r#"{"value":12345678901234567890.10}"#),
+            (
+                &["key=12", "value=12", "limit=5"][..],
+                r#"{"key":"12","limit":5,"value":12}"#,
+            ),
+            (
+                &["value=12345678901234567890.10"],
+                r#"{"value":12345678901234567890.10}"#,
+            ),
             (&["value=plain words"], r#"{"value":"plain words"}"#),
             (&["value={\"a\":[1]}"], r#"{"value":{"a":[1]}}"#),
             (&["key=a=b", "value="], r#"{"key":"a=b","value":""}"#),

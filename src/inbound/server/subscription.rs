@@ -12,7 +12,7 @@ use tokio::sync::broadcast::error::RecvError;
 use tokio_util::sync::CancellationToken;
 use tokio_util::sync::DropGuard;
 
-use super::{Server, identity_error, invalid, parse_address};
+use super::{Server, identity_error, invalid};
 use crate::inbound::error::UNAUTHENTICATED;
 use crate::mesh::Timestamp;
 use crate::mesh::call::Backplane;
@@ -73,7 +73,7 @@ impl Server {
                 "where each request has its own identity, watch resources with subscriptions/listen",
             ));
         }
-        let address = parse_address(uri)?;
+        let address = self.artifact_address(uri)?;
         let (watched, _) = self.run(&context, ResourcesSubscribe { address }).await?;
         self.subscriptions.add(uri, watched)?;
         self.start_teller(&context.peer);
@@ -145,7 +145,7 @@ impl Server {
             )));
         }
         for uri in wanted {
-            let address = parse_address(&uri)?;
+            let address = self.artifact_address(&uri)?;
             let (artifact, _) = self.run(context, ResourcesSubscribe { address }).await?;
             watched.push((uri, artifact));
         }

@@ -7,7 +7,8 @@ use std::time::Duration;
 use rmcp::model::{
     CallToolRequestParams, CallToolResponse, CallToolResult, ContentBlock, ErrorCode,
     ListToolsResult, PaginatedRequestParams, PingRequest, ProgressNotificationParam,
-    ServerCapabilities, ServerConfig, ServerRequest, SubscriptionFilter,
+    ReadResourceRequestParams, ReadResourceResponse, ReadResourceResult, ServerCapabilities,
+    ServerConfig, ServerRequest, SubscriptionFilter,
 };
 use rmcp::service::RequestContext;
 use rmcp::{ErrorData, RoleServer, ServerHandler};
@@ -144,6 +145,15 @@ impl ServerHandler for Probe {
         _: RequestContext<RoleServer>,
     ) -> Result<ListToolsResult, ErrorData> {
         Ok(ListToolsResult::with_all_items(Vec::new()))
+    }
+
+    async fn read_resource(
+        &self,
+        _: ReadResourceRequestParams,
+        context: RequestContext<RoleServer>,
+    ) -> Result<ReadResourceResponse, ErrorData> {
+        self.call("wait", context).await?;
+        Ok(ReadResourceResult::new(Vec::new()).into())
     }
 
     fn accepted_subscription_filter(

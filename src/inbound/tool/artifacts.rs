@@ -15,9 +15,10 @@ use super::description::{
 };
 use super::{CallFault, opened};
 use crate::mesh::call::tool::Tool;
+use crate::mesh::service::address::parse_range;
 use crate::mesh::service::artifacts::{
     ArtifactsDelete, ArtifactsGet, ArtifactsList, ArtifactsPut, As, CONTENT_BYTES_MAX, Content,
-    LIST_LIMIT_MAX, UPLOAD_BYTES_MAX, parse_range,
+    LIST_LIMIT_MAX, UPLOAD_BYTES_MAX,
 };
 use crate::mesh::store::artifacts::ArtifactKey;
 use crate::mesh::store::bucket::{ObjectAttributes, ObjectCondition};

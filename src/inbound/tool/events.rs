@@ -140,11 +140,12 @@ fn listed(list: &[Box<RawValue>]) -> Result<Vec<NewEvent>, Error> {
         let message = format!("`events` has {}; it may have 1 to {EVENTS_MAX}", list.len());
         return Err(Error::invalid("events", message).fix("Send them in several calls."));
     }
-    let each = |(position, text): (usize, &Box<RawValue>)| {
+    let each = |(position, text): (usize, &RawValue)| {
         let at = format!("events[{position}].");
         new_event(Arguments::within(text.get(), at.clone())?, &at)
     };
-    list.iter().enumerate().map(each).collect()
+    let texts = list.iter().map(AsRef::as_ref);
+    texts.enumerate().map(each).collect()
 }
 
 fn new_event(mut arguments: Arguments<'_>, at: &str) -> Result<NewEvent, Error> {

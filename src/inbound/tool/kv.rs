@@ -25,8 +25,8 @@ pub fn describe_get() -> Description {
         tool: Tool::KvGet,
         title: "Get a value",
         text: "Read the JSON value stored under a key. Use it to recall what kv_set stored. A key that \
-               is absent or has expired answers `found: false`, which is no error. To find keys use \
-               kv_list; for files use artifacts_get.",
+               is absent or has expired answers `found: false`, which is no error. A value over 56 kB comes \
+               as a link to a resource, with `truncated: true`. To find keys use kv_list; for files use artifacts_get.",
         arguments: vec![
             required("key", text(), "The key: 1 to 512 bytes."),
             scope(),
@@ -45,6 +45,8 @@ pub fn describe_get() -> Description {
             result("created_at", text()),
             result("expires_at", text()),
             result("size", json!({"type": "integer"})),
+            result("uri", text()),
+            result("truncated", flag()),
         ],
         destructive: false,
         idempotent: true,

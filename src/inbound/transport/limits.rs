@@ -1,5 +1,7 @@
 //! How much one session may hold in memory, whatever its client does.
 
+use crate::mesh::service::resources::READ_BYTES_MAX;
+
 /// Bytes of one frame, its newline not counted. The largest artifact that is passed inline, 8 MiB, takes
 /// 10.7 MiB in base64; 16 MiB leaves room for the rest of the request.
 pub const FRAME_BYTES_MAX: usize = 16 * 1024 * 1024;
@@ -7,8 +9,17 @@ pub const FRAME_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Requests that run, or whose answer is not yet written, at the same time.
 pub const REQUESTS_IN_FLIGHT_MAX: usize = 256;
 
-/// Bytes of the frames of those requests. One frame is always let in, so it is never smaller than a frame.
+/// Bytes of the frames of those requests, and of what their answers may take. One request is always let in,
+/// so it is never smaller than a frame.
 pub const BYTES_IN_FLIGHT_MAX: usize = 24 * 1024 * 1024;
+
+/// What reading a resource may take beside its request, in bytes: the stored bytes, their text, and the
+/// answer. It counts among the bytes in flight from the start, because it is too late to wait once the
+/// answers are there: a client that asks for hundreds of resources and reads none would have them all held.
+pub const RESOURCE_ANSWER_BYTES: usize = 3 * READ_BYTES_MAX as usize;
+
+/// What a tool's answer may take, in bytes: the most that it hands out inline, as text and as it is.
+pub const TOOL_ANSWER_BYTES: usize = 128 * 1024;
 
 /// Requests that are read while there is no room for them. Reading on behind a full house lets a
 /// cancellation through that would make room; beyond this many nothing more is read.

@@ -108,7 +108,7 @@ impl Link {
     /// knows errors without one, which is from 2025-11-25 on: to an older client such a line is no
     /// message at all, and some take a server that sends one out of service. Null is never sent for an id.
     pub(super) fn refuse(&self, refusal: &Refusal, batch: Option<&Arc<Batch>>) {
-        self.log_refusal(refusal);
+        self.log_refusal(refusal.code);
         let has_id = refusal.id.can_be_answered();
         let is_sent = has_id || (batch.is_none() && self.takes_errors_without_id());
         let text = is_sent.then(|| error_text(&refusal.id, refusal.code, &refusal.reason, None));
@@ -133,6 +133,9 @@ impl Link {
             tracing::debug!("an answer that nobody waits for is dropped");
             return;
         };
+        if let Err(error) = &result {
+            self.log_refusal(error.code);
+        }
         let reply = flight.take_reply();
         let write = |line: &mut Vec<u8>| write_answer(line, id, result, reply);
         if batch.is_some() {
@@ -173,12 +176,14 @@ impl Link {
         })
     }
 
-    /// Says that lines are refused, ever more rarely: whoever floods the server does not flood the log.
-    /// The reason may repeat what stood in the line, so it is not logged.
-    fn log_refusal(&self, refusal: &Refusal) {
+    /// Says that messages are refused, ever more rarely: whoever floods the server does not flood the log.
+    /// The reason may repeat what stood in the message, so it is not logged.
+    fn log_refusal(&self, code: ErrorCode) {
         let count = self.refusals.fetch_add(1, Ordering::Relaxed) + 1;
         if count.is_power_of_two() {
-            tracing::warn!(code = refusal.code.0, count, "a message is refused");
+            tracing::warn!(code = code.0, count, "a message is refused");
+        } else {
+            tracing::debug!(code = code.0, count, "a message is refused");
         }
     }
 }

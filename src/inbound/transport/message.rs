@@ -12,6 +12,7 @@ use serde_json::value::RawValue;
 
 use super::envelope::{Elements, Envelope, shortened};
 use super::id::Id;
+use super::limits::{RESOURCE_ANSWER_BYTES, TOOL_ANSWER_BYTES};
 use super::parameters::{DECODED_WEIGHT, request};
 use super::scan::Scan;
 use super::surrogate::lone_surrogate;
@@ -41,8 +42,17 @@ pub(super) enum Message {
 pub(super) struct Incoming {
     pub(super) id: RequestId,
     pub(super) request: ClientRequest,
-    /// What it takes of the bytes in flight.
+    /// What it takes of the bytes that are read ahead.
     pub(super) bytes: usize,
+    /// What its answer may take.
+    pub(super) answer_bytes: usize,
+}
+
+impl Incoming {
+    /// What it takes of the bytes in flight.
+    pub(super) fn weight(&self) -> usize {
+        self.bytes.saturating_add(self.answer_bytes)
+    }
 }
 
 /// Why a line is not taken.
@@ -162,14 +172,16 @@ fn decode_one(line: &Arc<String>, text: &str) -> Message {
     }
     match request(line, method, &envelope) {
         Ok(request) => {
-            let weight = match &request {
-                ClientRequest::CallToolRequest(_) => 1,
-                _ => DECODED_WEIGHT,
+            let (weight, answer_bytes) = match &request {
+                ClientRequest::CallToolRequest(_) => (1, TOOL_ANSWER_BYTES),
+                ClientRequest::ReadResourceRequest(_) => (DECODED_WEIGHT, RESOURCE_ANSWER_BYTES),
+                _ => (DECODED_WEIGHT, 0),
             };
             Message::Request(Box::new(Incoming {
                 id,
                 request,
                 bytes: line.len().saturating_mul(weight),
+                answer_bytes,
             }))
         }
         Err((code, reason)) => refuse(code, reason),

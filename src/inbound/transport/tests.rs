@@ -7,6 +7,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
+use super::parameters::DECODED_WEIGHT;
 use super::*;
 use crate::inbound::session::probe::{
     Client, STATELESS, call, cancel, code, initialize, request, text,
@@ -635,6 +636,58 @@ async fn a_client_that_never_reads_is_no_longer_read_from() {
         let (answers, _) = client.finish_reading(10).await;
         assert_eq!(answers, 10);
     }
+}
+
+/// Room for two answers that may be large, and for nothing else.
+fn room_for_two() -> Limits {
+    let line = read("$").len() * DECODED_WEIGHT;
+    Limits {
+        bytes_in_flight: 2 * (RESOURCE_ANSWER_BYTES + line) + 1,
+        ..Limits::default()
+    }
+}
+
+fn read(id: impl std::fmt::Display) -> String {
+    format!(
+        r#"{{"jsonrpc":"2.0","id":{id},"method":"resources/read","params":{{"uri":"mesh://wait"}}}}"#
+    )
+}
+
+#[tokio::test]
+async fn what_answers_may_take_counts_before_they_are_there() {
+    let mut client = greeted(room_for_two(), "2025-06-18").await;
+    for id in 0..3 {
+        client.send(&read(id)).await;
+    }
+    client
+        .until(|seen| seen.running.load(Ordering::SeqCst) == 2)
+        .await;
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    assert_eq!(client.seen.started.load(Ordering::SeqCst), 2);
+    client.send(&cancel(0)).await;
+    client
+        .until(|seen| seen.started.load(Ordering::SeqCst) == 3)
+        .await;
+}
+
+#[tokio::test]
+async fn a_batch_that_could_never_fit_in_flight_is_answered() {
+    let mut client = greeted(room_for_two(), "2025-03-26").await;
+    let batch: Vec<_> = (0..3).map(read).collect();
+    client.send(&format!("[{}]", batch.join(","))).await;
+    client
+        .until(|seen| seen.running.load(Ordering::SeqCst) == 2)
+        .await;
+    client.gate.add_permits(2);
+    let answers = client.receive().await;
+    let answers = answers.as_array().unwrap();
+    let refused: Vec<_> = answers
+        .iter()
+        .filter(|answer| answer.get("error").is_some())
+        .map(|answer| (answer["id"].clone(), answer["error"]["code"].clone()))
+        .collect();
+    assert_eq!(answers.len(), 3);
+    assert_eq!(refused, [(json!(2), json!(-32600))]);
 }
 
 #[tokio::test]

@@ -125,14 +125,25 @@ impl<'call, O: Operation> Granted<'call, O> {
             .report_progress(done, total, message);
     }
 
+    /// Ids for `count` new events of the moment `now`, in order.
+    pub fn event_ids(&self, now: Timestamp, count: usize) -> Vec<Ulid>
+    where
+        O::Needs: Allows<EventsSend>,
+    {
+        let ids = &self.reach.ground.backplane.event_ids;
+        (0..count).map(|_| ids.next(now)).collect()
+    }
+
     /// An event of the caller's own, to be given to [`Granted::record`].
     pub fn event(&self, event_id: Ulid, detail_type: String, data: Box<RawValue>) -> Event
     where
         O::Needs: Allows<EventsSend>,
     {
         let ground = self.reach.ground;
-        let mut event = ground.request.event(&ground.context, O::TOOL, self.now());
-        event.event_id = event_id;
+        let now = self.now();
+        let mut event = ground
+            .request
+            .event(&ground.context, O::TOOL, event_id, now);
         event.detail_type = detail_type.into();
         event.data = data;
         event

@@ -41,6 +41,25 @@ pub trait Operation: Sized + Send {
         let _ = answer;
         Report::default()
     }
+
+    /// The resource that holds the whole, where the answer does not.
+    fn link(answer: &Self::Answer) -> Option<&ResourceLink> {
+        let _ = answer;
+        None
+    }
+}
+
+/// A resource that a client can read for what an answer does not hold.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ResourceLink {
+    /// Its address.
+    pub uri: String,
+    /// A name for a person.
+    pub name: String,
+    /// Its media type.
+    pub content_type: String,
+    /// Its size in bytes.
+    pub size: u64,
 }
 
 /// What an answer adds to the event of its call.

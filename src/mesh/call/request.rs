@@ -59,16 +59,19 @@ impl Request {
     }
 
     /// The event of this request, with the outcome still unknown.
-    pub(super) fn event(&self, context: &TenantContext, tool: Tool, now: Timestamp) -> Event {
+    pub(super) fn event(
+        &self,
+        context: &TenantContext,
+        tool: Tool,
+        event_id: Ulid,
+        now: Timestamp,
+    ) -> Event {
         let org_id = match context.context_type() {
             ContextType::Personal => None,
             ContextType::Organization { org_id } => Some(org_id.to_string()),
         };
         Event {
-            event_id: Ulid::from_parts(
-                now.as_millis().max(0).unsigned_abs(),
-                Ulid::generate().random(),
-            ),
+            event_id,
             time: now,
             detail_type: tool.detail_type().into(),
             tenant_id: context.tenant_id().clone(),

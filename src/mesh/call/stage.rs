@@ -28,6 +28,7 @@ pub struct Arrived<'mesh> {
 /// it may be done, and does not give it away yet.
 pub struct Judged<'mesh, O> {
     arrived: Arrived<'mesh>,
+    subject: Subject,
     verdict: Result<O, Error>,
 }
 
@@ -95,12 +96,16 @@ impl<'mesh> Arrived<'mesh> {
     /// Judges the operation by the caller's permissions, and before them by its own arguments only where
     /// the caller holds the permission: who may not call a tool learns nothing else of it.
     pub(super) fn permit<O: Operation>(self, operation: Result<O, Error>) -> Judged<'mesh, O> {
+        let subject = operation
+            .as_ref()
+            .map_or_else(|_| Subject::none(), Operation::subject);
         let verdict = match self.context.permissions().contains(O::Needs::PERMISSION) {
             true => operation,
             false => Err(denied::<O>(&self.context)),
         };
         Judged {
             arrived: self,
+            subject,
             verdict,
         }
     }
@@ -143,9 +148,7 @@ impl Arrived<'_> {
     /// Answers a call that a limit refused. Its event is one with others of the same second, so that a
     /// flood of refused calls costs next to nothing.
     fn refuse<T>(self, tool: Tool, error: Error) -> Answer<T> {
-        let mut event = self
-            .request
-            .event(&self.context, tool, self.backplane.clock.now());
+        let mut event = self.backplane.event_of(&self.request, &self.context, tool);
         event.outcome = Outcome::Limited;
         event.error_code = Some(error.kind().code().into());
         self.backplane.rollup.note_refused(event.into());
@@ -186,25 +189,19 @@ impl<'mesh, O: Operation> Reserved<'mesh, O> {
             mut slot,
         } = self;
         let Judged {
-            arrived:
-                Arrived {
-                    backplane,
-                    request,
-                    context,
-                    started,
-                },
+            arrived,
+            subject,
             verdict,
         } = judged;
-        let (operation, subject) = match verdict {
-            Ok(operation) => {
-                let subject = operation.subject();
-                (Ok(operation), subject)
-            }
-            Err(error) => (Err(error), Subject::none()),
-        };
-        let operation = operation.and_then(|operation| {
+        let Arrived {
+            backplane,
+            request,
+            context,
+            started,
+        } = arrived;
+        let operation = verdict.and_then(|operation| {
             if O::TOOL.effect() == Effect::Mutation {
-                let mut intent = request.event(&context, O::TOOL, backplane.clock.now());
+                let mut intent = backplane.event_of(&request, &context, O::TOOL);
                 intent.data = subject.clone().into_data(Vec::new());
                 slot.intend(&intent)?;
             }
@@ -253,7 +250,7 @@ impl<'mesh, O: Operation> Begun<'mesh, O> {
         for (direction, units) in held(&spent).iter() {
             admission.settle(direction, units, now);
         }
-        let mut event = request.event(&context, O::TOOL, backplane.clock.now());
+        let mut event = backplane.event_of(&request, &context, O::TOOL);
         event.duration_ms = milliseconds(now.saturating_sub(self.started));
         let report = match &outcome {
             Ok(answer) => {
@@ -311,6 +308,14 @@ fn log(request: &Request, tool: Tool, error: &Error) {
         ErrorKind::Internal => tracing::error!(%request_id, tool, ?error, "a call failed"),
         ErrorKind::AwsCredentials | ErrorKind::AwsUnavailable | ErrorKind::AwsThrottled => {
             tracing::warn!(%request_id, tool, ?error, "a call failed");
+        }
+        // Its words repeat what was given, which is the tenant's own.
+        ErrorKind::InvalidParameter => {
+            let parameter = error
+                .details()
+                .get("parameter")
+                .and_then(serde_json::Value::as_str);
+            tracing::debug!(%request_id, tool, parameter, "a call with wrong arguments");
         }
         _ => tracing::debug!(%request_id, tool, ?error, "a call failed"),
     }

@@ -35,6 +35,8 @@ pub enum Tool {
     ResourcesList,
     /// `resources/read`.
     ResourcesRead,
+    /// `resources/read` of a value.
+    ValuesRead,
     /// `resources/subscribe`, or one resource of `subscriptions/listen`.
     ResourcesSubscribe,
 }
@@ -79,7 +81,7 @@ impl Toolset {
 
 impl Tool {
     /// Every tool and method: the tools sorted by name, then the methods.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::ArtifactsDelete,
         Self::ArtifactsGet,
         Self::ArtifactsList,
@@ -95,6 +97,7 @@ impl Tool {
         Self::Complete,
         Self::ResourcesList,
         Self::ResourcesRead,
+        Self::ValuesRead,
         Self::ResourcesSubscribe,
     ];
 
@@ -115,7 +118,7 @@ impl Tool {
             Self::KvSet => "kv_set",
             Self::Complete => "completion/complete",
             Self::ResourcesList => "resources/list",
-            Self::ResourcesRead => "resources/read",
+            Self::ResourcesRead | Self::ValuesRead => "resources/read",
             Self::ResourcesSubscribe => "resources/subscribe",
         }
     }
@@ -124,14 +127,20 @@ impl Tool {
     pub const fn is_listed(self) -> bool {
         !matches!(
             self,
-            Self::Complete | Self::ResourcesList | Self::ResourcesRead | Self::ResourcesSubscribe
+            Self::Complete
+                | Self::ResourcesList
+                | Self::ResourcesRead
+                | Self::ValuesRead
+                | Self::ResourcesSubscribe
         )
     }
 
     /// The family it belongs to.
     pub const fn toolset(self) -> Toolset {
         match self {
-            Self::KvDelete | Self::KvGet | Self::KvList | Self::KvSet => Toolset::Kv,
+            Self::KvDelete | Self::KvGet | Self::KvList | Self::KvSet | Self::ValuesRead => {
+                Toolset::Kv
+            }
             Self::ArtifactsDelete
             | Self::ArtifactsGet
             | Self::ArtifactsList
@@ -150,7 +159,7 @@ impl Tool {
     /// The permission that a caller needs.
     pub const fn permission(self) -> Permission {
         match self {
-            Self::KvGet | Self::KvList => Permission::KvRead,
+            Self::KvGet | Self::KvList | Self::ValuesRead => Permission::KvRead,
             Self::KvSet | Self::KvDelete => Permission::KvWrite,
             Self::ArtifactsGet
             | Self::ArtifactsList
@@ -169,7 +178,7 @@ impl Tool {
     /// refused or failed: one that worked is recorded by the events themselves.
     pub const fn detail_type(self) -> &'static str {
         match self {
-            Self::KvGet => "KV.Get",
+            Self::KvGet | Self::ValuesRead => "KV.Get",
             Self::KvSet => "KV.Set",
             Self::KvDelete => "KV.Deleted",
             Self::KvList => "KV.Listed",
@@ -202,6 +211,7 @@ impl Tool {
             | Self::Complete
             | Self::ResourcesList
             | Self::ResourcesRead
+            | Self::ValuesRead
             | Self::ResourcesSubscribe => Effect::Read,
         }
     }

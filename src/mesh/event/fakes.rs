@@ -13,7 +13,7 @@ use ulid::Ulid;
 use super::record::{Event, Outcome, Priority};
 use crate::mesh::store::bucket::{
     Bucket, ByteRange, GetOutcome, Object, ObjectAttributes, ObjectCondition, ObjectHead,
-    ObjectPage, Presigned, PutOutcome, UploadTerms,
+    ObjectPage, ObjectSummary, Presigned, PutOutcome, UploadTerms,
 };
 use crate::mesh::store::bus::{Bus, BusEntry, EntryFault};
 use crate::mesh::store::key::{ObjectKey, ObjectPrefix, Partition, RowKey};
@@ -23,7 +23,7 @@ use crate::mesh::store::table::{
 use crate::mesh::store::{Metered, Reply};
 use crate::mesh::tenant::record::TenantDirectory;
 use crate::mesh::tenant::{TenantId, TenantRecord, TenantStatus};
-use crate::mesh::{Error, ErrorKind, Timestamp};
+use crate::mesh::{Clock, Error, ErrorKind, SystemClock, Timestamp};
 
 /// An event of `tenant` that happened at `millis`.
 pub(crate) fn event(tenant: &str, millis: u64) -> Event {
@@ -71,13 +71,6 @@ pub(crate) struct FakeTable {
 }
 
 impl FakeTable {
-    pub(crate) fn count(&self, partition: &str) -> usize {
-        let rows = self.rows.lock().unwrap();
-        rows.keys()
-            .filter(|(held, _)| held.starts_with(partition))
-            .count()
-    }
-
     /// The texts of all rows' `detail` in partitions that begin so.
     pub(crate) fn details(&self, partition: &str) -> Vec<serde_json::Value> {
         let rows = self.rows.lock().unwrap();
@@ -247,6 +240,14 @@ impl Table for FakeTable {
 pub(crate) struct FakeBucket {
     pub(crate) objects: Mutex<BTreeMap<String, Bytes>>,
     pub(crate) is_down: AtomicBool,
+    /// Keys that begin so cannot be written.
+    pub(crate) closed: Mutex<BTreeSet<String>>,
+    /// When everything in it was written; nothing for this moment.
+    pub(crate) modified: Mutex<Option<Timestamp>>,
+    /// Writes never end.
+    pub(crate) hangs: AtomicBool,
+    pub(crate) lists: AtomicUsize,
+    pub(crate) gets: AtomicUsize,
 }
 
 impl FakeBucket {
@@ -256,6 +257,17 @@ impl FakeBucket {
         }
         Ok(())
     }
+
+    /// The keys that begin so.
+    pub(crate) fn keys(&self, prefix: &str) -> Vec<String> {
+        let objects = self.objects.lock().unwrap();
+        let held = objects.keys().filter(|key| key.starts_with(prefix));
+        held.cloned().collect()
+    }
+}
+
+fn etag(body: &Bytes) -> String {
+    format!("{:08x}", crc32fast::hash(body))
 }
 
 impl Bucket for FakeBucket {
@@ -267,6 +279,8 @@ impl Bucket for FakeBucket {
     ) -> Reply<'a, GetOutcome> {
         async move {
             self.begin()?;
+            self.gets.fetch_add(1, Ordering::SeqCst);
+            let modified = *self.modified.lock().unwrap();
             let objects = self.objects.lock().unwrap();
             let Some(body) = objects.get(key.key()) else {
                 return Ok(GetOutcome::Absent);
@@ -275,8 +289,8 @@ impl Bucket for FakeBucket {
             Ok(GetOutcome::Found(Object {
                 head: ObjectHead {
                     size: body.len() as u64,
-                    etag: "e".to_owned(),
-                    last_modified: Timestamp::from_millis(0),
+                    etag: etag(body),
+                    last_modified: modified.unwrap_or_else(|| SystemClock::new().now()),
                     content_type: "application/json".to_owned(),
                     metadata: BTreeMap::new(),
                 },
@@ -296,29 +310,76 @@ impl Bucket for FakeBucket {
         key: &'a ObjectKey,
         body: Bytes,
         _attributes: &'a ObjectAttributes,
-        _condition: ObjectCondition,
+        condition: ObjectCondition,
     ) -> Reply<'a, PutOutcome> {
         async move {
+            tokio::task::yield_now().await;
             self.begin()?;
+            if self.hangs.load(Ordering::SeqCst) {
+                std::future::pending::<()>().await;
+            }
+            let is_closed = |prefix: &String| key.key().starts_with(prefix);
+            if self.closed.lock().unwrap().iter().any(is_closed) {
+                return Err(Error::new(ErrorKind::AwsUnavailable, "not there"));
+            }
             let mut objects = self.objects.lock().unwrap();
+            let held = objects.get(key.key());
+            let holds = match condition {
+                ObjectCondition::Always => true,
+                ObjectCondition::Absent => held.is_none(),
+                ObjectCondition::Etag(wanted) => held.is_some_and(|held| etag(held) == wanted),
+            };
+            if !holds {
+                return Ok(PutOutcome::ConditionFailed);
+            }
+            let tag = etag(&body);
             objects.insert(key.key().to_owned(), body);
-            Ok(PutOutcome::Done("e".to_owned()))
+            Ok(PutOutcome::Done(tag))
         }
         .boxed()
     }
 
-    fn delete<'a>(&'a self, _key: &'a ObjectKey, _condition: ObjectCondition) -> Reply<'a, bool> {
-        unreachable!("bodies are never deleted")
+    fn delete<'a>(&'a self, key: &'a ObjectKey, condition: ObjectCondition) -> Reply<'a, bool> {
+        async move {
+            self.begin()?;
+            assert_eq!(condition, ObjectCondition::Always);
+            self.objects.lock().unwrap().remove(key.key());
+            Ok(true)
+        }
+        .boxed()
     }
 
     fn list<'a>(
         &'a self,
-        _prefix: &'a ObjectPrefix,
+        prefix: &'a ObjectPrefix,
         _delimiter: Option<&'a str>,
-        _limit: u32,
-        _token: Option<&'a str>,
+        limit: u32,
+        token: Option<&'a str>,
     ) -> Reply<'a, ObjectPage> {
-        unreachable!("bodies are never listed")
+        async move {
+            self.begin()?;
+            self.lists.fetch_add(1, Ordering::SeqCst);
+            let mut keys = self.keys(&prefix.full());
+            keys.retain(|key| token.is_none_or(|token| key.as_str() > token));
+            let has_more = keys.len() > limit as usize;
+            keys.truncate(limit as usize);
+            let objects = self.objects.lock().unwrap();
+            let summary = |key: &String| ObjectSummary {
+                size: objects[key].len() as u64,
+                etag: etag(&objects[key]),
+                last_modified: Timestamp::from_millis(0),
+            };
+            let relative = |key: &String| key[prefix.root().len()..].to_owned();
+            Ok(ObjectPage {
+                objects: keys
+                    .iter()
+                    .map(|key| (relative(key), summary(key)))
+                    .collect(),
+                common_prefixes: Vec::new(),
+                next: keys.last().filter(|_| has_more).cloned(),
+            })
+        }
+        .boxed()
     }
 
     fn presign_get<'a>(&'a self, _key: &'a ObjectKey, _lifetime: Duration) -> Reply<'a, Presigned> {

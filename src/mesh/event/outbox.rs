@@ -11,6 +11,7 @@
 //! may cost the last moments.
 
 mod acks;
+mod custody;
 mod disk;
 mod folder;
 pub(super) mod frame;

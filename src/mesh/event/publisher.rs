@@ -7,18 +7,23 @@
 mod backoff;
 mod bus;
 mod deferral;
+mod handover;
 mod history;
 mod lane;
 mod pipeline;
+mod sink;
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use serde::Serialize;
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 use ulid::Ulid;
 
 use self::bus::BusSink;
+use self::handover::HandOverCounts;
+use self::handover::adoption::Lookout;
 use self::history::{HistorySink, HistoryStore};
 use self::lane::{Lane, WayStatus, within};
 use self::pipeline::Pipeline;
@@ -31,6 +36,7 @@ use crate::mesh::tenant::TenantId;
 use crate::mesh::tenant::record::TenantDirectory;
 use crate::mesh::{Clock, Timestamp};
 
+pub use self::handover::HandOverStats;
 pub use self::history::INLINE_BODY_BYTES_MAX;
 pub use self::lane::PublishFault;
 
@@ -88,6 +94,9 @@ pub struct PublisherSettings {
     pub clock: Arc<dyn Clock>,
     /// How fast to go about it.
     pub pace: Pace,
+    /// Whether what a drain cannot publish goes into the bucket, and what others have put there is
+    /// published: for disks that go with their process.
+    pub hand_over: bool,
 }
 
 /// The publisher of this process. Dropped without [`Publisher::drain`] it stops at once, and what was not
@@ -98,10 +107,16 @@ pub struct Publisher {
     tasks: Mutex<JoinSet<()>>,
 }
 
+/// A log with its two ways.
+type LaidLog = (Arc<Log>, [Arc<Lane>; 2]);
+
 struct Shared {
     settings: PublisherSettings,
     history: HistoryStore,
     statuses: [Arc<WayStatus>; 2],
+    /// The logs of processes that are gone, while they are published.
+    adopted: Mutex<Vec<LaidLog>>,
+    hand_over_counts: HandOverCounts,
 }
 
 /// How publishing goes on one way.
@@ -130,6 +145,8 @@ pub struct PublisherStats {
     /// How old the oldest record is that this process has yet to publish, in milliseconds.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub oldest_age_ms: Option<u64>,
+    /// What went through the bucket.
+    pub hand_over: HandOverStats,
 }
 
 /// How a drain ended.
@@ -142,17 +159,21 @@ pub struct Drained {
 impl Publisher {
     /// Starts publishing in tasks of the current runtime.
     pub fn start(settings: PublisherSettings) -> Self {
+        let (lookout, noticed) = Lookout::new(settings.clock.clone());
         let history = HistoryStore {
             table: settings.table.clone(),
             bucket: settings.bucket.clone(),
             tenants: settings.tenants.clone(),
             clock: settings.clock.clone(),
             retention: Duration::from_secs(u64::from(settings.retention_days) * 86_400),
+            lookout: settings.hand_over.then(|| lookout.clone()),
         };
         let shared = Arc::new(Shared {
             settings,
             history,
             statuses: [Arc::default(), Arc::default()],
+            adopted: Mutex::default(),
+            hand_over_counts: HandOverCounts::default(),
         });
         let log = shared.settings.outbox.log().clone();
         let lanes = shared.lanes();
@@ -162,6 +183,9 @@ impl Publisher {
         tasks.spawn(bus.run());
         tasks.spawn(shared.clone().adopt());
         tasks.spawn(shared.clone().mend());
+        if shared.settings.hand_over {
+            tasks.spawn(shared.clone().adopt_hand_overs(lookout, noticed));
+        }
         Self {
             shared,
             lanes,
@@ -179,6 +203,9 @@ impl Publisher {
     /// Waits at most `timeout` until the events that this process has recorded of `tenant` so far are in
     /// history and counters; whether they are.
     pub async fn stored(&self, tenant: &TenantId, timeout: Duration) -> bool {
+        if let Some(lookout) = &self.shared.history.lookout {
+            lookout.notice(tenant);
+        }
         let lane = &self.lanes[Way::History as usize];
         let (_, seq) = self.shared.settings.outbox.log().tail();
         within(timeout, lane.stored(tenant, seq)).await.is_some()
@@ -204,14 +231,18 @@ impl Publisher {
             history: way(Way::History),
             bus: way(Way::Bus),
             oldest_age_ms: oldest.map(|oldest| age(oldest).as_millis() as u64),
+            hand_over: shared.hand_over_counts.stats(),
         }
     }
 
     /// Publishes what is left within `deadline`, then stops; nobody gets a slot of the outbox any more.
-    /// What could not be published stays in the outbox for the next process.
+    /// What could not be published is handed over through the bucket, where the settings say so, and
+    /// otherwise stays in the outbox for the next process.
     pub async fn drain(&self, deadline: Duration) -> Drained {
-        let outbox = &self.shared.settings.outbox;
-        self.shared.settings.rollup.flush_all();
+        let until = Instant::now() + deadline;
+        let settings = &self.shared.settings;
+        let outbox = &settings.outbox;
+        settings.rollup.flush_all();
         outbox.close();
         outbox.mend();
         for lane in &self.lanes {
@@ -220,16 +251,24 @@ impl Publisher {
         let log = outbox.log();
         let (_, seq) = log.tail();
         let through = self.lanes.iter().map(|lane| lane.through(seq));
-        within(deadline, futures::future::join_all(through)).await;
+        let kept = match settings.hand_over {
+            true => handover::time_of(deadline),
+            false => Duration::ZERO,
+        };
+        within(deadline - kept, futures::future::join_all(through)).await;
         let mut tasks = {
             let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
             std::mem::take(&mut *tasks)
         };
         tasks.shutdown().await;
+        let (end, seq) = log.tail();
         for lane in &self.lanes {
             if lane.is_through(seq) {
-                log.acknowledge(lane.way, log.tail().0);
+                log.acknowledge(lane.way, end);
             }
+        }
+        if settings.hand_over {
+            self.shared.hand_over(&self.lanes, until).await;
         }
         log.keep_acks();
         if log.is_done()
@@ -318,7 +357,10 @@ impl Shared {
     async fn publish_adopted(self: Arc<Self>, log: Arc<Log>) {
         let lanes = self.lanes();
         let (history, bus) = self.pipelines(&log, &lanes, false);
+        let adopted = || self.adopted.lock().unwrap_or_else(PoisonError::into_inner);
+        adopted().push((log.clone(), lanes));
         tokio::join!(history.run_to_end(), bus.run_to_end());
+        adopted().retain(|(held, _)| !Arc::ptr_eq(held, &log));
         let writer = log.writer();
         match self.settings.outbox.remove(&log) {
             Ok(()) => tracing::info!(%writer, "published an adopted outbox"),

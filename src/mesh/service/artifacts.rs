@@ -6,9 +6,12 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::mesh::call::grant::Granted;
-use crate::mesh::call::operation::{ArtifactsRead, ArtifactsWrite, Operation, Report, Subject};
+use crate::mesh::call::operation::{
+    ArtifactsRead, ArtifactsWrite, Operation, Report, ResourceLink, Subject,
+};
 use crate::mesh::call::tool::Tool;
 use crate::mesh::limit::{Cost, Direction};
+use crate::mesh::service::address::{Address, Addressed};
 use crate::mesh::store::artifacts::ArtifactKey;
 use crate::mesh::store::bucket::{
     ByteRange, GetOutcome, Object, ObjectCondition, ObjectHead, Presigned,
@@ -16,15 +19,28 @@ use crate::mesh::store::bucket::{
 use crate::mesh::store::key::Scope;
 use crate::mesh::{Error, ErrorKind, Timestamp};
 
-mod address;
 mod list;
 mod put;
 mod text;
 
-pub use address::{ArtifactAddress, InvalidAddress, parse_range};
 pub use list::{ArtifactsList, ArtifactsListAnswer};
 pub use put::{ArtifactsPut, ArtifactsPutAnswer, Content};
 pub use text::{INLINE_BYTES_MAX, Inline, is_text_type};
+
+/// The address of an artifact as an MCP resource.
+pub type ArtifactAddress = Address<ArtifactKey>;
+
+impl Addressed for ArtifactKey {
+    const ROOT: &'static str = "mesh://artifacts/";
+
+    fn of(text: String) -> Option<Self> {
+        Self::parse("uri", text).ok()
+    }
+
+    fn text(&self) -> &str {
+        self.as_str()
+    }
+}
 
 /// The largest artifact that passes through a call: bytes. A frame of 16 MiB holds no more in base64.
 pub const CONTENT_BYTES_MAX: usize = 11 << 20;
@@ -99,25 +115,7 @@ pub struct ArtifactsGetAnswer {
     bytes: Option<u64>,
 }
 
-/// A resource that a client can read for what an answer does not hold.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ResourceLink {
-    /// Its address.
-    pub uri: String,
-    /// A name for a person.
-    pub name: String,
-    /// Its media type.
-    pub content_type: String,
-    /// Its size in bytes.
-    pub size: u64,
-}
-
 impl ArtifactsGetAnswer {
-    /// The resource that holds the whole, where the answer does not.
-    pub fn link(&self) -> Option<&ResourceLink> {
-        self.link.as_ref()
-    }
-
     fn absent(key: &ArtifactKey) -> Self {
         Self {
             key: key.as_str().to_owned(),
@@ -191,6 +189,10 @@ impl Operation for ArtifactsGet {
             bytes: answer.bytes,
             facts: vec![("found", answer.found.into())],
         }
+    }
+
+    fn link(answer: &ArtifactsGetAnswer) -> Option<&ResourceLink> {
+        answer.link.as_ref()
     }
 }
 

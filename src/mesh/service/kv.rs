@@ -1,5 +1,7 @@
 //! Key-values: JSON under a key, private to a user or shared by the tenant, kept for a while or for ever.
 
+mod resource;
+
 use std::time::Duration;
 
 use serde::Serialize;
@@ -7,12 +9,16 @@ use serde_json::value::RawValue;
 
 use super::cursor;
 use crate::mesh::call::grant::Granted;
-use crate::mesh::call::operation::{KvRead, KvWrite, Operation, Report, Subject};
+use crate::mesh::call::operation::{KvRead, KvWrite, Operation, Report, ResourceLink, Subject};
 use crate::mesh::call::tool::Tool;
 use crate::mesh::limit::{Cost, Direction};
 use crate::mesh::store::key::Scope;
-use crate::mesh::store::values::{VALUE_BYTES_MAX, ValueCondition, ValueHead, ValueKey, Written};
+use crate::mesh::store::values::{
+    StoredValue, VALUE_BYTES_MAX, ValueCondition, ValueHead, ValueKey, Written,
+};
 use crate::mesh::{Error, ErrorKind, Timestamp};
+
+pub use resource::{VALUE_TYPE, ValueAddress, ValueRead, ValueReadAnswer};
 
 /// The longest time to live: hours (100 years).
 pub const TTL_HOURS_MAX: f64 = 876_000.0;
@@ -32,7 +38,7 @@ pub struct KvGet {
 }
 
 /// What [`KvGet`] answers; all but the first two are left out where nothing is found.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Default, Serialize)]
 pub struct KvGetAnswer {
     key: String,
     found: bool,
@@ -46,6 +52,53 @@ pub struct KvGetAnswer {
     expires_at: Option<Timestamp>,
     #[serde(skip_serializing_if = "Option::is_none")]
     size: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    uri: Option<String>,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    truncated: bool,
+    /// The resource that holds the value, where the answer does not.
+    #[serde(skip)]
+    link: Option<ResourceLink>,
+}
+
+/// The largest value that an answer holds: bytes of its JSON text, of 60,000.
+pub const INLINE_BYTES_MAX: usize = 56_000;
+
+impl KvGetAnswer {
+    fn absent(key: &ValueKey) -> Self {
+        Self {
+            key: key.as_str().to_owned(),
+            ..Self::default()
+        }
+    }
+
+    fn found(address: ValueAddress, stored: StoredValue) -> Result<Self, Error> {
+        let mut answer = Self {
+            key: address.key.as_str().to_owned(),
+            found: true,
+            version: Some(stored.head.version),
+            created_at: Some(stored.head.created_at),
+            expires_at: stored.head.expires_at,
+            size: Some(stored.head.size),
+            ..Self::default()
+        };
+        if stored.text.len() <= INLINE_BYTES_MAX {
+            let value = RawValue::from_string(stored.text)
+                .map_err(|error| Error::internal("a stored value is no JSON").caused_by(error))?;
+            answer.value = Some(value);
+            return Ok(answer);
+        }
+        let uri = address.to_string();
+        answer.truncated = true;
+        answer.uri = Some(uri.clone());
+        answer.link = Some(ResourceLink {
+            uri,
+            name: answer.key.clone(),
+            content_type: VALUE_TYPE.to_owned(),
+            size: stored.head.size,
+        });
+        Ok(answer)
+    }
 }
 
 impl Operation for KvGet {
@@ -69,29 +122,10 @@ impl Operation for KvGet {
             .values(self.scope)
             .get(&self.key, self.consistent)
             .await?;
-        let key = self.key.as_str().to_owned();
-        let Some(stored) = found else {
-            return Ok(KvGetAnswer {
-                key,
-                found: false,
-                value: None,
-                version: None,
-                created_at: None,
-                expires_at: None,
-                size: None,
-            });
-        };
-        let value = RawValue::from_string(stored.text)
-            .map_err(|error| Error::internal("a stored value is no JSON").caused_by(error))?;
-        Ok(KvGetAnswer {
-            key,
-            found: true,
-            value: Some(value),
-            version: Some(stored.head.version),
-            created_at: Some(stored.head.created_at),
-            expires_at: stored.head.expires_at,
-            size: Some(stored.head.size),
-        })
+        match found {
+            Some(stored) => KvGetAnswer::found(ValueAddress::new(self.scope, self.key), stored),
+            None => Ok(KvGetAnswer::absent(&self.key)),
+        }
     }
 
     fn report(answer: &KvGetAnswer) -> Report {
@@ -99,6 +133,10 @@ impl Operation for KvGet {
             bytes: answer.size,
             facts: vec![("found", answer.found.into())],
         }
+    }
+
+    fn link(answer: &KvGetAnswer) -> Option<&ResourceLink> {
+        answer.link.as_ref()
     }
 }
 

@@ -253,6 +253,21 @@ impl Keyspace {
     pub(in crate::mesh) fn event_body(&self, event_id: &str) -> ObjectKey {
         self.object(format_args!("ev/{event_id}"))
     }
+
+    /// The `number`-th object of events that a process could not publish before it ended. Keys of one
+    /// writer sort by their numbers.
+    pub(in crate::mesh) fn hand_over(&self, writer: &str, number: u32) -> ObjectKey {
+        self.object(format_args!("outbox/{writer}-{number:06}"))
+    }
+
+    /// Everything that processes have handed over of the tenant's events.
+    pub(in crate::mesh) fn hand_overs(&self) -> ObjectPrefix {
+        ObjectPrefix {
+            tenant: self.tenant.clone(),
+            root: self.object(format_args!("outbox/")).key,
+            prefix: String::new(),
+        }
+    }
 }
 
 /// Keys for tests of what lies behind the seams, which stand outside of the path of a call. Clippy bans it

@@ -79,15 +79,31 @@ pub async fn probe_into(connection: &std::sync::Arc<Connection>, findings: &mut 
 
 async fn table(connection: &std::sync::Arc<Connection>, findings: &mut Vec<Finding>) {
     let name = &connection.settings().table;
-    if let Err(error) = AwsTable::new(connection.clone()).check().await {
-        findings.push(failed("table", &error));
-    } else {
-        findings.push(ok("table", format!("{name} is active")));
-        match provision::table_as_found(connection).await {
-            Ok(found) => differences("table: properties", &found, findings),
-            Err(error) => findings.push(unknown("table: properties", &error)),
+    match AwsTable::new(connection.clone()).check().await {
+        Err(error) => {
+            findings.push(failed("table", &error));
+            // A role may lack the permission to look at it and still use it; what is not there has no more to say.
+            if error.kind() != ErrorKind::AwsCredentials {
+                return;
+            }
+        }
+        Ok(()) => {
+            findings.push(ok("table", format!("{name} is active")));
+            match provision::table_as_found(connection).await {
+                Ok(found) => differences("table: properties", &found, findings),
+                Err(error) => findings.push(unknown("table: properties", &error)),
+            }
         }
     }
+    permissions(connection, name, findings).await;
+}
+
+/// What the credentials may do with the items of the table.
+async fn permissions(
+    connection: &std::sync::Arc<Connection>,
+    name: &str,
+    findings: &mut Vec<Finding>,
+) {
     // No tenant can have this partition, so nothing is ever found under it.
     let absent = |name: &str| {
         (
@@ -116,6 +132,26 @@ async fn table(connection: &std::sync::Arc<Connection>, findings: &mut Vec<Findi
         .map(drop)
         .map_err(|error| fault(Part::Table, error));
     findings.push(allowed("table: query", "Query is allowed", queried));
+    // No item can be there and not be there, so this never writes; who may not write is told so before.
+    let written = client
+        .put_item()
+        .table_name(name)
+        .set_item(Some(HashMap::from([absent("PK"), absent("SK")])))
+        .condition_expression("attribute_exists(PK) AND attribute_not_exists(PK)")
+        .send()
+        .await;
+    let written = match written {
+        Ok(_) => Ok(()),
+        Err(error)
+            if error
+                .as_service_error()
+                .is_some_and(|error| error.is_conditional_check_failed_exception()) =>
+        {
+            Ok(())
+        }
+        Err(error) => Err(fault(Part::Table, error)),
+    };
+    findings.push(allowed("table: write", "PutItem is allowed", written));
 }
 
 async fn bucket(connection: &std::sync::Arc<Connection>, findings: &mut Vec<Finding>) {
@@ -213,14 +249,50 @@ fn warning(part: &'static str, message: String, fix: &str) -> Finding {
     }
 }
 
-/// The operator sees the chain of causes, which names what AWS refused.
+/// The operator sees the causes, which name what AWS refused, and a remedy that does not lead back here.
 fn failed(part: &'static str, error: &Error) -> Finding {
+    let message = match error.causes() {
+        Some(causes) => format!("{} ({causes})", error.message()),
+        None => error.message().to_owned(),
+    };
+    let is_denied = error
+        .details()
+        .get("reason")
+        .is_some_and(|reason| reason == "refused");
+    let fix = match (error.kind(), error.fix_text()) {
+        (ErrorKind::AwsCredentials, _) if is_denied => match action(part) {
+            Some(action) => {
+                format!("allow {action} in the policy of the role, or correct the name")
+            }
+            None => "correct the credentials, or the policy of the role".to_owned(),
+        },
+        (_, Some(fix)) if fix.contains("init aws") => {
+            "run `use_aws_mcp init aws` to create it, or correct its name or AWS_REGION".to_owned()
+        }
+        (ErrorKind::AwsUnavailable | ErrorKind::Timeout | ErrorKind::Internal, _) | (_, None) => {
+            "look at AWS_REGION, AWS_ENDPOINT_URL, the proxy and the network".to_owned()
+        }
+        (_, Some(fix)) => fix.to_owned(),
+    };
     Finding {
         part,
         state: State::Fault,
-        message: format!("{error:?}"),
-        fix: error.fix_text().map(str::to_owned),
+        message,
+        fix: Some(fix),
     }
+}
+
+/// What the policy must allow for a probe to pass.
+fn action(part: &str) -> Option<&'static str> {
+    Some(match part {
+        "table" => "dynamodb:DescribeTable",
+        "table: read" => "dynamodb:GetItem",
+        "table: query" => "dynamodb:Query",
+        "table: write" => "dynamodb:PutItem",
+        "bucket" | "bucket: list" => "s3:ListBucket",
+        "bus" => "events:DescribeEventBus",
+        _ => return None,
+    })
 }
 
 /// A server needs no permission to look at such properties; whoever sets it up may.

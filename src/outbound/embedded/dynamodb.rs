@@ -20,6 +20,7 @@ use tokio::sync::Semaphore;
 use super::faults::Service;
 use super::folder::{Failure, Folder};
 use super::lane::{Lane, Refused};
+use super::newborn::Newborn;
 use super::wire::{Answer, INSUFFICIENT_STORAGE, JSON_1_0, storage_code};
 use super::{ACCOUNT, REGION};
 use crate::mesh::Error;
@@ -106,6 +107,7 @@ impl Dynamo {
             let _held = lock
                 .hold(super::lock::WAIT_MAX)
                 .map_err(|error| folder.refusal(error))?;
+            let _newborn = Newborn::at(&path).map_err(|error| folder.refusal(error))?;
             let connections = (0..1 + POINT_READERS + PAGE_READERS)
                 .map(|_| connect(&path))
                 .collect::<Result<Vec<_>, _>>()

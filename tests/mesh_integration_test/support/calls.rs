@@ -30,6 +30,7 @@ pub(crate) fn sample(tool: Tool) -> Value {
         }),
         Tool::ResourcesList => json!({}),
         Tool::ResourcesRead => json!({"uri": "mesh://artifacts/tenant/sample"}),
+        Tool::ValuesRead => json!({"uri": "mesh://values/tenant/sample"}),
         Tool::ResourcesSubscribe => json!({"uri": "mesh://artifacts/tenant/sample"}),
     }
 }

@@ -188,6 +188,10 @@ impl Body {
 }
 
 fn push_event(bytes: &mut Vec<u8>, event: &Event) -> Result<(), Error> {
+    if !event.duration_ms.is_finite() {
+        // JSON has no such number, and what is written must read back.
+        return Err(Error::internal("an event whose duration is no number"));
+    }
     let start = bytes.len();
     bytes.extend_from_slice(&[0; 4]);
     serde_json::to_writer(&mut *bytes, event)

@@ -1,7 +1,9 @@
 //! One writer's log: segments of frames that are appended to, read back and deleted once acknowledged.
 
-use std::collections::{BTreeMap, VecDeque};
-use std::fs::{self, File, OpenOptions};
+mod appender;
+
+use std::collections::VecDeque;
+use std::fs::{self, OpenOptions};
 use std::io;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -10,6 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::Notify;
 use ulid::Ulid;
 
+use self::appender::{Appender, OpenIntent};
 use super::acks::Acks;
 use super::disk::{Disk, is_full};
 use super::folder::Folder;
@@ -62,30 +65,6 @@ pub(in crate::mesh::event) struct Log {
     span: Arc<AtomicU64>,
     damage: Arc<Damage>,
     damage_seen: Mutex<Position>,
-}
-
-struct Appender {
-    /// The last segment; none where the next frame begins a new one.
-    file: Option<File>,
-    tail: Position,
-    next_seq: u64,
-    next_intent: u64,
-    /// Number of each segment, and how many bytes of frames are in all segments before it.
-    segments: VecDeque<(u64, u64)>,
-    open: BTreeMap<u64, OpenIntent>,
-    lows: [Position; 2],
-    /// Bytes of frames from the beginning of time up to the lower of `lows`.
-    released: u64,
-}
-
-/// An intent that has no outcome yet.
-struct OpenIntent {
-    body: Body,
-    /// What became of it, where that is known and could not be written.
-    outcome: Option<Body>,
-    segment: u64,
-    /// Its call is over, and its outcome could not be written.
-    is_orphan: bool,
 }
 
 /// What a recovery has found, to go on from.
@@ -252,6 +231,13 @@ impl Log {
         orphans
             .filter_map(|(&intent, open)| Some((intent, open.body.tenant()?)))
             .collect()
+    }
+
+    /// From now on every intent without an outcome is one of [`Log::orphans`].
+    pub(super) fn orphan_all(&self) {
+        for open in self.appender().open.values_mut() {
+            open.is_orphan = true;
+        }
     }
 
     /// Loads the ballast, also again after it was given up; until then the log counts as full.
@@ -480,43 +466,5 @@ impl Log {
         });
         appender.open = open;
         repeated
-    }
-}
-
-impl Appender {
-    fn low(&self) -> Position {
-        self.lows[0].min(self.lows[1])
-    }
-
-    /// Bytes of frames from the beginning of time up to `position`.
-    fn bytes_before(&self, position: Position) -> u64 {
-        let found = self
-            .segments
-            .partition_point(|&(number, _)| number < position.segment);
-        match self.segments.get(found) {
-            Some(&(number, base)) if number == position.segment => base + position.offset,
-            Some(&(_, base)) => base,
-            None => self
-                .segments
-                .back()
-                .map_or(0, |&(_, base)| base + self.tail.offset),
-        }
-    }
-
-    /// Forgets the segments that nobody needs any more; answers their numbers.
-    fn take_done(&mut self) -> Vec<u64> {
-        let low = self.low();
-        self.released = self.bytes_before(low).max(self.released);
-        let oldest_intent = self.open.values().map(|open| open.segment).min();
-        let needed = oldest_intent.map_or(low.segment, |segment| segment.min(low.segment));
-        let mut done = Vec::new();
-        while let Some(&(number, _)) = self.segments.front()
-            && number < needed
-            && number < self.tail.segment
-        {
-            self.segments.pop_front();
-            done.push(number);
-        }
-        done
     }
 }

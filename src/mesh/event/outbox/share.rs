@@ -5,6 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::mesh::tenant::TenantId;
 use crate::mesh::{Error, ErrorKind};
 
@@ -26,7 +28,8 @@ pub enum Weight {
 }
 
 /// The two ways on which a record leaves the outbox.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub(in crate::mesh::event) enum Way {
     /// Into history and counters.
     History = 0,

@@ -75,7 +75,9 @@ pub fn survey(root: &Path, target: &Target) -> io::Result<Survey> {
             survey.others.push((name, writers));
         }
     }
-    survey.others.sort_unstable_by(|left, right| left.0.cmp(&right.0));
+    survey
+        .others
+        .sort_unstable_by(|left, right| left.0.cmp(&right.0));
     survey.is_partial = budget == 0;
     Ok(survey)
 }
@@ -99,7 +101,12 @@ fn look(path: &Path, writer: Ulid, budget: &mut u64) -> io::Result<Option<Survey
         Err(error) if error.kind() == io::ErrorKind::NotFound => [Position::default(); 2],
         Err(error) => return Err(error),
     };
-    let mut found = SurveyedWriter { writer, is_alive, records: 0, bytes: 0 };
+    let mut found = SurveyedWriter {
+        writer,
+        is_alive,
+        records: 0,
+        bytes: 0,
+    };
     let mut open = BTreeSet::new();
     let low = acked[0].min(acked[1]);
     for (number, length) in folder::segments(path)? {

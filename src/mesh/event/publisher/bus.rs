@@ -7,7 +7,7 @@ use futures::future::BoxFuture;
 use ulid::Ulid;
 
 use super::lane::Lane;
-use super::pipeline::{Record, Sent, Sink, Verdict, is_refusal};
+use super::sink::{Record, Sent, Sink, Verdict, is_refusal};
 use crate::mesh::event::detail::{Detail, bus_source};
 use crate::mesh::store::Bus;
 use crate::mesh::store::bus::{BusEntry, ENTRIES_BYTES_MAX, ENTRIES_MAX, EntryFault};

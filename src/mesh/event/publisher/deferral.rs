@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::backoff::Backoff;
-use super::pipeline::Record;
+use super::sink::Record;
 use crate::mesh::event::outbox::log::Position;
 use crate::mesh::tenant::TenantId;
 
@@ -32,6 +32,8 @@ pub(super) struct Deferred {
     pub(super) records: VecDeque<Record>,
     pub(super) lag: Option<Lag>,
     pub(super) is_in_flight: bool,
+    /// When it was last tried.
+    tried: Instant,
     backoff: Backoff,
 }
 
@@ -76,6 +78,7 @@ impl Deferrals {
                 records: VecDeque::new(),
                 lag: None,
                 is_in_flight: false,
+                tried: Instant::now(),
                 backoff: Backoff::new(first, longest, seed),
             })
     }
@@ -86,11 +89,15 @@ impl Deferrals {
         lags.map(|lag| lag.position)
     }
 
-    /// Tenants that may be tried now.
+    /// Tenants that may be tried now; who was tried longest ago comes first.
     pub(super) fn due(&self) -> Vec<TenantId> {
         let is_due = |held: &Deferred| !held.is_in_flight && held.backoff.until().is_none();
         let due = self.tenants.iter().filter(|(_, held)| is_due(held));
-        due.map(|(tenant, _)| tenant.clone()).collect()
+        let mut due: Vec<_> = due
+            .map(|(tenant, held)| (held.tried, tenant.clone()))
+            .collect();
+        due.sort_unstable();
+        due.into_iter().map(|(_, tenant)| tenant).collect()
     }
 
     /// When the next tenant may be tried.
@@ -121,6 +128,7 @@ impl Deferred {
 
     /// Records have failed, while others of the same tenant and batch have left or not.
     pub(super) fn failed(&mut self, has_progress: bool) {
+        self.tried = Instant::now();
         if has_progress {
             self.backoff.succeed();
         }
@@ -129,6 +137,7 @@ impl Deferred {
 
     /// A batch of its records has left.
     pub(super) fn succeeded(&mut self) {
+        self.tried = Instant::now();
         self.backoff.succeed();
     }
 }

@@ -10,8 +10,9 @@ use futures::future::{BoxFuture, join_all};
 use tokio::time::Instant;
 use ulid::Ulid;
 
+use super::handover::adoption::Lookout;
 use super::lane::Lane;
-use super::pipeline::{Flushed, Record, Sent, Sink, Verdict, is_refusal};
+use super::sink::{Flushed, Record, Sent, Sink, Verdict, is_refusal};
 use crate::mesh::event::counters::Counters;
 use crate::mesh::event::detail::Detail;
 use crate::mesh::event::history::{
@@ -46,6 +47,8 @@ pub(super) struct HistoryStore {
     pub(super) tenants: Arc<dyn TenantDirectory>,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) retention: Duration,
+    /// Who wants to know of tenants that something is recorded of.
+    pub(super) lookout: Option<Arc<Lookout>>,
 }
 
 /// Writes records into the history and counts them.
@@ -87,6 +90,9 @@ impl Sink for HistorySink {
 
     async fn admit(&mut self, record: &Record, lane: &Lane) -> Result<(), Error> {
         let event = &record.event;
+        if let Some(lookout) = &self.writer.store.lookout {
+            lookout.notice(&event.tenant_id);
+        }
         let counted = self.counters.count(event, record.seq, record.position);
         if let Some(key) = counted.await? {
             lane.count(key, Some(record.seq));

@@ -87,6 +87,9 @@ impl WayStatus {
     }
 }
 
+/// The number of a log's first record: below it there is nothing to be read.
+const FIRST_SEQ: u64 = 1;
+
 /// One way out of one log.
 #[derive(Debug)]
 pub(super) struct Lane {
@@ -123,7 +126,10 @@ impl Lane {
         Self {
             way,
             status,
-            state: Mutex::default(),
+            state: Mutex::new(State {
+                read_until: FIRST_SEQ,
+                ..State::default()
+            }),
             progress: Notify::new(),
             hurried: Notify::new(),
         }
@@ -231,6 +237,16 @@ impl Lane {
             && state.uncounted.values().all(|&first| first >= seq)
     }
 
+    /// Whether the record of `tenant` with the number `seq` has yet to leave or to be counted.
+    pub(super) fn holds(&self, tenant: &TenantId, seq: u64) -> bool {
+        let state = self.state();
+        let rows = (tenant.clone(), i64::MIN)..=(tenant.clone(), i64::MAX);
+        seq >= state.read_until
+            || state.unsettled.contains_key(&seq)
+            || state.lagging.get(tenant).is_some_and(|&first| seq >= first)
+            || state.uncounted.range(rows).any(|(_, &first)| seq >= first)
+    }
+
     /// Waits until every record below `seq` has left and is counted.
     pub(super) async fn through(&self, seq: u64) {
         self.until(|| self.is_through(seq).then_some(())).await;
@@ -311,4 +327,17 @@ impl Drop for Awaiting<'_> {
 /// Waits for `done` at most so long; whether it came.
 pub(super) async fn within<T>(timeout: Duration, done: impl Future<Output = T>) -> Option<T> {
     tokio::time::timeout(timeout, done).await.ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_log_without_a_record_is_through_and_one_with_a_record_is_not() {
+        let lane = Lane::new(Way::History, Arc::default());
+        let tenant = "acme".parse().unwrap();
+        assert!(lane.is_through(FIRST_SEQ) && lane.is_stored(&tenant, FIRST_SEQ));
+        assert!(!lane.is_through(FIRST_SEQ + 1) && !lane.is_stored(&tenant, FIRST_SEQ + 1));
+    }
 }

@@ -1,5 +1,7 @@
 //! A pipeline: reads one log on one way, sends what it reads in batches and acknowledges what has left.
 
+mod intake;
+
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,119 +13,22 @@ use tokio::time::Instant;
 
 use super::Pace;
 use super::backoff::Backoff;
-use super::deferral::{Deferrals, Lag, RECORDS_MAX, TENANTS_MAX};
-use super::lane::{Lane, Unsettled};
-use crate::mesh::event::counters::CounterKey;
+use super::deferral::Deferrals;
+use super::lane::Lane;
+use super::sink::{Flushed, Record, Sent, Sink, Verdict};
 use crate::mesh::event::outbox::Outbox;
-use crate::mesh::event::outbox::frame::{Kind, parse_payload, parse_tenant};
-use crate::mesh::event::outbox::log::{Log, Position};
-use crate::mesh::event::outbox::reader::{Found, LogReader};
-use crate::mesh::event::record::Event;
+use crate::mesh::event::outbox::log::Log;
+use crate::mesh::event::outbox::reader::LogReader;
 use crate::mesh::tenant::TenantId;
-use crate::mesh::{Clock, Error, ErrorKind};
-
-/// The most records that have been read and wait to be sent.
-const READY_MAX: usize = 512;
-
-/// The most bytes of frames that have been read and wait to be sent.
-const READY_BYTES_MAX: u64 = 4 << 20;
-
-/// The most frames that are read at once for a tenant that was held back.
-const LAG_FRAMES_MAX: usize = 4096;
+use crate::mesh::{Clock, Error};
 
 /// How often what has left is acknowledged.
 const ACKNOWLEDGE_EVERY: Duration = Duration::from_millis(250);
-
-/// So few records at once make the next ones linger less.
-const FEW: usize = 2;
-
-/// So many full batches at once need no longer linger.
-const BATCHES_ENOUGH: usize = 4;
-
-/// An event that was read from a log.
-#[derive(Debug)]
-pub(super) struct Record {
-    pub(super) seq: u64,
-    pub(super) position: Position,
-    /// Its share of its frame.
-    pub(super) bytes: u64,
-    pub(super) event: Event,
-}
-
-/// What became of a record that was sent.
-#[derive(Debug)]
-pub(super) enum Verdict {
-    /// It has left.
-    Done,
-    /// It has not, and may later.
-    Retry(Error),
-    /// It never will: it is wrong in itself.
-    Refused(Error),
-}
-
-/// A batch that was sent, and what became of each record; an error where it is the same for all, and not
-/// a matter of the records.
-pub(super) struct Sent {
-    pub(super) records: Vec<Record>,
-    pub(super) result: Result<Vec<Verdict>, Error>,
-}
 
 /// A batch that was sent; of one tenant that is held back, or of any that are not.
 struct Attempt {
     deferred: Option<TenantId>,
     sent: Sent,
-}
-
-/// Rows of counters that were written: which, and the positions of those that were not.
-pub(super) struct Flushed {
-    pub(super) keys: Vec<CounterKey>,
-    pub(super) result: Result<Vec<usize>, Error>,
-}
-
-/// Where a pipeline ends.
-pub(super) trait Sink: Send + 'static {
-    /// The most records of a batch.
-    const BATCH_MAX: usize;
-    /// The most bytes of a batch, as [`Sink::weigh`] counts them.
-    const BATCH_BYTES_MAX: usize;
-    /// The most batches under way.
-    const BATCHES_MAX: usize;
-
-    /// How much a record adds to a batch.
-    fn weigh(record: &Record) -> usize;
-
-    /// Takes note of a record that was read; each tenant's come in order.
-    fn admit(
-        &mut self,
-        record: &Record,
-        lane: &Lane,
-    ) -> impl Future<Output = Result<(), Error>> + Send;
-
-    /// Sends a batch.
-    fn send(&self, records: Vec<Record>) -> BoxFuture<'static, Sent>;
-
-    /// What else is to be written now, `is_pressed` where the outbox needs the room.
-    fn flush(&mut self, _lane: &Lane, _is_pressed: bool) -> Option<BoxFuture<'static, Flushed>> {
-        None
-    }
-
-    /// What else was written has been, or not.
-    fn flushed(&mut self, _flushed: Flushed, _lane: &Lane) {}
-
-    /// When something else will be due.
-    fn next_flush(&self) -> Option<Instant> {
-        None
-    }
-
-    /// The first place of the log that is still needed for something else.
-    fn low(&self) -> Option<Position> {
-        None
-    }
-
-    /// Whether nothing else is to be written.
-    fn is_clean(&self) -> bool {
-        true
-    }
 }
 
 /// One way out of one log.
@@ -141,10 +46,13 @@ pub(super) struct Pipeline<S> {
     in_flight: FuturesUnordered<BoxFuture<'static, Attempt>>,
     flushing: Option<BoxFuture<'static, Flushed>>,
     deferrals: Deferrals,
+    deferred_in_flight: usize,
     backoff: Backoff,
     flush_backoff: Backoff,
     linger: Duration,
     linger_until: Option<Instant>,
+    /// When something was last read.
+    taken_at: Instant,
     acknowledge_at: Instant,
     has_news: bool,
     /// Whether nothing will be appended to the log any more.
@@ -177,10 +85,12 @@ impl<S: Sink> Pipeline<S> {
             in_flight: FuturesUnordered::new(),
             flushing: None,
             deferrals,
+            deferred_in_flight: 0,
             flush_backoff: backoff.clone(),
             backoff,
             linger: pace.linger_shortest,
             linger_until: None,
+            taken_at: Instant::now(),
             acknowledge_at: Instant::now(),
             has_news: false,
             is_last: false,
@@ -245,217 +155,22 @@ impl<S: Sink> Pipeline<S> {
         self.lane.status.change_deferred(told, deferred);
     }
 
-    fn has_room(&self) -> bool {
-        self.ready.len() < READY_MAX
-            && self.ready_bytes < READY_BYTES_MAX
-            && self.deferrals.len() < TENANTS_MAX
-    }
-
-    /// Reads what has been appended, as far as there is room for it.
-    async fn take_in(&mut self) {
-        let mut taken = 0;
-        self.is_at_end = false;
-        while self.has_room() && self.backoff.until().is_none() {
-            match self.reader.next() {
-                Ok(Some(found)) if found.header.kind == Kind::Intent => {}
-                Ok(Some(found)) => taken += self.take(found).await,
-                Ok(None) => {
-                    self.is_at_end = true;
-                    break;
-                }
-                Err(error) => {
-                    self.fail(Error::internal("the outbox cannot be read").caused_by(error));
-                    break;
-                }
-            }
-        }
-        if taken > 0 {
-            self.has_news = true;
-            self.linger = match taken {
-                ..=FEW => self.linger / 2,
-                _ if taken < BATCHES_ENOUGH * S::BATCH_MAX => self.linger * 2,
-                _ => self.linger,
-            }
-            .clamp(self.pace.linger_shortest, self.pace.linger_longest);
-        }
-    }
-
-    /// Takes the frame that was just read; answers how many records it had.
-    async fn take(&mut self, found: Found) -> usize {
-        let until = found.header.seq + u64::from(found.header.count);
-        let name = parse_tenant(self.reader.payload()).map(|(name, _)| name);
-        let Some(tenant) = name.and_then(|name| name.parse::<TenantId>().ok()) else {
-            tracing::error!(seq = found.header.seq, "a record of no tenant is set aside");
-            self.lane.set_aside(found.header.seq);
-            self.lane.read(until, []);
-            return 0;
-        };
-        if let Some(held) = self.deferrals.get_mut(&tenant) {
-            if held.lag.is_none() && held.records.len() >= RECORDS_MAX {
-                let lag = Lag {
-                    position: found.position,
-                    seq: found.header.seq,
-                };
-                held.lag = Some(lag);
-                self.lane.lag(&tenant, Some(lag.seq));
-            }
-            if held.lag.is_some() {
-                self.lane.read(until, []);
-                return 0;
-            }
-        }
-        let records = self.parse(found, self.reader.payload());
-        let count = records.len();
-        if self.admit(&tenant, records).await.is_err() {
-            let lag = Lag {
-                position: found.position,
-                seq: found.header.seq,
-            };
-            let held = self.deferrals.entry(&tenant);
-            held.lag = Some(lag);
-            held.failed(false);
-            self.lane.lag(&tenant, Some(lag.seq));
-        }
-        self.lane.read(until, []);
-        count
-    }
-
-    /// Takes note of a tenant's records and puts them where they wait to be sent.
-    async fn admit(&mut self, tenant: &TenantId, records: Vec<Record>) -> Result<(), ()> {
-        for record in &records {
-            if let Err(error) = self.sink.admit(record, &self.lane).await {
-                tracing::debug!(%tenant, ?error, "a tenant's records wait");
-                return Err(());
-            }
-        }
-        let unsettled = records.iter().map(|record| {
-            let held = Unsettled {
-                position: record.position,
-                tenant: tenant.clone(),
-                bytes: record.bytes,
-                time: record.event.time,
-            };
-            (record.seq, held)
-        });
-        self.lane.read(0, unsettled);
-        match self.deferrals.get_mut(tenant) {
-            Some(held) => records.into_iter().for_each(|record| held.put(record)),
-            None => {
-                self.ready_bytes += records.iter().map(|record| record.bytes).sum::<u64>();
-                self.ready.extend(records);
-            }
-        }
-        Ok(())
-    }
-
-    /// The records of a frame; what cannot be read is set aside.
-    fn parse(&self, found: Found, payload: &[u8]) -> Vec<Record> {
-        let count = u64::from(found.header.count.max(1));
-        let each = found.header.frame_bytes() / count;
-        let rest = found.header.frame_bytes() % count;
-        let (tenant, events) = parse_payload(payload).unzip();
-        let mut records = Vec::new();
-        for (seq, json) in (found.header.seq..).zip(events.unwrap_or_default()) {
-            let bytes = each + if seq == found.header.seq { rest } else { 0 };
-            match serde_json::from_slice::<Event>(json) {
-                Ok(event) if Some(&event.tenant_id) == tenant.as_ref() => records.push(Record {
-                    seq,
-                    position: found.position,
-                    bytes,
-                    event,
-                }),
-                other => {
-                    let writer = self.log.writer();
-                    tracing::error!(%writer, seq, error = ?other.err(), "a record that cannot be read is set aside");
-                    self.lane.set_aside(seq);
-                    if let Some(tenant) = &tenant {
-                        self.outbox.settle(self.lane.way, [(tenant, bytes)]);
-                    }
-                }
-            }
-        }
-        records
-    }
-
-    /// Reads on for tenants that were held back and may be tried again.
-    async fn catch_up(&mut self) {
-        if self.deferrals.is_empty() || self.backoff.until().is_some() {
-            return;
-        }
-        for tenant in self.deferrals.due() {
-            let held = self.deferrals.entry(&tenant);
-            if let Some(lag) = held.lag
-                && held.records.len() < RECORDS_MAX / 2
-            {
-                held.lag = None;
-                let lag = self.read_on(&tenant, lag).await;
-                self.deferrals.entry(&tenant).lag = lag;
-                self.lane.lag(&tenant, lag.map(|lag| lag.seq));
-                self.has_news = true;
-            }
-            self.deferrals.forget_idle(&tenant);
-        }
-    }
-
-    /// Reads records of `tenant` from `lag` on; answers where it stopped, if not where all are read.
-    async fn read_on(&mut self, tenant: &TenantId, lag: Lag) -> Option<Lag> {
-        let mut reader = LogReader::new(self.log.clone(), lag.position);
-        let mut seq = lag.seq;
-        for _ in 0..LAG_FRAMES_MAX {
-            let found = match reader.next() {
-                Ok(Some(found)) if found.position < self.reader.position() => found,
-                Ok(_) => return None,
-                Err(error) => {
-                    self.fail(Error::internal("the outbox cannot be read").caused_by(error));
-                    let position = reader.position();
-                    return Some(Lag { position, seq });
-                }
-            };
-            if found.header.kind == Kind::Intent {
-                continue;
-            }
-            let stop = Some(Lag {
-                position: found.position,
-                seq: found.header.seq,
-            });
-            seq = found.header.seq + u64::from(found.header.count);
-            let name = parse_tenant(reader.payload()).map(|(name, _)| name);
-            if name != Some(tenant.as_str()) {
-                continue;
-            }
-            if self.deferrals.entry(tenant).records.len() >= RECORDS_MAX {
-                return stop;
-            }
-            let records = self.parse(found, reader.payload());
-            if self.admit(tenant, records).await.is_err() {
-                self.deferrals.entry(tenant).failed(false);
-                return stop;
-            }
-        }
-        let position = reader.position();
-        Some(Lag { position, seq })
-    }
-
     /// Sends what may be sent.
     fn dispatch(&mut self) {
         if self.backoff.until().is_some() {
             return;
         }
-        // After a failure one batch goes ahead to see whether it is over.
-        let batches_max = if self.backoff.has_failed() {
-            1
-        } else {
-            S::BATCHES_MAX
-        };
-        if !self.deferrals.is_empty() {
+        let batches_max = self.batches_max();
+        if self.can_try_deferred() {
             for tenant in self.deferrals.due() {
-                if self.in_flight.len() >= batches_max {
-                    return;
+                if !self.can_try_deferred() {
+                    break;
                 }
                 let held = self.deferrals.entry(&tenant);
                 let batch = Self::batch(&mut held.records);
                 if !batch.is_empty() {
                     held.is_in_flight = true;
+                    self.deferred_in_flight += 1;
                     self.send(batch, Some(tenant));
                 }
             }
@@ -469,6 +184,24 @@ impl<S: Sink> Pipeline<S> {
             self.ready_bytes -= batch.iter().map(|record| record.bytes).sum::<u64>();
             self.send(batch, None);
         }
+    }
+
+    /// After a failure one batch goes ahead to see whether it is over.
+    fn batches_max(&self) -> usize {
+        if self.backoff.has_failed() {
+            1
+        } else {
+            S::BATCHES_MAX
+        }
+    }
+
+    /// Whether a tenant that was held back may be tried: the others keep half of the batches.
+    fn can_try_deferred(&self) -> bool {
+        let batches_max = self.batches_max();
+        !self.deferrals.is_empty()
+            && self.in_flight.len() < batches_max
+            && self.deferred_in_flight < (batches_max / 2).max(1)
+            && (batches_max > 1 || self.ready.is_empty())
     }
 
     fn send(&self, batch: Vec<Record>, deferred: Option<TenantId>) {
@@ -496,7 +229,8 @@ impl<S: Sink> Pipeline<S> {
         }
     }
 
-    fn batch(from: &mut VecDeque<Record>) -> Vec<Record> {
+    /// The next batch of what waits.
+    pub(super) fn batch(from: &mut VecDeque<Record>) -> Vec<Record> {
         let mut batch = Vec::new();
         let mut bytes = 0;
         while let Some(record) = from.front() {
@@ -540,6 +274,7 @@ impl<S: Sink> Pipeline<S> {
         let has_failed = !failed.is_empty();
         self.defer(failed, &left);
         if let Some(tenant) = deferred {
+            self.deferred_in_flight -= 1;
             let held = self.deferrals.entry(&tenant);
             held.is_in_flight = false;
             if !has_failed && !left.is_empty() {
@@ -630,6 +365,8 @@ impl<S: Sink> Pipeline<S> {
 
     /// Waits until there is something to do.
     async fn wait(&mut self) {
+        // A table or bus that answers at once must not keep this task from ever letting others run.
+        tokio::task::coop::consume_budget().await;
         let wake_at = self.wake_at();
         let can_linger = self.is_at_end && self.linger_until.is_none();
         let has_flush = self.flushing.is_some();
@@ -664,9 +401,8 @@ impl<S: Sink> Pipeline<S> {
 
     fn wake_at(&self) -> Option<Instant> {
         let held_back = self.backoff.until();
-        let can_send = self.in_flight.len() < S::BATCHES_MAX
-            && (self.in_flight.is_empty() || !self.backoff.has_failed());
-        let deferred = self.deferrals.next_due().filter(|_| can_send);
+        let can_try = self.can_try_deferred();
+        let deferred = self.deferrals.next_due().filter(|_| can_try);
         let flush = self.sink.next_flush().filter(|_| self.flushing.is_none());
         let after =
             |at: Instant, earliest: Option<Instant>| earliest.map_or(at, |other| other.max(at));
@@ -695,9 +431,4 @@ async fn sleep_until(at: Option<Instant>) {
         Some(at) => tokio::time::sleep_until(at).await,
         None => std::future::pending().await,
     }
-}
-
-/// Whether a kind of failure lies in what was sent, so that sending it again cannot help.
-pub(super) fn is_refusal(kind: ErrorKind) -> bool {
-    matches!(kind, ErrorKind::InvalidParameter | ErrorKind::TooLarge)
 }

@@ -15,6 +15,8 @@ use crate::mesh::{ErrorKind, ManualClock, SystemClock};
 
 const SOON: Duration = Duration::from_secs(10);
 
+mod hand_over;
+
 struct World {
     root: tempfile::TempDir,
     table: Arc<FakeTable>,
@@ -23,6 +25,7 @@ struct World {
     clock: Arc<dyn Clock>,
     bytes_max: u64,
     shards: u16,
+    hand_over: bool,
 }
 
 struct Process {
@@ -40,6 +43,7 @@ impl World {
             clock: Arc::new(SystemClock::new()),
             bytes_max: 64 << 20,
             shards: 1,
+            hand_over: false,
         }
     }
 
@@ -69,6 +73,7 @@ impl World {
                 adopt_every: Duration::from_millis(20),
                 ..Pace::default()
             },
+            hand_over: self.hand_over,
         });
         Process { outbox, publisher }
     }
@@ -375,6 +380,33 @@ async fn a_throttled_tenant_holds_up_nobody_else_however_much_it_has() {
 }
 
 #[tokio::test]
+async fn more_throttled_tenants_than_can_be_held_back_lose_nothing() {
+    let world = World::new();
+    let throttled = 1500;
+    world
+        .table
+        .throttled
+        .lock()
+        .unwrap()
+        .insert("T#slow".to_owned());
+    let process = world.start();
+    for index in 0..throttled {
+        process.send_many(&format!("slow{index}"), 1);
+    }
+    let most = || process.publisher.stats().history.deferred_tenants;
+    until("as many as fit wait", || most() >= deferral::TENANTS_MAX).await;
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    // What was read before the last of them failed waits with them.
+    assert!(most() <= deferral::TENANTS_MAX + 700, "{}", most());
+    world.table.throttled.lock().unwrap().clear();
+    until("all are stored", || world.stored("slow").len() == throttled).await;
+    until("nothing is left", || {
+        process.publisher.stats().history.records == 0
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn tenants_whom_the_bus_refuses_hold_up_nobody_else() {
     let world = World::new();
     for index in 0..20 {
@@ -524,6 +556,19 @@ async fn a_drain_publishes_what_is_left_and_removes_the_folder() {
             .reserve(&tenant("acme"), Weight::Read)
             .is_err()
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_process_without_events_waits_for_nothing() {
+    let world = World::new();
+    let process = world.start();
+    let tenant = "acme".parse().unwrap();
+    let start = Instant::now();
+    assert!(process.publisher.stored(&tenant, SOON).await);
+    let drained = process.publisher.drain(SOON).await;
+    assert!(start.elapsed() < SOON / 2, "{:?}", start.elapsed());
+    assert_eq!(drained, Drained { left: 0 });
+    assert_eq!(world.folders(), 0);
 }
 
 #[tokio::test]

@@ -192,12 +192,13 @@ impl Operation for EventsSend {
     }
 
     async fn serve<'call>(self, call: &Granted<'call, Self>) -> Result<EventsSendAnswer, Error> {
-        let ids = new_ids(call.now(), self.events.len());
+        let now = call.now();
+        let ids = call.event_ids(now, self.events.len());
         let mut accepted: Vec<_> = ids
             .into_iter()
             .map(|event_id| Accepted {
                 event_id,
-                accepted_at: call.now(),
+                accepted_at: now,
             })
             .collect();
         let arguments = idempotency::arguments_hash(&self.arguments);
@@ -277,19 +278,6 @@ impl EventsSend {
     }
 }
 
-/// New ids for `count` events of the same moment, in the order they were sent.
-fn new_ids(now: Timestamp, count: usize) -> Vec<Ulid> {
-    let time = now.as_millis().max(0).unsigned_abs();
-    let mut id = Ulid::from_parts(time, Ulid::generate().random() >> 8);
-    (0..count)
-        .map(|_| {
-            let this = id;
-            id = Ulid::from_parts(time, id.random() + 1);
-            this
-        })
-        .collect()
-}
-
 fn other_arguments() -> Error {
     Error::new(
         ErrorKind::Conflict,
@@ -302,13 +290,6 @@ fn other_arguments() -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn ids_of_one_call_are_different_and_in_order() {
-        let ids = new_ids(Timestamp::from_seconds(1_000), EVENTS_MAX);
-        assert!(ids.windows(2).all(|pair| pair[0] < pair[1]));
-        assert!(ids.iter().all(|id| id.timestamp_ms() == 1_000_000));
-    }
 
     #[test]
     fn a_reserved_name_is_refused_and_a_like_one_is_not() {

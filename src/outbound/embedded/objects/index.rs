@@ -12,6 +12,7 @@ use super::Fault;
 use crate::mesh::Error;
 use crate::outbound::embedded::folder::Folder;
 use crate::outbound::embedded::lock::{ProcessLock, WAIT_MAX};
+use crate::outbound::embedded::newborn::Newborn;
 
 /// Connections for reads.
 const READERS: usize = 2;
@@ -80,6 +81,7 @@ impl Index {
         let path = folder.index_path();
         let connections = {
             let _held = lock.hold(WAIT_MAX).map_err(|error| folder.refusal(error))?;
+            let _newborn = Newborn::at(&path).map_err(|error| folder.refusal(error))?;
             (0..=READERS)
                 .map(|_| connect(&path))
                 .collect::<rusqlite::Result<Vec<_>>>()

@@ -114,6 +114,8 @@ fn the_largest_frame_is_read_back_and_a_larger_event_is_refused() {
     large.data = text(fill + 1);
     let error = Body::of(&tenant, [&large]).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::TooLarge);
+    large.duration_ms = f64::NAN;
+    assert!(Body::of(&tenant, [&large]).is_err());
     assert!(Body::of(&tenant, []).is_err());
     assert!(Body::of(&"other".parse().unwrap(), [&event("acme", 1)]).is_err());
 }

@@ -3,19 +3,29 @@
 use std::sync::Arc;
 
 use super::*;
-use crate::mesh::event::outbox::share::Way;
 use crate::mesh::event::fakes::event;
+use crate::mesh::event::outbox::share::Way;
 use crate::mesh::event::{Outbox, OutboxSettings, Weight};
 use crate::mesh::{ManualClock, Timestamp};
 
 fn target(table: &str) -> Target {
-    Target { backend: "embedded".to_owned(), table: table.to_owned(), ..Target::default() }
+    Target {
+        backend: "embedded".to_owned(),
+        table: table.to_owned(),
+        ..Target::default()
+    }
 }
 
 fn open(root: &Path, table: &str) -> Outbox {
     let clock = Arc::new(ManualClock::at(Timestamp::from_millis(1_700_000_000_000)));
     let target = target(table);
-    Outbox::open(OutboxSettings { root: root.to_owned(), target, bytes_max: 4 << 20, clock }).unwrap()
+    Outbox::open(OutboxSettings {
+        root: root.to_owned(),
+        target,
+        bytes_max: 4 << 20,
+        clock,
+    })
+    .unwrap()
 }
 
 fn commit(outbox: &Outbox, count: usize) {
@@ -41,7 +51,10 @@ fn what_waits_is_counted_for_each_writer_and_target() {
     let looked = survey(root.path(), &target("a")).unwrap();
     assert_eq!(looked.ours.len(), 1);
     let found = &looked.ours[0];
-    assert_eq!((found.writer, found.is_alive, found.records), (ours.writer(), true, 3));
+    assert_eq!(
+        (found.writer, found.is_alive, found.records),
+        (ours.writer(), true, 3)
+    );
     assert!(found.bytes > 0);
     assert_eq!(looked.others.len(), 1);
     assert_eq!(looked.others[0].1[0].records, 1);
@@ -76,7 +89,10 @@ fn a_writer_that_is_gone_is_told_apart_and_can_still_be_adopted() {
     gone.log().unlock_for_test();
     for _ in 0..2 {
         let looked = survey(root.path(), &target("a")).unwrap();
-        assert_eq!((looked.ours[0].is_alive, looked.ours[0].records), (false, 2));
+        assert_eq!(
+            (looked.ours[0].is_alive, looked.ours[0].records),
+            (false, 2)
+        );
     }
     let heir = open(root.path(), "a");
     assert!(heir.adopt(gone.writer()).unwrap().is_some());

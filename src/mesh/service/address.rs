@@ -1,16 +1,12 @@
-//! The address of an artifact as an MCP resource: `mesh://artifacts/{scope}/{+key}`.
+//! Addresses of what is stored, as MCP resources: `mesh://<family>/{scope}/{+key}`, with `?range=` for a part.
 
 use std::fmt;
 use std::str::FromStr;
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 
-use crate::mesh::store::artifacts::ArtifactKey;
 use crate::mesh::store::bucket::ByteRange;
 use crate::mesh::store::key::Scope;
-
-/// What every address begins with.
-const ROOT: &str = "mesh://artifacts/";
 
 /// What stands between a key and the part of it that is wanted.
 const RANGE: &str = "?range=";
@@ -23,28 +19,40 @@ const ENCODED: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'~')
     .remove(b'/');
 
-/// The address of an artifact, or of a part of one (`?range=0-999`).
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ArtifactAddress {
-    /// Whose it is.
-    pub scope: Scope,
-    /// Its key.
-    pub key: ArtifactKey,
-    /// The part that is wanted.
-    pub range: Option<ByteRange>,
-}
-
-/// Why a text is no address of an artifact.
+/// Why a text is no address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "no such resource: an artifact's address is mesh://artifacts/user/<key> or \
-     mesh://artifacts/tenant/<key>, percent-encoded once, with ?range=<first>-<last> for a part"
+    "no such resource: an address is mesh://artifacts/<scope>/<key> or mesh://values/<scope>/<key>, the \
+     scope user or tenant, the key percent-encoded once, with ?range=<first>-<last> for a part"
 )]
 pub struct InvalidAddress;
 
-impl ArtifactAddress {
-    /// The address of a whole artifact.
-    pub fn new(scope: Scope, key: ArtifactKey) -> Self {
+/// A key that has an address.
+pub trait Addressed: Sized {
+    /// What every address of its kind begins with; it ends with a slash.
+    const ROOT: &'static str;
+
+    /// The key that `text` is, if it is one.
+    fn of(text: String) -> Option<Self>;
+
+    /// The key as text.
+    fn text(&self) -> &str;
+}
+
+/// The address of what is stored under a key, or of a part of it (`?range=0-999`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Address<K> {
+    /// Whose it is.
+    pub scope: Scope,
+    /// Its key.
+    pub key: K,
+    /// The part that is wanted, in bytes.
+    pub range: Option<ByteRange>,
+}
+
+impl<K> Address<K> {
+    /// The address of the whole.
+    pub fn new(scope: Scope, key: K) -> Self {
         Self {
             scope,
             key,
@@ -53,10 +61,10 @@ impl ArtifactAddress {
     }
 }
 
-impl fmt::Display for ArtifactAddress {
+impl<K: Addressed> fmt::Display for Address<K> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let key = utf8_percent_encode(self.key.as_str(), ENCODED);
-        write!(formatter, "{ROOT}{}/{key}", self.scope.name())?;
+        let key = utf8_percent_encode(self.key.text(), ENCODED);
+        write!(formatter, "{}{}/{key}", K::ROOT, self.scope.name())?;
         match self.range {
             None => Ok(()),
             Some(range) => write!(formatter, "{RANGE}{}", range_text(range)),
@@ -64,11 +72,12 @@ impl fmt::Display for ArtifactAddress {
     }
 }
 
-impl FromStr for ArtifactAddress {
+impl<K: Addressed> FromStr for Address<K> {
     type Err = InvalidAddress;
 
+    /// The key is decoded exactly once.
     fn from_str(text: &str) -> Result<Self, InvalidAddress> {
-        let rest = text.strip_prefix(ROOT).ok_or(InvalidAddress)?;
+        let rest = text.strip_prefix(K::ROOT).ok_or(InvalidAddress)?;
         let (rest, range) = match rest.split_once(RANGE) {
             Some((rest, range)) => (rest, Some(parse_range(range).ok_or(InvalidAddress)?)),
             None => (rest, None),
@@ -85,7 +94,7 @@ impl FromStr for ArtifactAddress {
         let key = percent_decode_str(key)
             .decode_utf8()
             .map_err(|_| InvalidAddress)?;
-        let key = ArtifactKey::parse("uri", key.into_owned()).map_err(|_| InvalidAddress)?;
+        let key = K::of(key.into_owned()).ok_or(InvalidAddress)?;
         Ok(Self { scope, key, range })
     }
 }
@@ -128,6 +137,10 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::mesh::service::artifacts::ArtifactAddress;
+    use crate::mesh::service::kv::ValueAddress;
+    use crate::mesh::store::artifacts::ArtifactKey;
+    use crate::mesh::store::values::ValueKey;
 
     #[test]
     fn an_address_is_decoded_exactly_once() {
@@ -185,6 +198,15 @@ mod tests {
             prop_assert_eq!(address.to_string().parse(), Ok(address.clone()));
             address.range = Some(ByteRange::From(0, Some(last)));
             prop_assert_eq!(address.to_string().parse(), Ok(address));
+        }
+    }
+
+    #[test]
+    fn an_address_reads_back_and_takes_keys_that_no_artifact_has() {
+        for key in ["a", "/a//../b", "é %2F?#", "a/b"] {
+            let key = ValueKey::parse("key", key.to_owned()).unwrap();
+            let address = ValueAddress::new(Scope::Tenant, key);
+            assert_eq!(address.to_string().parse(), Ok(address));
         }
     }
 }

@@ -1,0 +1,171 @@
+//! Resources: artifacts, and values that are too large for an answer, by their addresses.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use rmcp::model::*;
+use rmcp::service::RequestContext;
+use rmcp::{ErrorData, RoleServer};
+
+use super::{LIST_FRESH_MS, Server, cursor_error, invalid};
+use crate::mesh::call::tool::{Tool, Toolset};
+use crate::mesh::service::address::InvalidAddress;
+use crate::mesh::service::artifacts::{ArtifactAddress, is_text_type};
+use crate::mesh::service::kv::{VALUE_TYPE, ValueAddress, ValueRead};
+use crate::mesh::service::resources::{Complete, ResourcesList, ResourcesRead};
+use crate::mesh::store::key::Scope;
+
+/// The template of the artifacts' addresses.
+const ARTIFACT_TEMPLATE: &str = "mesh://artifacts/{scope}/{+key}";
+
+/// The template of the values' addresses.
+const VALUE_TEMPLATE: &str = "mesh://values/{scope}/{+key}";
+
+impl Server {
+    /// `resources/list`: the artifacts. Values are listed by their tool alone.
+    pub(super) async fn resource_page(
+        &self,
+        cursor: Option<&str>,
+        context: &RequestContext<RoleServer>,
+    ) -> Result<ListResourcesResult, ErrorData> {
+        let list = ResourcesList::at(cursor).map_err(cursor_error)?;
+        let mut result = ListResourcesResult::with_all_items(Vec::new());
+        if self.shared.catalog.has(Toolset::Artifacts) {
+            let (page, _) = self.run(context, list).await?;
+            let resources = page.resources.into_iter().map(|(address, object)| {
+                let mut resource = Resource::new(address.to_string(), address.key.as_str());
+                resource.size = Some(object.size);
+                resource
+            });
+            result.resources = resources.collect();
+            result.next_cursor = page.next_cursor;
+        }
+        result.ttl_ms = Some(0);
+        result.cache_scope = Some(CacheScope::Private);
+        Ok(result)
+    }
+
+    /// `resources/templates/list`.
+    pub(super) fn resource_templates(&self) -> ListResourceTemplatesResult {
+        let template = |address: &str, name: &str, title: &str, text: &str| {
+            let mut template = ResourceTemplate::new(address, name);
+            template.title = Some(title.to_owned());
+            template.description = Some(text.to_owned());
+            template
+        };
+        let mut templates = Vec::new();
+        if self.shared.catalog.has(Toolset::Artifacts) {
+            templates.push(template(
+                ARTIFACT_TEMPLATE,
+                "artifact",
+                "Artifact",
+                "A stored file; scope is `user` or `tenant`. Add ?range=first-last for a part of it.",
+            ));
+        }
+        if self.shared.catalog.has(Toolset::Kv) {
+            templates.push(template(
+                VALUE_TEMPLATE,
+                "value",
+                "Value",
+                "The JSON text of a stored value; scope is `user` or `tenant`. Add ?range=first-last for \
+                 a part of it.",
+            ));
+        }
+        let mut result = ListResourceTemplatesResult::with_all_items(templates);
+        result.ttl_ms = Some(LIST_FRESH_MS);
+        result.cache_scope = Some(CacheScope::Private);
+        result
+    }
+
+    /// `resources/read`.
+    pub(super) async fn resource(
+        &self,
+        uri: String,
+        context: &RequestContext<RoleServer>,
+    ) -> Result<ReadResourceResult, ErrorData> {
+        let (mime_type, body) = match uri.parse::<ValueAddress>() {
+            Ok(address) if self.shared.catalog.offers(Tool::ValuesRead) => {
+                let (found, _) = self.run(context, ValueRead { address }).await?;
+                (VALUE_TYPE.to_owned(), found.body.into())
+            }
+            _ => {
+                let address = self.artifact_address(&uri)?;
+                let (found, _) = self.run(context, ResourcesRead { address }).await?;
+                (found.head.content_type, found.body)
+            }
+        };
+        let is_text = is_text_type(&mime_type);
+        let mime_type = Some(mime_type);
+        let contents = match std::str::from_utf8(&body) {
+            Ok(text) if is_text => ResourceContents::TextResourceContents {
+                uri,
+                mime_type,
+                text: text.to_owned(),
+                meta: None,
+            },
+            _ => ResourceContents::BlobResourceContents {
+                uri,
+                mime_type,
+                blob: STANDARD.encode(&body),
+                meta: None,
+            },
+        };
+        let mut result = ReadResourceResult::new(vec![contents]);
+        result.ttl_ms = Some(0);
+        result.cache_scope = Some(CacheScope::Private);
+        Ok(result)
+    }
+
+    /// `completion/complete`, for the members of the templates.
+    pub(super) async fn completion(
+        &self,
+        params: CompleteRequestParams,
+        context: &RequestContext<RoleServer>,
+    ) -> Result<CompleteResult, ErrorData> {
+        // Not every completion comes to a call, but all of them are for callers alone.
+        self.require_caller(context).await?;
+        let argument = params.argument;
+        let (values, has_more) = match (&params.r#ref, argument.name.as_str()) {
+            (Reference::Resource(template), "scope")
+                if [ARTIFACT_TEMPLATE, VALUE_TEMPLATE].contains(&template.uri.as_str()) =>
+            {
+                let scopes = [Scope::User, Scope::Tenant].map(Scope::name).into_iter();
+                let scopes = scopes.filter(|scope| scope.starts_with(&argument.value));
+                (scopes.map(str::to_owned).collect(), false)
+            }
+            (Reference::Resource(template), "key") if template.uri == ARTIFACT_TEMPLATE => {
+                let chosen = params.context.as_ref();
+                let chosen = chosen.and_then(|chosen| chosen.get_argument("scope"));
+                let scope = match chosen.map(String::as_str) {
+                    None | Some("user") => Scope::User,
+                    Some("tenant") => Scope::Tenant,
+                    Some(_) => return Err(invalid("the scope is `user` or `tenant`")),
+                };
+                let prefix = argument.value;
+                let (found, _) = self.run(context, Complete { scope, prefix }).await?;
+                (found.keys, found.has_more)
+            }
+            (Reference::Resource(template), "key") if template.uri == VALUE_TEMPLATE => {
+                (Vec::new(), false)
+            }
+            (Reference::Prompt(_), _) => (Vec::new(), false),
+            _ => {
+                return Err(invalid(
+                    "only `scope` and `key` of the templates are completed",
+                ));
+            }
+        };
+        let mut completion = CompletionInfo::new(values).map_err(|error| invalid(&error))?;
+        completion.has_more = Some(has_more);
+        Ok(CompleteResult::new(completion))
+    }
+
+    /// The artifact that `uri` names, where artifacts are offered.
+    pub(super) fn artifact_address(&self, uri: &str) -> Result<ArtifactAddress, ErrorData> {
+        let address = match self.shared.catalog.has(Toolset::Artifacts) {
+            true => uri.parse(),
+            false => Err(InvalidAddress),
+        };
+        address
+            .map_err(|error| ErrorData::new(ErrorCode::RESOURCE_NOT_FOUND, error.to_string(), None))
+    }
+}

@@ -1,0 +1,34 @@
+//! The real binary as a client meets it: pipes, signals, crashes, several processes, foreign clients.
+//!
+//! What a machine lacks is named in a line that begins with `left out: `, or is a failure where
+//! `AGENT_MESH_TEST_REQUIRE` (names separated by commas) asks for it: `python`, `typescript`, `inspector`,
+//! which `scripts/test-tools.sh` installs, and `tmpfs`, which takes root.
+#![cfg(target_os = "linux")]
+#![allow(
+    clippy::disallowed_methods,
+    reason = "tests read what their own environment asks for"
+)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "everything here is a test"
+)]
+
+mod client;
+mod commands;
+mod dashboard;
+mod demo;
+mod folder;
+mod foreign;
+mod kill;
+mod lifecycle;
+mod lines;
+mod logging;
+mod operator;
+mod requirement;
+mod revisions;
+mod server;
+mod sharing;
+mod token;
+mod unread;
