@@ -1,7 +1,5 @@
 //! Artifacts: bytes come back as they were, under any key, whole or in part, and only under their conditions.
 
-use std::collections::BTreeMap;
-
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
@@ -22,7 +20,7 @@ pub(crate) fn noise(length: usize) -> Vec<u8> {
     (0..length).map(|_| step(&mut state)).collect()
 }
 
-fn sha256(bytes: &[u8]) -> String {
+pub(crate) fn sha256(bytes: &[u8]) -> String {
     Sha256::digest(bytes)
         .iter()
         .map(|byte| format!("{byte:02x}"))
@@ -30,7 +28,7 @@ fn sha256(bytes: &[u8]) -> String {
 }
 
 /// Reads the bytes of an artifact through `artifacts_get` as base64.
-async fn bytes_of(caller: &Caller, key: &str, range: Option<&str>) -> Vec<u8> {
+pub(crate) async fn bytes_of(caller: &Caller, key: &str, range: Option<&str>) -> Vec<u8> {
     let mut arguments = json!({"key": key, "as": "base64"});
     if let Some(range) = range {
         arguments["range"] = json!(range);
@@ -445,198 +443,5 @@ async fn a_condition_on_the_etag_guards_a_change() {
     assert_eq!(
         caller.fail("artifacts_put", both).await.parameter(),
         "if_etag"
-    );
-}
-
-#[tokio::test]
-async fn a_delimiter_shows_one_folder_and_the_folders_in_it() {
-    let world = World::open().await;
-    let caller = world.caller().await;
-    for key in ["a", "d/1", "d/2", "d/e/1", "d/e/2", "d/f/1", "g/1", "z"] {
-        caller
-            .ok("artifacts_put", json!({"key": key, "content": key}))
-            .await;
-    }
-    let list = async |arguments: Value| {
-        let (mut keys, mut folders) = (Vec::new(), Vec::new());
-        let mut arguments = arguments;
-        loop {
-            let page = caller.ok("artifacts_list", arguments.clone()).await;
-            keys.extend(
-                names_of(page["items"].as_array().unwrap())
-                    .into_iter()
-                    .map(str::to_owned),
-            );
-            let prefixes = page
-                .get("common_prefixes")
-                .and_then(Value::as_array)
-                .cloned();
-            folders.extend(prefixes.unwrap_or_default());
-            match page.get("next_cursor") {
-                Some(cursor) => arguments["cursor"] = cursor.clone(),
-                None => return (keys, folders),
-            }
-        }
-    };
-    for limit in [1, 2, 100] {
-        let (keys, folders) = list(json!({"delimiter": "/", "limit": limit})).await;
-        assert_eq!(
-            (keys, json!(folders)),
-            (vec!["a".into(), "z".into()], json!(["d/", "g/"]))
-        );
-        let inside = json!({"prefix": "d/", "delimiter": "/", "limit": limit});
-        let (keys, folders) = list(inside).await;
-        assert_eq!(
-            (keys, json!(folders)),
-            (vec!["d/1".into(), "d/2".into()], json!(["d/e/", "d/f/"]))
-        );
-    }
-    let (keys, folders) = list(json!({"prefix": "d/e"})).await;
-    assert_eq!(
-        (keys, folders.len()),
-        (vec!["d/e/1".into(), "d/e/2".into()], 0)
-    );
-    let failure = caller
-        .fail("artifacts_list", json!({"delimiter": "/".repeat(17)}))
-        .await;
-    assert_eq!(failure.parameter(), "delimiter");
-}
-
-#[tokio::test]
-async fn above_8_mib_parts_make_the_same_artifact() {
-    let world = World::open().await;
-    let caller = world.caller().await;
-    for size in [8 << 20, (8 << 20) + 1] {
-        let bytes = noise(size);
-        let put = json!({"key": "big", "content_base64": STANDARD.encode(&bytes)});
-        let put = caller.ok("artifacts_put", put).await;
-        assert_eq!(
-            (&put["size"], &put["sha256"]),
-            (&json!(size), &json!(sha256(&bytes))),
-            "{size}"
-        );
-        for range in [
-            0..5,
-            (8 << 20) - 3..size.min((8 << 20) + 3),
-            size - 30_000..size,
-        ] {
-            let text = format!("{}-{}", range.start, range.end - 1);
-            assert_eq!(
-                bytes_of(&caller, "big", Some(&text)).await,
-                bytes[range],
-                "{size} {text}"
-            );
-        }
-        let uri = put["uri"].as_str().unwrap();
-        let middle = format!("{uri}?range=2000000-5999999");
-        let read = caller.get("resources/read", json!({ "uri": middle })).await;
-        assert!(contents(&read) == bytes[2_000_000..6_000_000], "{size}");
-        let fault = caller
-            .request("resources/read", json!({ "uri": uri }))
-            .await
-            .unwrap_err();
-        assert_eq!(
-            (fault.code, &fault.data["error"]["code"]),
-            (-32602, &json!("TOO_LARGE"))
-        );
-        assert!(
-            fault.data["error"]["fix"]
-                .as_str()
-                .unwrap()
-                .contains("range"),
-            "{fault:?}"
-        );
-    }
-}
-
-#[tokio::test]
-async fn content_above_11_mib_is_pointed_to_the_other_way() {
-    let world = World::open().await;
-    let caller = world.caller().await;
-    let limit = 11 << 20;
-    let past = json!({"key": "big", "content_base64": STANDARD.encode(vec![7; limit + 1])});
-    let failure = caller.fail("artifacts_put", past).await;
-    assert_eq!(
-        (failure.code(), &failure.detail("limit")),
-        ("TOO_LARGE", &json!(limit))
-    );
-    assert!(failure.fix().unwrap().contains("upload"));
-    let edge = json!({"key": "big", "content_base64": STANDARD.encode(vec![7; limit])});
-    assert_eq!(caller.ok("artifacts_put", edge).await["size"], limit);
-}
-
-#[tokio::test]
-async fn addresses_for_others_are_not_given_where_requests_never_leave_the_process() {
-    let world = World::open().await;
-    let caller = world.caller().await;
-    caller
-        .ok("artifacts_put", json!({"key": "a", "content": "x"}))
-        .await;
-    let upload = json!({"key": "b", "upload": "url", "size": 5, "sha256": "0".repeat(64)});
-    for (tool, arguments) in [
-        ("artifacts_get", json!({"key": "a", "as": "url"})),
-        ("artifacts_put", upload),
-    ] {
-        let failure = caller.fail(tool, arguments).await;
-        assert_eq!(failure.code(), "NOT_SUPPORTED", "{tool}");
-        assert!(failure.fix().is_some(), "{tool}: {failure:?}");
-    }
-}
-
-#[tokio::test]
-async fn media_types_and_metadata_are_held_to_what_a_bucket_keeps() {
-    let world = World::open().await;
-    let caller = world.caller().await;
-    let put = |name: &str, value: Value| {
-        let mut arguments = json!({"key": "m", "content": "x"});
-        arguments[name] = value;
-        arguments
-    };
-    let full: BTreeMap<String, String> = [("k".repeat(48), "v".repeat(1952))].into();
-    caller
-        .ok("artifacts_put", put("metadata", json!(full)))
-        .await;
-    assert_eq!(
-        caller.ok("artifacts_get", json!({"key": "m"})).await["metadata"],
-        json!(full)
-    );
-    for metadata in [
-        json!({"k": "v".repeat(2000)}),
-        json!({"Upper": "v"}),
-        json!({"": "v"}),
-        json!({"a b": "v"}),
-        json!({"k": "a\nb"}),
-        json!({"k": 5}),
-        json!(["k"]),
-    ] {
-        let failure = caller
-            .fail("artifacts_put", put("metadata", metadata.clone()))
-            .await;
-        let told = (failure.code().to_owned(), failure.parameter());
-        assert_eq!(
-            told,
-            ("INVALID_PARAMETER".to_owned(), "metadata".to_owned()),
-            "{metadata}"
-        );
-    }
-    for content_type in [
-        "",
-        "text",
-        "a/b\n",
-        "tëxt/plain",
-        &format!("a/{}", "b".repeat(254)),
-    ] {
-        let failure = caller
-            .fail("artifacts_put", put("content_type", json!(content_type)))
-            .await;
-        assert_eq!(failure.parameter(), "content_type", "{content_type}");
-    }
-    let spaced = json!({"k": " spaces around ", "l": "~=?utf-8?Q?x?="});
-    caller
-        .ok("artifacts_put", put("metadata", spaced.clone()))
-        .await;
-    assert_eq!(
-        caller.ok("artifacts_get", json!({"key": "m"})).await["metadata"],
-        spaced
     );
 }

@@ -1,4 +1,4 @@
-//! Cursors: they lead through everything once, and open nothing that their bearer could not see anyway.
+//! Listings and their cursors: they lead through everything once, and open nothing that their bearer could not see anyway.
 
 use std::collections::BTreeSet;
 
@@ -233,4 +233,58 @@ async fn a_page_stays_within_the_answers_text_and_nothing_is_skipped() {
         assert_eq!(names_of(&items), expected, "{tool}");
         assert!(pages > 1, "{tool}");
     }
+}
+
+#[tokio::test]
+async fn a_delimiter_shows_one_folder_and_the_folders_in_it() {
+    let world = World::open().await;
+    let caller = world.caller().await;
+    for key in ["a", "d/1", "d/2", "d/e/1", "d/e/2", "d/f/1", "g/1", "z"] {
+        caller
+            .ok("artifacts_put", json!({"key": key, "content": key}))
+            .await;
+    }
+    let list = async |arguments: Value| {
+        let (mut keys, mut folders) = (Vec::new(), Vec::new());
+        let mut arguments = arguments;
+        loop {
+            let page = caller.ok("artifacts_list", arguments.clone()).await;
+            keys.extend(
+                names_of(page["items"].as_array().unwrap())
+                    .into_iter()
+                    .map(str::to_owned),
+            );
+            let prefixes = page
+                .get("common_prefixes")
+                .and_then(Value::as_array)
+                .cloned();
+            folders.extend(prefixes.unwrap_or_default());
+            match page.get("next_cursor") {
+                Some(cursor) => arguments["cursor"] = cursor.clone(),
+                None => return (keys, folders),
+            }
+        }
+    };
+    for limit in [1, 2, 100] {
+        let (keys, folders) = list(json!({"delimiter": "/", "limit": limit})).await;
+        assert_eq!(
+            (keys, json!(folders)),
+            (vec!["a".into(), "z".into()], json!(["d/", "g/"]))
+        );
+        let inside = json!({"prefix": "d/", "delimiter": "/", "limit": limit});
+        let (keys, folders) = list(inside).await;
+        assert_eq!(
+            (keys, json!(folders)),
+            (vec!["d/1".into(), "d/2".into()], json!(["d/e/", "d/f/"]))
+        );
+    }
+    let (keys, folders) = list(json!({"prefix": "d/e"})).await;
+    assert_eq!(
+        (keys, folders.len()),
+        (vec!["d/e/1".into(), "d/e/2".into()], 0)
+    );
+    let failure = caller
+        .fail("artifacts_list", json!({"delimiter": "/".repeat(17)}))
+        .await;
+    assert_eq!(failure.parameter(), "delimiter");
 }

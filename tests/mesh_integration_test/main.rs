@@ -12,6 +12,7 @@
 
 mod support;
 
+mod artifact_bounds;
 mod artifacts;
 mod cursors;
 mod dashboard;

@@ -177,6 +177,62 @@ async fn a_resource_is_read_as_text_or_as_bytes() {
     );
 }
 
+#[tokio::test]
+async fn a_value_too_large_for_an_answer_is_read_by_its_address() {
+    let world = World::open().await;
+    let caller = world.caller().await;
+    for (number, key) in [
+        "plain",
+        "a b",
+        "../x",
+        "/a//b/",
+        "é🦀",
+        "a%2Fb?range=0-1#c",
+        "\"\\",
+    ]
+    .iter()
+    .enumerate()
+    {
+        let value = json!({ "n": number, "text": "é".repeat(40_000) });
+        caller
+            .ok(
+                "kv_set",
+                json!({"key": key, "value": value, "scope": "tenant"}),
+            )
+            .await;
+        let answer = caller
+            .call("kv_get", json!({"key": key, "scope": "tenant"}))
+            .await
+            .unwrap();
+        let got = answer.value();
+        assert_eq!(
+            (&got["found"], &got["truncated"]),
+            (&json!(true), &json!(true)),
+            "{key}"
+        );
+        assert_eq!(answer.links[0]["uri"], got["uri"], "{key}");
+        let uri = got["uri"].as_str().unwrap();
+        let whole = caller.get("resources/read", json!({ "uri": uri })).await;
+        let text = value.to_string();
+        assert_eq!(contents(&whole), text.as_bytes(), "{key}");
+        let part = caller
+            .get(
+                "resources/read",
+                json!({"uri": format!("{uri}?range=5-50")}),
+            )
+            .await;
+        assert_eq!(contents(&part), text.as_bytes()[5..=50], "{key}");
+    }
+    let fault = caller
+        .request(
+            "resources/read",
+            json!({"uri": "mesh://values/tenant/none"}),
+        )
+        .await
+        .unwrap_err();
+    assert_eq!(fault.code, -32002);
+}
+
 fn updated(uri: &str) -> Value {
     json!({"jsonrpc": "2.0", "method": "notifications/resources/updated", "params": {"uri": uri}})
 }

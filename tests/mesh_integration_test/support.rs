@@ -9,7 +9,6 @@ pub(crate) mod schema;
 pub(crate) mod token;
 pub(crate) mod world;
 
-pub(crate) use answer::{Answer, Failure, Fault};
+pub(crate) use answer::{Failure, Fault};
 pub(crate) use caller::Caller;
-pub(crate) use client::Client;
 pub(crate) use world::{Plan, World};

@@ -80,19 +80,15 @@ async fn a_call_needs_its_one_permission_and_no_other() {
         );
         let allowed = narrowed(&world, "with", &[needed]).await;
         call(&allowed, tool, sample(tool)).await.worked(tool.name());
-        let wrong = call(
-            &denied,
-            tool,
-            json!({"no": "argument", "uri": "mesh://artifacts/user/x",
-            "ref": {"type": "ref/resource", "uri": "mesh://artifacts/{scope}/{+key}"},
-            "argument": {"name": "key", "value": ""}}),
-        );
-        let failure = wrong.await.failed(tool.name());
-        assert_eq!(
-            failure.code(),
-            "PERMISSION_DENIED",
-            "who may not call learns nothing else of it"
-        );
+        if tool.is_listed() {
+            let wrong = call(&denied, tool, json!({"no": "argument"})).await;
+            let failure = wrong.failed(tool.name());
+            assert_eq!(
+                failure.code(),
+                "PERMISSION_DENIED",
+                "who may not call learns nothing else of it"
+            );
+        }
     }
 }
 
@@ -205,7 +201,7 @@ async fn every_call_leaves_one_event_of_its_own() {
     prepare(&world.user("acme", "ada", "user").await).await;
     for tool in by_token() {
         let name = tool.name();
-        let user = name.replace(['/', '_'], ".");
+        let user = format!("{tool:?}");
         let caller = world.user("acme", &user, "admin").await;
         call(&caller, tool, sample(tool)).await.worked(name);
         let events = heard

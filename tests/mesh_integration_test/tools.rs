@@ -263,6 +263,15 @@ async fn toolsets_and_read_only_narrow_the_list_and_the_calls() {
             ],
         ),
         (
+            ("AGENT_MESH_TOOLSETS", "events"),
+            vec![
+                "events_analytics",
+                "events_health_check",
+                "events_query",
+                "events_send",
+            ],
+        ),
+        (
             ("AGENT_MESH_READ_ONLY", "true"),
             vec![
                 "artifacts_get",
@@ -293,7 +302,7 @@ async fn toolsets_and_read_only_narrow_the_list_and_the_calls() {
             }
         }
         let resources = caller.request("resources/list", json!({})).await;
-        let has_resources = offered.contains(&"artifacts_get");
+        let has_resources = offered.contains(&"artifacts_get") || offered.contains(&"kv_get");
         assert_eq!(resources.is_ok(), has_resources, "{variable}={value}");
         let shown = caller.client.initialize("2025-11-25").await;
         assert_eq!(

@@ -98,12 +98,4 @@ impl Ending {
             other => panic!("{what}: {other:?}"),
         }
     }
-
-    /// The fault of what was no call.
-    pub(crate) fn no_call(self, what: &str) -> Fault {
-        match self {
-            Self::NoCall(fault) => fault,
-            other => panic!("{what}: {other:?}"),
-        }
-    }
 }
