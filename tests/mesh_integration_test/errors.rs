@@ -281,7 +281,6 @@ const MARK: &str = "failure: ";
 
 #[tokio::test]
 #[ignore = "it needs a process without credentials, and is run in one by the test above"]
-#[expect(clippy::print_stdout, reason = "the other process reads it")]
 async fn a_call_without_credentials() {
     let world = Plan::default()
         .set("AGENT_MESH_BACKEND", "aws")

@@ -315,10 +315,8 @@ async fn limits_are_read_again_when_their_file_changes_and_a_wrong_file_changes_
     let reload = |toml: &str| {
         std::fs::write(world.path("tenants.toml"), toml).unwrap();
         // A file that has stopped changing is taken at the second look.
-        let looks = std::iter::repeat_with(|| world.tenants.look()).take(10);
-        looks
-            .filter(|look| !matches!(look, Look::Changing | Look::Unchanged))
-            .next()
+        let mut looks = std::iter::repeat_with(|| world.tenants.look()).take(10);
+        looks.find(|look| !matches!(look, Look::Changing | Look::Unchanged))
     };
     get(&caller).await.unwrap();
     limited(&caller, "requests_per_minute", 60_000).await;
