@@ -113,17 +113,23 @@ impl Server {
         request.progress = Some(sender);
         let call = tool::call(backplane, tool, request, arguments);
         let mut call = std::pin::pin!(call);
-        loop {
+        let tell = async |report: Progress| {
+            let mut params = ProgressNotificationParam::new(token.clone(), report.done);
+            params.total = report.total;
+            params.message = Some(report.message);
+            let _ = context.peer.notify_progress(params).await;
+        };
+        let reply = loop {
             tokio::select! {
-                reply = &mut call => return reply,
-                Some(report) = reports.recv() => {
-                    let mut params = ProgressNotificationParam::new(token.clone(), report.done);
-                    params.total = report.total;
-                    params.message = Some(report.message);
-                    let _ = context.peer.notify_progress(params).await;
-                }
+                reply = &mut call => break reply,
+                Some(report) = reports.recv() => tell(report).await,
             }
+        };
+        // A call that never had to wait has reported and ended in one step.
+        while let Ok(report) = reports.try_recv() {
+            tell(report).await;
         }
+        reply
     }
 
     /// Whose request it is.

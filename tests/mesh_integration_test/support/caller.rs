@@ -5,6 +5,8 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
 
+use tokio::sync::oneshot;
+
 use super::answer::{Answer, Failure, Fault};
 use super::client::{Client, Response};
 
@@ -97,6 +99,17 @@ impl Caller {
     /// Calls a tool.
     pub(crate) async fn call(&self, tool: &str, arguments: Value) -> Result<Answer, Fault> {
         self.call_text(tool, &arguments.to_string()).await
+    }
+
+    /// Calls a tool and does not wait for its answer; answers the id of the request, too.
+    pub(crate) async fn begin(
+        &self,
+        tool: &str,
+        arguments: Value,
+    ) -> (u64, oneshot::Receiver<Response>) {
+        let id = self.client.new_id();
+        let params = self.call_params(tool, &arguments.to_string());
+        (id, self.client.begin(id, "tools/call", &params).await)
     }
 
     /// Calls a tool that works.

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use agent_mesh::app::App;
-use agent_mesh::config::{Config, Environment, Flags};
+use agent_mesh::config::{Config, Environment, Flags, TenantsFile};
 use agent_mesh::inbound::tool::describe;
 use agent_mesh::mesh::call::tool::Tool;
 use agent_mesh::mesh::{Clock, ManualClock, SystemClock, Timestamp};
@@ -37,6 +37,8 @@ issuers = ["https://id.example"]
 /// An application and what is around it.
 pub(crate) struct World {
     pub(crate) app: App,
+    /// The tenants, as the application knows them.
+    pub(crate) tenants: Arc<TenantsFile>,
     folder: Arc<TempDir>,
     clock: Arc<dyn Clock>,
     issuer: Option<Issuer>,
@@ -125,6 +127,7 @@ impl Plan {
             .expect("an application");
         World {
             app,
+            tenants: config.tenants,
             folder,
             clock,
             issuer,
