@@ -111,6 +111,7 @@ impl<'call> Health<'call> {
 
     fn outbox(&self) -> PartHealth {
         let stats = self.backplane.outbox.stats();
+        let handed = self.backplane.publisher.stats().hand_over;
         let share = stats.bytes as f64 / stats.bytes_max.max(1) as f64;
         let (status, message) = if stats.is_disk_full {
             (
@@ -134,7 +135,9 @@ impl<'call> Health<'call> {
             "waiting_events": stats.records,
             "waiting_bytes": stats.bytes,
             "torn_records": stats.torn_records,
-            "adopted_events": stats.adopted_records,
+            "adopted_events": stats.adopted_records + handed.adopted_records,
+            "handed_over_events": handed.handed_over_records,
+            "unreadable_hand_overs": handed.unreadable_objects,
         });
         PartHealth {
             name: "outbox",
