@@ -139,7 +139,11 @@ impl Backend {
             http_client: Some(cloud.http_client()),
             names: OnceLock::from(names),
             cloud: Some((cloud, folder)),
-            ..Self::at("embedded", "http://embedded.invalid".to_owned(), &EMBEDDED_LACKS)
+            ..Self::at(
+                "embedded",
+                "http://embedded.invalid".to_owned(),
+                &EMBEDDED_LACKS,
+            )
         }
     }
 
@@ -198,7 +202,11 @@ impl Backend {
         settings.region = Some("us-west-2".to_owned());
         settings.endpoint_url = self.cloud.is_none().then(|| self.url.clone());
         settings.http_client = Some(SharedHttpClient::new(wire.clone()));
-        let key = if self.cloud.is_some() { "embedded" } else { "test" };
+        let key = if self.cloud.is_some() {
+            "embedded"
+        } else {
+            "test"
+        };
         settings.credentials = CredentialSource::fixed(key, key);
         settings.force_path_style = true;
         settings.can_presign = self.http_client.is_none();

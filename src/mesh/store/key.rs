@@ -317,3 +317,6 @@ fn day_name(time: Timestamp) -> String {
     let text = time.to_string();
     text.chars().take(10).filter(char::is_ascii_digit).collect()
 }
+
+#[cfg(test)]
+mod tests;
