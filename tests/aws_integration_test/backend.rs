@@ -11,9 +11,11 @@ use agent_mesh::outbound::aws::provision::{self, Differences};
 use agent_mesh::outbound::aws::{
     AwsBucket, AwsBus, AwsSettings, AwsTable, Connection, CredentialSource,
 };
+use agent_mesh::outbound::embedded::{EmbeddedCloud, EmbeddedSettings};
 use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
 use aws_smithy_runtime_api::client::http::SharedHttpClient;
 use futures::future::BoxFuture;
+use tempfile::TempDir;
 use ulid::Ulid;
 
 use crate::lossy::Lossy;
@@ -28,6 +30,8 @@ pub(crate) struct Backend {
     http_client: Option<SharedHttpClient>,
     /// Names of this run's table, bucket and bus; filled once they have been created.
     names: OnceLock<[String; 3]>,
+    /// What must live as long, where it is a cloud of this process.
+    cloud: Option<(EmbeddedCloud, TempDir)>,
 }
 
 /// What a case works with: the three adapters, a tenant of its own and a wire that can be cut.
@@ -40,12 +44,37 @@ pub(crate) struct Stage {
     pub(crate) wire: Lossy,
 }
 
+/// What the cloud in a folder does not do: it is opened with its resources and set up by nobody.
+const EMBEDDED_LACKS: [(&str, &str); 5] = [
+    (
+        "what_is_missing_is_planned_and_created",
+        "is opened with its resources",
+    ),
+    (
+        "what_has_been_created_is_as_planned",
+        "has no access settings",
+    ),
+    (
+        "creating_twice_changes_nothing",
+        "is opened with its resources",
+    ),
+    (
+        "the_probes_find_all_well",
+        "has no protection against deletion",
+    ),
+    (
+        "deleting_compares_tags",
+        "takes a tag for the absent object's",
+    ),
+];
+
 /// Every backend, there or not.
 pub(crate) fn all() -> Vec<Backend> {
     let url = |variable: &str, default: &str| {
         std::env::var(variable).unwrap_or_else(|_| default.to_owned())
     };
     vec![
+        Backend::embedded(),
         Backend::at(
             "ministack",
             url("AGENT_MESH_TEST_MINISTACK_URL", "http://127.0.0.1:4566"),
@@ -89,15 +118,28 @@ impl Backend {
             lacks,
             http_client: None,
             names: OnceLock::new(),
+            cloud: None,
         }
     }
 
-    /// A cloud behind `http_client` in this process.
-    #[allow(dead_code, reason = "the cloud in a folder plugs in here")]
-    pub(crate) fn within(name: &'static str, http_client: SharedHttpClient) -> Self {
+    /// The cloud in a folder, in this process, with the three resources that it is opened for.
+    fn embedded() -> Self {
+        let folder = TempDir::new().expect("a folder");
+        let names = ["test-table", "test-bucket", "test-bus"].map(str::to_owned);
+        let [table, bucket, bus] = names.clone();
+        let cloud = EmbeddedCloud::open(EmbeddedSettings {
+            folder: folder.path().to_owned(),
+            table,
+            bucket,
+            bus,
+            clock: Arc::new(SystemClock::new()),
+        });
+        let cloud = cloud.expect("a cloud");
         Self {
-            http_client: Some(http_client),
-            ..Self::at(name, "http://embedded.invalid".to_owned(), &[])
+            http_client: Some(cloud.http_client()),
+            names: OnceLock::from(names),
+            cloud: Some((cloud, folder)),
+            ..Self::at("embedded", "http://embedded.invalid".to_owned(), &EMBEDDED_LACKS)
         }
     }
 
@@ -154,9 +196,10 @@ impl Backend {
         let [table, bucket, bus] = names;
         let mut settings = AwsSettings::new(table, bucket, bus);
         settings.region = Some("us-west-2".to_owned());
-        settings.endpoint_url = Some(self.url.clone());
+        settings.endpoint_url = self.cloud.is_none().then(|| self.url.clone());
         settings.http_client = Some(SharedHttpClient::new(wire.clone()));
-        settings.credentials = CredentialSource::fixed("test", "test");
+        let key = if self.cloud.is_some() { "embedded" } else { "test" };
+        settings.credentials = CredentialSource::fixed(key, key);
         settings.force_path_style = true;
         settings.can_presign = self.http_client.is_none();
         settings.backoff_max = Duration::from_millis(50);
