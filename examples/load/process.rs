@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 /// What one tick of `/proc/<pid>/stat` is: `USER_HZ`, which is 100 wherever Rust runs on Linux.
 const TICK: Duration = Duration::from_millis(10);
 
-/// How long a process must use less than one part in fifty of a core to count as done.
+/// How long a process must use less than a tick to count as done.
 const QUIET: Duration = Duration::from_millis(600);
 
 /// How often that is looked at.
@@ -63,7 +63,7 @@ pub(crate) fn settle(process: u32, limit: Duration) -> Duration {
         let used = now
             .zip(seen)
             .map_or(Duration::ZERO, |(now, seen)| now.saturating_sub(seen));
-        if used > TICK || (used == TICK && quiet_since.elapsed() < LOOK) {
+        if used >= TICK {
             quiet_since = Instant::now();
         }
         seen = now;

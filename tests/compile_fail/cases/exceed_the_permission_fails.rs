@@ -5,9 +5,10 @@ use agent_mesh::mesh::service::kv::{KvDelete, KvGet};
 use agent_mesh::mesh::store::key::Scope;
 use agent_mesh::mesh::store::values::{ValueCondition, ValueKey};
 
-async fn delete(reading: &Granted<'_, KvGet>, deleting: &Granted<'_, KvDelete>, key: &ValueKey) {
+fn delete(reading: &Granted<'_, KvGet>, deleting: &Granted<'_, KvDelete>, key: &ValueKey) {
     let _ = (reading, deleting);
-    let _ = reading.values(Scope::User).delete(key, ValueCondition::Always).await;
+    let values = reading.values(Scope::User);
+    let _ = values.delete(key, ValueCondition::Always);
 }
 
 fn main() {
