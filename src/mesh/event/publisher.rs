@@ -65,7 +65,9 @@ impl Default for Pace {
     fn default() -> Self {
         Self {
             linger_shortest: Duration::from_millis(3),
-            linger_longest: Duration::from_millis(25),
+            // A request to AWS takes ten times the processor time of a call's own work, so that what one caller
+            // leaves in a tenth of a second should go in one of each kind. Whoever waits is not kept waiting.
+            linger_longest: Duration::from_millis(100),
             backoff_first: Duration::from_millis(100),
             backoff_longest: Duration::from_secs(5),
             adopt_every: Duration::from_secs(30),
