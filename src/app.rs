@@ -79,6 +79,7 @@ impl App {
             publisher,
             rollup,
             outbox,
+            serves_many: matches!(config.identity, Identity::Jwt(_)),
             event_reads: match config.events.reads {
                 config::EventReads::Each => EventReads::Each,
                 config::EventReads::Rollup => EventReads::Rollup,

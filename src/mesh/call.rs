@@ -45,6 +45,8 @@ pub struct Backplane {
     pub publisher: Publisher,
     /// What is recorded of many calls at once: refusals, and reads where the operator wants it so.
     pub rollup: Rollup,
+    /// Whether the process serves many tenants, so that figures of the whole are none of a caller's.
+    pub serves_many: bool,
     /// Whether each read is an event of its own.
     pub event_reads: EventReads,
     /// The table.

@@ -80,7 +80,10 @@ impl<'call, O: Operation> Granted<'call, O> {
     where
         O::Needs: Allows<HealthRead>,
     {
-        Health::new(self.reach.ground.backplane)
+        {
+            let ground = self.reach.ground;
+            Health::new(ground.backplane, ground.context.tenant_id())
+        }
     }
 
     /// Waits up to `patience` for this process's own events of the tenant to be in the history, and

@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use super::Backplane;
 use crate::mesh::Error;
+use crate::mesh::tenant::TenantId;
 
 /// How long a part may take to tell how it is.
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -61,11 +62,12 @@ pub struct PartHealth {
 /// The parts that one call may ask.
 pub struct Health<'call> {
     backplane: &'call Backplane,
+    tenant: &'call TenantId,
 }
 
 impl<'call> Health<'call> {
-    pub(super) fn new(backplane: &'call Backplane) -> Self {
-        Self { backplane }
+    pub(super) fn new(backplane: &'call Backplane, tenant: &'call TenantId) -> Self {
+        Self { backplane, tenant }
     }
 
     /// Asks every part at once.
@@ -131,14 +133,20 @@ impl<'call> Health<'call> {
         } else {
             (Status::Healthy, None)
         };
-        let details = serde_json::json!({
-            "waiting_events": stats.records,
-            "waiting_bytes": stats.bytes,
-            "torn_records": stats.torn_records,
-            "adopted_events": stats.adopted_records + handed.adopted_records,
-            "handed_over_events": handed.handed_over_records,
-            "unreadable_hand_overs": handed.unreadable_objects,
+        let mut details = serde_json::json!({
+            "waiting_bytes": self.backplane.outbox.held(self.tenant),
         });
+        // What waits for everybody is no tenant's to know.
+        if !self.backplane.serves_many {
+            details = serde_json::json!({
+                "waiting_events": stats.records,
+                "waiting_bytes": stats.bytes,
+                "torn_records": stats.torn_records,
+                "adopted_events": stats.adopted_records + handed.adopted_records,
+                "handed_over_events": handed.handed_over_records,
+                "unreadable_hand_overs": handed.unreadable_objects,
+            });
+        }
         PartHealth {
             name: "outbox",
             status,
@@ -166,17 +174,19 @@ impl<'call> Health<'call> {
                 None if late => (Status::Degraded, Some("events arrive late".to_owned())),
                 None => (Status::Healthy, None),
             };
-            let details = serde_json::json!({
-                "waiting_events": way.records,
-                "refused_events": way.set_aside,
-                "oldest_age_ms": stats.oldest_age_ms.unwrap_or_default(),
+            let details = (!self.backplane.serves_many).then(|| {
+                serde_json::json!({
+                    "waiting_events": way.records,
+                    "refused_events": way.set_aside,
+                    "oldest_age_ms": stats.oldest_age_ms.unwrap_or_default(),
+                })
             });
             PartHealth {
                 name,
                 status,
                 latency_ms: None,
                 message,
-                details: Some(details),
+                details,
             }
         })
     }

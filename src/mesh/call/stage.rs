@@ -247,7 +247,7 @@ impl<'mesh, O: Operation> Begun<'mesh, O> {
             spent,
         } = self.ground;
         let now = backplane.clock.monotonic();
-        for (direction, units) in held(&spent).iter() {
+        for (direction, units) in held(&spent).of(outcome.is_ok()) {
             admission.settle(direction, units, now);
         }
         let mut event = backplane.event_of(&request, &context, O::TOOL);
@@ -369,11 +369,23 @@ impl Spent {
         *self.0[direction as usize].get_or_insert(0.0) += units;
     }
 
-    fn iter(&self) -> impl Iterator<Item = (Direction, f64)> {
+    /// What is to be settled. A call that `worked` and told of no use of the table had none; one that
+    /// failed may have had some that was not told, and pays what was expected of it.
+    fn of(&self, worked: bool) -> impl Iterator<Item = (Direction, f64)> {
+        let metered = |direction| {
+            matches!(
+                direction,
+                Direction::DynamodbRead | Direction::DynamodbWrite
+            )
+        };
         Direction::ALL
             .into_iter()
             .zip(self.0)
-            .filter_map(|(direction, units)| Some((direction, units?)))
+            .filter_map(move |(direction, units)| match units {
+                Some(units) => Some((direction, units)),
+                None if worked && metered(direction) => Some((direction, 0.0)),
+                None => None,
+            })
     }
 }
 

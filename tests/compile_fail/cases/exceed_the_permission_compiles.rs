@@ -8,7 +8,7 @@ use agent_mesh::mesh::store::values::{ValueCondition, ValueKey};
 fn delete(reading: &Granted<'_, KvGet>, deleting: &Granted<'_, KvDelete>, key: &ValueKey) {
     let _ = (reading, deleting);
     let values = deleting.values(Scope::User);
-    let _ = values.delete(key, ValueCondition::Always);
+    drop(values.delete(key, ValueCondition::Always));
 }
 
 fn main() {
