@@ -45,7 +45,7 @@ pub(crate) struct Stage {
 }
 
 /// What the cloud in a folder does not do: it is opened with its resources and set up by nobody.
-const EMBEDDED_LACKS: [(&str, &str); 5] = [
+const EMBEDDED_LACKS: [(&str, &str); 4] = [
     (
         "what_is_missing_is_planned_and_created",
         "is opened with its resources",
@@ -61,10 +61,6 @@ const EMBEDDED_LACKS: [(&str, &str); 5] = [
     (
         "the_probes_find_all_well",
         "has no protection against deletion",
-    ),
-    (
-        "deleting_compares_tags",
-        "takes a tag for the absent object's",
     ),
 ];
 

@@ -19,7 +19,7 @@ pub struct ArtifactsList {
     pub scope: Scope,
     /// Keys that have more than this after the prefix are told as one common prefix.
     pub delimiter: Option<String>,
-    /// How many keys and common prefixes at most: 1 to [`LIST_LIMIT_MAX`].
+    /// How many keys and common prefixes at most: 1 to 1,000.
     pub limit: u32,
     /// Where the last page ended.
     pub token: Option<String>,

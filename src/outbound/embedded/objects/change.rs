@@ -58,7 +58,7 @@ impl ObjectStore {
         Ok(new.etag)
     }
 
-    /// Deletes what is under `key`. Deleting what is not there is done, whatever the condition.
+    /// Deletes what is under `key`. Deleting what is not there is done, but not what is not there with a tag.
     pub(in crate::outbound::embedded) fn delete(
         &self,
         bucket: &str,
@@ -67,7 +67,8 @@ impl ObjectStore {
     ) -> Result<(), Fault> {
         self.require_bucket(bucket)?;
         let unnamed = self.index.write(|transaction| {
-            if entry(transaction, bucket, key)?.is_none() {
+            let is_absent = entry(transaction, bucket, key)?.is_none();
+            if is_absent && *condition == Condition::Always {
                 return Ok(Vec::new());
             }
             let unnamed = give_way(transaction, bucket, key, condition)?;
