@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::sync::broadcast;
 
 use crate::config::{self, Backend, Config, Identity, JwksSource, JwtSettings};
-use crate::inbound::server::{Server, Shared};
+use crate::inbound::server::{Server, Shared, Streams};
 use crate::inbound::tool::catalog::Catalog;
 use crate::mesh::call::sequence::IdSequence;
 use crate::mesh::call::tool::Toolset;
@@ -96,6 +96,7 @@ impl App {
             backplane: Arc::new(backplane),
             catalog: catalog(config),
             by_token: matches!(config.identity, Identity::Jwt(_)),
+            streams: Streams::default(),
         });
         tokio::spawn(config.tenants.watch(config::tenants::POLL_INTERVAL));
         Ok(Self {

@@ -23,6 +23,7 @@ use crate::mesh::call::tool::{Tool, Toolset};
 use crate::mesh::call::{Answer, Backplane};
 use crate::mesh::tenant::{IdentityError, PermissionSet, Presented, TenantContext, Token};
 
+pub use subscription::Streams;
 use subscription::Subscriptions;
 
 /// The server's name in the protocol.
@@ -42,6 +43,8 @@ pub struct Shared {
     pub catalog: Catalog,
     /// Whether every request says by a token whose it is; nothing unsolicited is sent then.
     pub by_token: bool,
+    /// The streams that are open.
+    pub streams: Streams,
 }
 
 /// One session's server.
@@ -200,9 +203,10 @@ impl ServerHandler for Server {
         context: RequestContext<RoleServer>,
     ) -> Result<CallToolResponse, ErrorData> {
         let name = params.name.as_ref();
-        let tool = Tool::named(name)
-            .filter(|&tool| self.shared.catalog.offers(tool))
-            .ok_or_else(|| unknown_tool(name))?;
+        let Some(tool) = Tool::named(name).filter(|&tool| self.shared.catalog.offers(tool)) else {
+            self.require_caller(&context).await?;
+            return Err(unknown_tool(name));
+        };
         let given = context.extensions.get::<RawArguments>().cloned();
         let given = match (given, params.arguments) {
             (Some(given), _) => Some(given),
@@ -219,7 +223,10 @@ impl ServerHandler for Server {
             .await
         {
             Ok(reply) => reply,
-            Err(CallFault::Cursor(error)) => return Err(cursor_error(error)),
+            Err(CallFault::Cursor(error)) => {
+                self.require_caller(&context).await?;
+                return Err(cursor_error(error));
+            }
             Err(CallFault::Identity(error)) => match error.tool_error() {
                 // A model can repair what it put among the arguments, so it is told as a tool's error.
                 Some(error) => Reply::failed(&error, request_id),

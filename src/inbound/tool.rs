@@ -19,7 +19,6 @@ use crate::mesh::call::request::Request;
 use crate::mesh::call::tool::Tool;
 use crate::mesh::call::{Answer, Backplane};
 use crate::mesh::service::cursor::{self, InvalidCursor};
-use crate::mesh::store::values::KEY_BYTES_MAX;
 use crate::mesh::tenant::IdentityError;
 
 use super::error::tool_error;
@@ -195,10 +194,10 @@ fn push_string(json: &mut String, text: &str) {
 }
 
 /// The argument `prefix` of a listing.
-fn prefix(arguments: &mut Arguments<'_>) -> Result<String, Error> {
+fn prefix(arguments: &mut Arguments<'_>, bytes_max: usize) -> Result<String, Error> {
     let prefix: String = arguments.or("prefix", String::new())?;
-    if prefix.len() > KEY_BYTES_MAX || prefix.chars().any(char::is_control) {
-        let what = format!("may have {KEY_BYTES_MAX} bytes and no control characters");
+    if prefix.len() > bytes_max || prefix.chars().any(char::is_control) {
+        let what = format!("may have {bytes_max} bytes and no control characters");
         return Err(arguments.wrong("prefix", what));
     }
     Ok(prefix)

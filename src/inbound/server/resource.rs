@@ -12,6 +12,7 @@ use crate::mesh::service::address::InvalidAddress;
 use crate::mesh::service::artifacts::{ArtifactAddress, is_text_type};
 use crate::mesh::service::kv::{VALUE_TYPE, ValueAddress, ValueRead};
 use crate::mesh::service::resources::{Complete, ResourcesList, ResourcesRead};
+use crate::mesh::store::artifacts::KEY_BYTES_MAX;
 use crate::mesh::store::key::Scope;
 
 /// The template of the artifacts' addresses.
@@ -27,6 +28,7 @@ impl Server {
         cursor: Option<&str>,
         context: &RequestContext<RoleServer>,
     ) -> Result<ListResourcesResult, ErrorData> {
+        self.require_caller(context).await?;
         let list = ResourcesList::at(cursor).map_err(cursor_error)?;
         let mut result = ListResourcesResult::with_all_items(Vec::new());
         if self.shared.catalog.has(Toolset::Artifacts) {
@@ -82,6 +84,7 @@ impl Server {
         uri: String,
         context: &RequestContext<RoleServer>,
     ) -> Result<ReadResourceResult, ErrorData> {
+        self.require_caller(context).await?;
         let (mime_type, body) = match uri.parse::<ValueAddress>() {
             Ok(address) if self.shared.catalog.offers(Tool::ValuesRead) => {
                 let (found, _) = self.run(context, ValueRead { address }).await?;
@@ -141,6 +144,9 @@ impl Server {
                     Some(_) => return Err(invalid("the scope is `user` or `tenant`")),
                 };
                 let prefix = argument.value;
+                if prefix.len() > KEY_BYTES_MAX || prefix.chars().any(char::is_control) {
+                    return Ok(CompleteResult::default());
+                }
                 let (found, _) = self.run(context, Complete { scope, prefix }).await?;
                 (found.keys, found.has_more)
             }

@@ -18,10 +18,52 @@ use crate::mesh::Timestamp;
 use crate::mesh::call::Backplane;
 use crate::mesh::service::resources::{ResourcesSubscribe, Watched};
 use crate::mesh::store::artifacts::Change;
-use crate::mesh::tenant::TenantId;
+use crate::mesh::tenant::{Permission, TenantId, UserId};
 
 /// The most artifacts that one session or one stream watches.
 const WATCHED_MAX: usize = 100;
+
+/// The most streams of one tenant, and of all, that one process serves at once: a stream holds its place among
+/// the requests in flight for as long as it lasts.
+const STREAMS_PER_TENANT_MAX: usize = 8;
+const STREAMS_MAX: usize = 64;
+
+/// The streams that are open, by tenant.
+#[derive(Debug, Default)]
+pub struct Streams(Arc<Mutex<HashMap<TenantId, usize>>>);
+
+/// A stream's place; free again when it is dropped.
+struct Place {
+    streams: Arc<Mutex<HashMap<TenantId, usize>>>,
+    tenant: TenantId,
+}
+
+impl Streams {
+    fn take(&self, tenant: &TenantId) -> Result<Place, ErrorData> {
+        let mut open = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let of_tenant = open.get(tenant).copied().unwrap_or_default();
+        if of_tenant >= STREAMS_PER_TENANT_MAX || open.values().sum::<usize>() >= STREAMS_MAX {
+            return Err(invalid(&format!(
+                "too many streams are open: a tenant may have {STREAMS_PER_TENANT_MAX}; end one first"
+            )));
+        }
+        open.insert(tenant.clone(), of_tenant + 1);
+        Ok(Place {
+            streams: Arc::clone(&self.0),
+            tenant: tenant.clone(),
+        })
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut open = self.streams.lock().unwrap_or_else(PoisonError::into_inner);
+        match open.get_mut(&self.tenant) {
+            Some(count) if *count > 1 => *count -= 1,
+            _ => drop(open.remove(&self.tenant)),
+        }
+    }
+}
 
 /// What a session of the older revisions watches.
 #[derive(Default)]
@@ -135,7 +177,9 @@ impl Server {
         subscription: SubscriptionContext,
     ) -> Result<(), ErrorData> {
         let context = subscription.request_context();
-        let (tenant, ends_at) = self.listener(context).await?;
+        let mut changes = self.shared.backplane.changes.subscribe();
+        let (tenant, user, ends_at) = self.listener(context).await?;
+        let _place = self.shared.streams.take(&tenant)?;
         let mut watched = Vec::new();
         let accepted = subscription.accepted();
         let wanted = accepted.resource_subscriptions.clone().unwrap_or_default();
@@ -149,7 +193,6 @@ impl Server {
             let (artifact, _) = self.run(context, ResourcesSubscribe { address }).await?;
             watched.push((uri, artifact));
         }
-        let mut changes = self.shared.backplane.changes.subscribe();
         loop {
             let change = tokio::select! {
                 () = subscription.cancelled() => return Ok(()),
@@ -167,7 +210,7 @@ impl Server {
                     let concerned = watched
                         .iter()
                         .filter(|(_, artifact)| change.concerns(artifact));
-                    let listed = change.listed && change.is_of(&tenant);
+                    let listed = change.listed && change.is_seen_by(&tenant, &user);
                     (
                         concerned.map(|(uri, _)| uri.clone()).collect::<Vec<_>>(),
                         listed,
@@ -193,9 +236,15 @@ impl Server {
     async fn listener(
         &self,
         context: &RequestContext<RoleServer>,
-    ) -> Result<(TenantId, Option<Timestamp>), ErrorData> {
+    ) -> Result<(TenantId, UserId, Option<Timestamp>), ErrorData> {
         let caller = self.caller(context).await.map_err(identity_error)?;
-        Ok((caller.tenant_id().clone(), caller.ends_at()))
+        if !caller.permissions().contains(Permission::ArtifactsRead) {
+            return Err(invalid(
+                "watching artifacts needs the permission `artifacts.read`",
+            ));
+        }
+        let (tenant, user) = (caller.tenant_id().clone(), caller.user_id().clone());
+        Ok((tenant, user, caller.ends_at()))
     }
 }
 

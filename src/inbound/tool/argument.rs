@@ -177,7 +177,7 @@ impl<'text> Arguments<'text> {
 /// Whether the arguments name a caller, which nothing in them may.
 pub fn name_a_caller(text: &str) -> bool {
     // The search spares the parser on all but a few calls.
-    text.contains(LEGACY_CONTEXT)
+    (text.contains(LEGACY_CONTEXT) || text.contains("\\u"))
         && serde_json::from_str::<Members<'_>>(text)
             .is_ok_and(|Members(given)| given.iter().any(|(name, _)| name == LEGACY_CONTEXT))
 }
@@ -403,6 +403,7 @@ mod tests {
     #[test]
     fn a_caller_named_among_the_arguments_is_seen_and_passed_over() {
         let text = r#"{"key": "_context", "_context": {"userId": "eve"}}"#;
+        assert!(name_a_caller(r#"{"\u005fcontext": {}}"#));
         assert!(name_a_caller(text) && !name_a_caller(r#"{"key": "_context"}"#));
         let mut arguments = Arguments::of(Some(text)).unwrap();
         assert_eq!(arguments.required::<String>("key").unwrap(), "_context");

@@ -20,7 +20,7 @@ use crate::mesh::service::artifacts::{
     ArtifactsDelete, ArtifactsGet, ArtifactsList, ArtifactsPut, As, CONTENT_BYTES_MAX, Content,
     LIST_LIMIT_MAX, UPLOAD_BYTES_MAX,
 };
-use crate::mesh::store::artifacts::ArtifactKey;
+use crate::mesh::store::artifacts::{ArtifactKey, KEY_BYTES_MAX};
 use crate::mesh::store::bucket::{ObjectAttributes, ObjectCondition};
 use crate::mesh::store::key::Scope;
 use crate::mesh::{Error, ErrorKind};
@@ -246,7 +246,7 @@ pub fn delete(text: Option<&str>) -> Result<ArtifactsDelete, Error> {
         key: ArtifactKey::parse("key", arguments.required("key")?)?,
         scope: arguments.or("scope", Scope::User)?,
         condition: match arguments.optional::<String>("if_etag")? {
-            Some(etag) => ObjectCondition::Etag(bare(&etag)),
+            Some(etag) => etag_condition(&arguments, &etag)?,
             None => ObjectCondition::Always,
         },
     };
@@ -263,7 +263,7 @@ pub fn list(text: Option<&str>) -> Result<Result<ArtifactsList, Error>, CallFaul
     let parse = || {
         let mut arguments = Arguments::of(text)?;
         let call = ArtifactsList {
-            prefix: super::prefix(&mut arguments)?,
+            prefix: super::prefix(&mut arguments, KEY_BYTES_MAX)?,
             scope: arguments.or("scope", Scope::User)?,
             delimiter: arguments
                 .optional("delimiter")?
@@ -415,7 +415,7 @@ fn condition(arguments: &mut Arguments<'_>) -> Result<ObjectCondition, Error> {
     match (absent, arguments.optional::<String>("if_etag")?) {
         (false, None) => Ok(ObjectCondition::Always),
         (true, None) => Ok(ObjectCondition::Absent),
-        (false, Some(etag)) => Ok(ObjectCondition::Etag(bare(&etag))),
+        (false, Some(etag)) => etag_condition(arguments, &etag),
         (true, Some(_)) => Err(arguments
             .wrong(
                 "if_etag",
@@ -425,9 +425,22 @@ fn condition(arguments: &mut Arguments<'_>) -> Result<ObjectCondition, Error> {
     }
 }
 
-/// An etag without the quotes that HTTP puts around it.
-fn bare(etag: &str) -> String {
-    etag.trim_matches('"').to_owned()
+/// The longest etag that is looked at: bytes.
+const ETAG_BYTES_MAX: usize = 128;
+
+/// The condition of an etag, with or without the quotes that HTTP puts around it.
+fn etag_condition(arguments: &Arguments<'_>, etag: &str) -> Result<ObjectCondition, Error> {
+    let bare = etag.trim_matches('"');
+    let fits = (1..=ETAG_BYTES_MAX).contains(&bare.len())
+        && bare
+            .bytes()
+            .all(|byte| byte.is_ascii_graphic() && byte != b'"');
+    if fits {
+        return Ok(ObjectCondition::Etag(bare.to_owned()));
+    }
+    Err(arguments
+        .wrong("if_etag", "is no etag".to_owned())
+        .fix("Give the `etag` that artifacts_get or artifacts_list tells."))
 }
 
 struct UploadForm;

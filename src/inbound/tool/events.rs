@@ -125,13 +125,11 @@ pub fn send(text: Option<&str>) -> Result<EventsSend, Error> {
             listed(&list)?
         }
     };
-    let arguments = text.unwrap_or_default().to_owned();
     Ok(EventsSend {
         events,
         as_list,
         idempotency_key,
         wait,
-        arguments,
     })
 }
 

@@ -11,7 +11,7 @@ use crate::mesh::Error;
 use crate::mesh::call::tool::Tool;
 use crate::mesh::service::kv::{KvDelete, KvGet, KvList, KvSet, LIST_LIMIT_MAX, TTL_HOURS_MAX};
 use crate::mesh::store::key::Scope;
-use crate::mesh::store::values::{ValueCondition, ValueKey};
+use crate::mesh::store::values::{KEY_BYTES_MAX, ValueCondition, ValueKey};
 
 /// How long a value is kept where the caller does not say: hours.
 const TTL_HOURS: f64 = 24.0;
@@ -188,7 +188,7 @@ pub fn delete(text: Option<&str>) -> Result<KvDelete, Error> {
         key: ValueKey::parse("key", arguments.required("key")?)?,
         scope: arguments.or("scope", Scope::User)?,
         condition: match arguments.optional("if_version")? {
-            Some(version) => ValueCondition::Version(version),
+            Some(version) => version_condition(&arguments, version)?,
             None => ValueCondition::Always,
         },
     };
@@ -205,7 +205,7 @@ pub fn list(text: Option<&str>) -> Result<Result<KvList, Error>, CallFault> {
     let parse = || {
         let mut arguments = Arguments::of(text)?;
         let call = KvList {
-            prefix: super::prefix(&mut arguments)?,
+            prefix: super::prefix(&mut arguments, KEY_BYTES_MAX)?,
             scope: arguments.or("scope", Scope::User)?,
             limit: arguments.number("limit", LIST_LIMIT, 1, LIST_LIMIT_MAX)?,
             after: arguments.optional("cursor")?,
@@ -226,12 +226,24 @@ fn condition(arguments: &mut Arguments<'_>) -> Result<ValueCondition, Error> {
     match (absent, arguments.optional("if_version")?) {
         (false, None) => Ok(ValueCondition::Always),
         (true, None) => Ok(ValueCondition::Absent),
-        (false, Some(version)) => Ok(ValueCondition::Version(version)),
+        (false, Some(version)) => version_condition(arguments, version),
         (true, Some(_)) => Err(arguments
             .wrong(
                 "if_version",
                 "cannot hold together with `if_absent`".to_owned(),
             )
             .fix("Give one of them.")),
+    }
+}
+
+/// The longest version that is looked at: bytes. Ours have 26.
+const VERSION_BYTES_MAX: usize = 128;
+
+fn version_condition(arguments: &Arguments<'_>, version: String) -> Result<ValueCondition, Error> {
+    match version.len() {
+        1..=VERSION_BYTES_MAX => Ok(ValueCondition::Version(version)),
+        _ => Err(arguments
+            .wrong("if_version", "is no version".to_owned())
+            .fix("Give the `version` that kv_get or kv_list tells.")),
     }
 }

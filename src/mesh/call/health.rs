@@ -128,7 +128,7 @@ impl<'call> Health<'call> {
         } else if share >= OUTBOX_SHARE_MAX {
             (
                 Status::Degraded,
-                Some(format!("{:.0} % full", share * 100.0)),
+                Some("filling up: events wait for the history or the bus".to_owned()),
             )
         } else {
             (Status::Healthy, None)

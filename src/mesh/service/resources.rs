@@ -10,7 +10,7 @@ use crate::mesh::call::operation::{ArtifactsRead, Operation, Report, Subject};
 use crate::mesh::call::tool::Tool;
 use crate::mesh::limit::{Cost, Direction};
 use crate::mesh::store::artifacts::ArtifactKey;
-use crate::mesh::store::bucket::{GetOutcome, ObjectHead, ObjectSummary};
+use crate::mesh::store::bucket::{ByteRange, GetOutcome, ObjectHead, ObjectSummary};
 use crate::mesh::store::key::Scope;
 use crate::mesh::{Error, ErrorKind};
 
@@ -161,10 +161,15 @@ impl Operation for ResourcesRead {
             }
         };
         let end = object.offset.saturating_add(object.body.len() as u64);
-        if range.is_none() && end < object.head.size {
-            let size = object.head.size;
-            let message =
-                format!("the artifact has {size} bytes; one read hands out {READ_BYTES_MAX}");
+        let size = object.head.size;
+        let wanted = match range {
+            Some(ByteRange::From(_, Some(last))) => size.min(last.saturating_add(1)),
+            _ => size,
+        };
+        if end < wanted {
+            let message = format!(
+                "the artifact has {size} bytes; one read hands out {READ_BYTES_MAX} of them"
+            );
             return Err(Error::new(ErrorKind::TooLarge, message)
                 .fix("Read it in parts: add ?range=0-4194303 to the address, then the next part.")
                 .detail("limit", READ_BYTES_MAX)

@@ -11,14 +11,17 @@ use super::bucket::{
     PutOutcome, UploadTerms,
 };
 use super::key::{Keyspace, ObjectKey, Scope};
-use crate::mesh::Error;
 use crate::mesh::call::grant::Reach;
 use crate::mesh::call::operation::{Allows, ArtifactsRead, ArtifactsWrite};
 use crate::mesh::limit::{ArtifactUse, Direction};
-use crate::mesh::tenant::TenantId;
+use crate::mesh::tenant::{TenantId, UserId};
+use crate::mesh::{Error, ErrorKind};
 
 /// The longest key: bytes of UTF-8. S3 allows 1,024 with what we put before it.
 pub const KEY_BYTES_MAX: usize = 800;
+
+/// How often a deletion looks again at an artifact that others are changing.
+const DELETE_ROUNDS_MAX: usize = 3;
 
 /// Above this many bytes an artifact is stored in parts.
 pub const PART_BYTES: u64 = 8 << 20;
@@ -76,6 +79,8 @@ impl Serialize for Watched {
 #[derive(Clone, Debug)]
 pub struct Change {
     object: ObjectKey,
+    /// The user whose it is; nobody in particular where the tenant shares it.
+    owner: Option<UserId>,
     /// Whether there is one artifact more or less than before.
     pub listed: bool,
 }
@@ -86,9 +91,9 @@ impl Change {
         self.object == watched.0
     }
 
-    /// Whether it is a change among the artifacts of `tenant`.
-    pub fn is_of(&self, tenant: &TenantId) -> bool {
-        self.object.tenant() == tenant
+    /// Whether it is a change among the artifacts that `user` of `tenant` can list.
+    pub fn is_seen_by(&self, tenant: &TenantId, user: &UserId) -> bool {
+        self.object.tenant() == tenant && self.owner.as_ref().is_none_or(|owner| owner == user)
     }
 }
 
@@ -163,6 +168,7 @@ impl<'call, P> Artifacts<'call, P> {
         let prefix = self
             .keys
             .artifacts(self.scope, self.reach.user_id(), prefix);
+        self.reach.spend(Direction::S3List, 1.0);
         self.reach
             .bucket()
             .list(&prefix, delimiter, limit, token)
@@ -188,12 +194,10 @@ impl<'call, P> Artifacts<'call, P> {
             .put(&object, body, attributes, condition)
             .await;
         if matches!(outcome, Ok(PutOutcome::Done(_))) {
-            self.reach.announce(Change {
-                object,
-                listed: held.objects != 0,
-            });
+            self.announce(object, held.reserved.objects != 0);
+            self.give_back(held.freed).await;
         } else {
-            self.give_back(held).await;
+            self.give_back(held.reserved).await;
         }
         outcome
     }
@@ -215,8 +219,9 @@ impl<'call, P> Artifacts<'call, P> {
             .bucket()
             .presign_put(&object, terms, lifetime)
             .await;
+        // What an upload will replace is not free before it has; a count finds out.
         if outcome.is_err() {
-            self.give_back(held).await;
+            self.give_back(held.reserved).await;
         }
         outcome
     }
@@ -232,22 +237,33 @@ impl<'call, P> Artifacts<'call, P> {
         P: Allows<ArtifactsWrite>,
     {
         let object = self.object(key);
-        let Some(head) = self.reach.bucket().head(&object).await? else {
-            return Ok((condition == ObjectCondition::Always).then_some(false));
-        };
-        if !self.reach.bucket().delete(&object, condition).await? {
-            return Ok(None);
+        // Deleted is what was looked at, so that of two calls at once only one gives its bytes back.
+        for _ in 0..DELETE_ROUNDS_MAX {
+            let Some(head) = self.reach.bucket().head(&object).await? else {
+                return Ok((condition == ObjectCondition::Always).then_some(false));
+            };
+            let seen = match &condition {
+                ObjectCondition::Always => ObjectCondition::Etag(head.etag),
+                condition => condition.clone(),
+            };
+            if self.reach.bucket().delete(&object, seen).await? {
+                let freed = ArtifactUse {
+                    bytes: signed(head.size),
+                    objects: 1,
+                };
+                self.give_back(freed).await;
+                self.announce(object, true);
+                return Ok(Some(true));
+            }
+            if condition != ObjectCondition::Always {
+                return Ok(None);
+            }
         }
-        self.give_back(ArtifactUse {
-            bytes: signed(head.size),
-            objects: 1,
-        })
-        .await;
-        self.reach.announce(Change {
-            object,
-            listed: true,
-        });
-        Ok(Some(true))
+        Err(Error::new(
+            ErrorKind::Conflict,
+            "the artifact changes faster than it can be deleted",
+        )
+        .fix("Try again, or give `if_etag`."))
     }
 
     /// The artifact under `key` as one to watch; it need not be there.
@@ -263,26 +279,48 @@ impl<'call, P> Artifacts<'call, P> {
             .artifact(self.scope, self.reach.user_id(), key.as_str())
     }
 
-    /// Takes from the quota what storing `size` bytes under `object` adds to it.
-    async fn hold(&self, object: &ObjectKey, size: u64) -> Result<ArtifactUse, Error> {
+    /// Takes from the quota what storing `size` bytes under `object` adds to it. What it frees is free only
+    /// once it is stored.
+    async fn hold(&self, object: &ObjectKey, size: u64) -> Result<Held, Error> {
         let replaced = self.reach.bucket().head(object).await?;
-        let bytes = signed(size) - replaced.as_ref().map_or(0, |head| signed(head.size));
-        let change = ArtifactUse {
-            bytes,
-            objects: i64::from(replaced.is_none()),
+        let growth = signed(size) - replaced.as_ref().map_or(0, |head| signed(head.size));
+        let held = Held {
+            reserved: ArtifactUse {
+                bytes: growth.max(0),
+                objects: i64::from(replaced.is_none()),
+            },
+            freed: ArtifactUse {
+                bytes: growth.min(0).saturating_neg(),
+                objects: 0,
+            },
         };
-        let reserved = self
+        let answer = self
             .reach
             .artifact_quota()
-            .reserve(change, self.reach.now())
+            .reserve(held.reserved, self.reach.now())
             .await?;
-        self.reach.spend(Direction::DynamodbWrite, reserved.units);
-        Ok(change)
+        self.reach.spend(Direction::DynamodbWrite, answer.units);
+        Ok(held)
+    }
+
+    fn announce(&self, object: ObjectKey, listed: bool) {
+        let owner = match self.scope {
+            Scope::User => Some(self.reach.user_id().clone()),
+            Scope::Tenant => None,
+        };
+        self.reach.announce(Change {
+            object,
+            owner,
+            listed,
+        });
     }
 
     /// Gives back to the quota. What is done is not undone where that fails: the quota is counted anew
     /// before it refuses anything.
     async fn give_back(&self, used: ArtifactUse) {
+        if used == ArtifactUse::default() {
+            return;
+        }
         match self.reach.artifact_quota().give_back(used).await {
             Ok(answer) => self.reach.spend(Direction::DynamodbWrite, answer.units),
             Err(error) => {
@@ -290,6 +328,12 @@ impl<'call, P> Artifacts<'call, P> {
             }
         }
     }
+}
+
+/// What storing an artifact takes from the quota at once, and gives back once it is stored.
+struct Held {
+    reserved: ArtifactUse,
+    freed: ArtifactUse,
 }
 
 fn signed(size: u64) -> i64 {

@@ -44,8 +44,6 @@ pub struct EventsSend {
     pub idempotency_key: Option<String>,
     /// Answer only when the bus has taken them.
     pub wait: bool,
-    /// The arguments' JSON text, to recognize a repeated call by.
-    pub arguments: String,
 }
 
 /// One event of a caller's.
@@ -201,7 +199,7 @@ impl Operation for EventsSend {
                 accepted_at: now,
             })
             .collect();
-        let arguments = idempotency::arguments_hash(&self.arguments);
+        let arguments = idempotency::arguments_hash(&self.fingerprint());
         let mut promise = String::new();
         if let Some(key) = &self.idempotency_key {
             promise = serde_json::to_string(&accepted)
@@ -214,7 +212,8 @@ impl Operation for EventsSend {
                         Error::internal("a remembered answer is unreadable").caused_by(error)
                     })?;
                     if done {
-                        return Ok(self.answer(accepted, self.wait.then_some(true)));
+                        // Whether the bus has them is known to the first call alone.
+                        return Ok(self.answer(accepted, None));
                     }
                     // The first call may have ended before its events were recorded. Recorded again under
                     // the same ids they are at worst delivered twice, which is what is promised.
@@ -249,6 +248,25 @@ impl Operation for EventsSend {
 }
 
 impl EventsSend {
+    /// What makes a call the same call again: its events, however their members are ordered, and nothing
+    /// of how the answer is wanted.
+    fn fingerprint(&self) -> String {
+        let event = |event: &NewEvent| {
+            let NewEvent {
+                detail_type,
+                detail,
+                source,
+                priority,
+                tags,
+            } = event;
+            format!(
+                "{detail_type:?}{:?}{source:?}{priority:?}{tags:?}",
+                detail.get()
+            )
+        };
+        self.events.iter().map(event).collect()
+    }
+
     fn recorded(&self, call: &Granted<'_, Self>, accepted: &[Accepted]) -> Vec<Event> {
         let recorded = |(sent, accepted): (&NewEvent, &Accepted)| {
             let mut event = call.event(
