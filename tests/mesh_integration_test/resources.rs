@@ -421,11 +421,12 @@ async fn a_stream_tells_nothing_of_another_tenant_or_user() {
     let own = world.user("globex", "eve", "user").await;
     let fellow = world.user("globex", "mallory", "user").await;
     put(&fellow, "w", "user").await;
+    put(&fellow, "w", "tenant").await;
     let next = eve.client.other().await;
     assert_eq!(
         next,
         told(id, "list_changed", None),
-        "only that something of the own tenant changed"
+        "only that what the tenant shares has changed"
     );
     put(&own, "w", "user").await;
     assert_eq!(eve.client.other().await, told(id, "updated", Some(uri)));

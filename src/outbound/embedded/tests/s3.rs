@@ -241,7 +241,8 @@ async fn conditions_hold_or_nothing_happens() {
         Some("PreconditionFailed")
     );
     delete().send().await.unwrap();
-    delete().if_match(etag).send().await.unwrap();
+    let gone = delete().if_match(etag).send().await.unwrap_err();
+    assert_eq!(gone.code(), Some("NoSuchKey"));
     assert_eq!(files(folder.path()), 0);
 }
 
