@@ -41,6 +41,8 @@ struct Shard {
     slots: HashMap<TenantId, Arc<Slot>>,
     /// Not before this moment of the monotonic clock is it swept again, in milliseconds.
     sweep_at_ms: u64,
+    /// The latest moment that a call or a sweep came with, in milliseconds.
+    latest_ms: u64,
 }
 
 /// One tenant.
@@ -148,6 +150,7 @@ impl Inner {
         if now_ms >= shard.sweep_at_ms {
             shard.sweep(now_ms);
         }
+        shard.latest_ms = shard.latest_ms.max(now_ms);
         if let Some(slot) = shard.slots.get(tenant) {
             return Arc::clone(slot);
         }
@@ -157,7 +160,8 @@ impl Inner {
         }
         let slot = Arc::new(Slot {
             in_flight: AtomicU32::new(0),
-            buckets: Mutex::new(Buckets::full(limits, now_ms)),
+            // A thread may come here with an earlier moment than another: nothing is refilled twice.
+            buckets: Mutex::new(Buckets::full(limits, shard.latest_ms)),
         });
         shard.slots.insert(tenant.clone(), Arc::clone(&slot));
         slot
@@ -170,6 +174,7 @@ impl Shard {
     const SLOTS_MIN: usize = 8;
 
     fn sweep(&mut self, now_ms: u64) -> usize {
+        self.latest_ms = self.latest_ms.max(now_ms);
         let before = self.slots.len();
         self.slots.retain(|_, slot| !Slot::is_idle(slot, now_ms));
         let left = self.slots.len();

@@ -193,8 +193,6 @@ mod model {
 enum Step {
     /// Time passes, in microseconds.
     Pass(u64),
-    /// The clock of a slower thread: so many microseconds before now.
-    Late(u64, Direction, f64),
     Admit(Vec<(Direction, f64)>),
     /// A call in flight ends; which, is taken modulo their number.
     End(usize),
@@ -241,7 +239,6 @@ fn limits_of(rates: &[u32]) -> Arc<Limits> {
 fn any_step() -> impl Strategy<Value = Step> {
     prop_oneof![
         4 => prop_oneof![0_u64..3000, 0_u64..400_000, 0_u64..5_000_000].prop_map(Step::Pass),
-        2 => (0_u64..50_000, any_direction(), any_units()).prop_map(|(m, d, u)| Step::Late(m, d, u)),
         10 => prop::collection::vec((any_direction(), any_units()), 0..3).prop_map(Step::Admit),
         4 => any::<usize>().prop_map(Step::End),
         3 => (any::<usize>(), any_direction(), any_units()).prop_map(|(i, d, u)| Step::Settle(i, d, u)),
@@ -324,10 +321,6 @@ impl Pair {
     fn run(&mut self, step: Step) {
         match step {
             Step::Pass(micros) => self.now_us += micros,
-            Step::Late(micros, direction, units) => {
-                let late = Duration::from_micros(self.now_us.saturating_sub(micros));
-                self.ask(&Cost::of(direction, units), late);
-            }
             Step::Admit(units) => {
                 let cost = units
                     .into_iter()
