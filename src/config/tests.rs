@@ -19,7 +19,7 @@ fn given(variables: &[(&str, &str)]) -> Given {
                 .collect(),
             home: Some("/home/ada".into()),
             data_home: Some("/home/ada/.local/share".into()),
-            working_dir: "/work".into(),
+            working_dir: "/srv".into(),
             login_name: Some("ada".to_owned()),
             ..Environment::default()
         },
@@ -384,7 +384,7 @@ fn mistakes_of_the_tenants_file_are_told_with_all_others() {
 #[test]
 fn relative_paths_start_from_where_they_were_written() {
     let both = given(&[("AGENT_MESH_DATA_DIR", "data")]).file("outbox_dir = 'outbox'\n");
-    assert_eq!(both.ok().data_dir, Path::new("/work/data"));
+    assert_eq!(both.ok().data_dir, Path::new("/srv/data"));
     assert_eq!(both.ok().outbox_dir, Path::new("/etc/mesh/outbox"));
     let home = given(&[("AGENT_MESH_DATA_DIR", "~/mesh")]).ok();
     assert_eq!(home.data_dir, Path::new("/home/ada/mesh"));
@@ -414,7 +414,7 @@ fn a_config_file_that_cannot_be_read_is_told_with_all_others() {
     .unwrap_err();
     let text = errors.to_string();
     assert_eq!(errors.mistakes().len(), 2, "{text}");
-    assert!(text.contains("/work/gone.toml: --config: "), "{text}");
+    assert!(text.contains("/srv/gone.toml: --config: "), "{text}");
 }
 
 #[test]
