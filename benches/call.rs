@@ -77,6 +77,8 @@ fn acme() -> Arc<One> {
         issuers: vec!["https://id.example".to_owned()],
         event_shards: 1,
         limits: Arc::new(Limits::default()),
+        workflows: Default::default(),
+        alert_topics: Default::default(),
     })))
 }
 

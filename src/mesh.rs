@@ -8,6 +8,7 @@ pub mod limit;
 pub mod service;
 pub mod store;
 pub mod tenant;
+pub mod workflow;
 
 pub use clock::{Clock, ManualClock, SystemClock, Timestamp};
 pub use error::{Error, ErrorKind};

@@ -202,6 +202,8 @@ impl Tenants {
                     issuers: issuers.clone(),
                     event_shards: 1,
                     limits: Arc::clone(default_limits),
+                    workflows: Default::default(),
+                    alert_topics: Default::default(),
                 })
             });
         }

@@ -8,6 +8,7 @@ pub mod outbox;
 pub mod publisher;
 pub mod record;
 pub mod rollup;
+pub mod rule;
 
 #[cfg(test)]
 mod fakes;

@@ -6,15 +6,21 @@
 pub mod artifacts;
 pub mod bucket;
 pub mod bus;
+pub mod bus_rules;
 pub mod events;
 pub mod idempotency;
 pub mod key;
+pub mod states;
 pub mod table;
+pub mod topics;
 pub mod values;
 
 pub use bucket::Bucket;
 pub use bus::Bus;
+pub use bus_rules::BusRules;
+pub use states::States;
 pub use table::Table;
+pub use topics::Topics;
 
 use futures::future::BoxFuture;
 

@@ -166,6 +166,8 @@ impl Parser<'_> {
                 .and_then(|shards| shards.try_into().ok())
                 .unwrap_or(1),
             limits,
+            workflows: Default::default(),
+            alert_topics: Default::default(),
         })
     }
 

@@ -154,4 +154,12 @@ permissions_as_types! {
     EventsSend;
     /// Sees the health of what the tenant uses.
     HealthRead;
+    /// Makes and removes event rules.
+    RulesManage;
+    /// Makes and removes alerts.
+    AlertsManage;
+    /// Sees workflow runs.
+    WorkflowRead;
+    /// Starts and stops workflows.
+    WorkflowRun;
 }

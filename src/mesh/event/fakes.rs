@@ -492,6 +492,8 @@ impl TenantDirectory for FakeDirectory {
             issuers: Vec::new(),
             event_shards: self.0,
             limits: Arc::default(),
+            workflows: Default::default(),
+            alert_topics: Default::default(),
         }))
     }
 }

@@ -200,6 +200,48 @@ impl Keyspace {
         }
     }
 
+    /// The partition of a tenant's rules and alerts.
+    pub(in crate::mesh) fn rules(&self) -> Partition {
+        self.partition(format_args!("RULE"))
+    }
+
+    /// The row of a rule.
+    pub(in crate::mesh) fn rule(&self, name: &str) -> RowKey {
+        RowKey {
+            partition: self.rules(),
+            sort: format!("{RULE_PREFIX}{name}"),
+        }
+    }
+
+    /// The row of an alert.
+    pub(in crate::mesh) fn alert(&self, name: &str) -> RowKey {
+        RowKey {
+            partition: self.rules(),
+            sort: format!("{ALERT_PREFIX}{name}"),
+        }
+    }
+
+    /// The partition of a tenant's workflow runs.
+    pub(in crate::mesh) fn runs(&self) -> Partition {
+        self.partition(format_args!("WF"))
+    }
+
+    /// The row of a workflow run, by its ULID.
+    pub(in crate::mesh) fn run(&self, run_id: &str) -> RowKey {
+        RowKey {
+            partition: self.runs(),
+            sort: run_id.to_owned(),
+        }
+    }
+
+    /// The mark that a workflow run has not ended, by its ULID: all of a tenant's are found at once.
+    pub(in crate::mesh) fn running(&self, run_id: &str) -> RowKey {
+        RowKey {
+            partition: self.runs(),
+            sort: format!("{RUNNING_PREFIX}{run_id}"),
+        }
+    }
+
     /// The row of a quota's use, such as `ARTIFACTS`.
     pub(in crate::mesh) fn quota(&self, name: &str) -> RowKey {
         RowKey {
@@ -307,6 +349,16 @@ pub mod trial {
 
 /// What the sort key of a value begins with.
 pub(in crate::mesh) const VALUE_PREFIX: &str = "K#";
+
+/// What the sort key of a rule begins with.
+pub(in crate::mesh) const RULE_PREFIX: &str = "R#";
+
+/// What the sort key of an alert begins with.
+pub(in crate::mesh) const ALERT_PREFIX: &str = "A#";
+
+/// What the sort key of the mark of a running workflow begins with. No ULID begins so, and all of them
+/// sort before it.
+pub(in crate::mesh) const RUNNING_PREFIX: &str = "~";
 
 /// What the sort key of a row begins with that says over how many shards a day's events are spread. No
 /// ULID begins so, and all of them sort after it.

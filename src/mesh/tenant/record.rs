@@ -1,5 +1,6 @@
 //! What is known of a tenant: its state, its limits and quotas, who may sign in to it.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::TenantId;
@@ -17,6 +18,10 @@ pub struct TenantRecord {
     pub event_shards: u16,
     /// What it may use.
     pub limits: Arc<Limits>,
+    /// The state machines that it may start, by the names that it knows them by: ARNs.
+    pub workflows: BTreeMap<String, String>,
+    /// The operator's topics that its alerts may go to, by the names that it knows them by: ARNs.
+    pub alert_topics: BTreeMap<String, String>,
 }
 
 /// Whether a tenant may call.

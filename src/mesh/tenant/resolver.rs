@@ -129,6 +129,8 @@ impl Resolver {
             issuers: Vec::new(),
             event_shards: 1,
             limits,
+            workflows: Default::default(),
+            alert_topics: Default::default(),
         });
         let caller = Arc::new(Caller {
             user: identity.user,

@@ -12,6 +12,10 @@ enum Thing {
     Shards(i64, u16),
     Counter(i64, String),
     Quota(String),
+    Rule(String),
+    Alert(String),
+    Run(String),
+    Running(String),
     Idempotency(&'static str, String),
 }
 
@@ -42,6 +46,10 @@ fn thing() -> impl Strategy<Value = Thing> {
         (day, 1..65_u16).prop_map(|(day, shards)| Thing::Shards(day, shards)),
         (hour, id).prop_map(|(hour, writer)| Thing::Counter(hour, writer)),
         id.prop_map(Thing::Quota),
+        key().prop_map(Thing::Rule),
+        key().prop_map(Thing::Alert),
+        id.prop_map(Thing::Run),
+        id.prop_map(Thing::Running),
         (tool, "[0-9a-f]{1,2}").prop_map(|(tool, hash)| Thing::Idempotency(tool, hash)),
     ]
 }
@@ -57,6 +65,10 @@ fn row(tenant: &TenantId, thing: &Thing) -> RowKey {
         Thing::Shards(day, shards) => keys.event_shards(at(day), *shards),
         Thing::Counter(hour, writer) => keys.counter(at(hour), writer),
         Thing::Quota(name) => keys.quota(name),
+        Thing::Rule(name) => keys.rule(name),
+        Thing::Alert(name) => keys.alert(name),
+        Thing::Run(id) => keys.run(id),
+        Thing::Running(id) => keys.running(id),
         Thing::Idempotency(tool, hash) => keys.idempotency(tool, hash),
     }
 }

@@ -32,6 +32,8 @@ impl Tenants {
             issuers: issuers.iter().map(|&issuer| issuer.to_owned()).collect(),
             event_shards: 1,
             limits: Arc::default(),
+            workflows: Default::default(),
+            alert_topics: Default::default(),
         };
         self.0.lock().unwrap().insert(id, Arc::new(record));
     }
