@@ -204,7 +204,8 @@ impl Operation for EventsSend {
             .collect();
         let mut held = None;
         if let Some(key) = &self.idempotency_key {
-            match self.hold(call, key, &accepted).await? {
+            let taken = self.hold(call, key, &accepted).await;
+            match taken.map_err(Error::not_done)? {
                 Held::Answered(earlier) => {
                     // Whether the bus has them is known to the first call alone.
                     return Ok(self.answer(earlier, None));
