@@ -5,6 +5,7 @@ pub mod counters;
 pub mod detail;
 pub mod history;
 pub mod outbox;
+pub mod pattern;
 pub mod publisher;
 pub mod record;
 pub mod rollup;
