@@ -11,6 +11,7 @@ pub mod publisher;
 pub mod record;
 pub mod rollup;
 pub mod rule;
+pub mod rules;
 
 #[cfg(test)]
 mod fakes;
