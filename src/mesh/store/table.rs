@@ -166,8 +166,6 @@ pub struct Range {
     pub consistent: bool,
     /// Only these attributes are wanted; none means all.
     pub attributes: Vec<&'static str>,
-    /// Every write that was acknowledged before is seen, at twice the cost.
-    pub consistent: bool,
 }
 
 /// One page of a query. DynamoDB ends a page at 1 MiB.
