@@ -11,6 +11,7 @@ use rusqlite::{Connection, OpenFlags, TransactionBehavior, params};
 use super::folder::{Failure, Folder};
 use super::lock::{ProcessLock, WAIT_MAX};
 use super::objects::{Fault, ObjectStore};
+use super::states::Upkeep;
 use crate::mesh::store::table::EXPIRY_ATTRIBUTE;
 use crate::mesh::{Clock, Error, Timestamp};
 
@@ -42,6 +43,8 @@ pub struct Swept {
     pub files: usize,
     /// Uploads that were begun long ago and never completed.
     pub uploads: usize,
+    /// Executions of workflows that ended long ago.
+    pub executions: usize,
 }
 
 /// The thread that takes the steps, and what it needs.
@@ -54,6 +57,7 @@ pub(super) struct Housekeeper {
 struct Chores {
     folder: Arc<Folder>,
     objects: Arc<ObjectStore>,
+    workflows: Upkeep,
     table: String,
     clock: Arc<dyn Clock>,
     tools: Mutex<Option<Tools>>,
@@ -81,12 +85,14 @@ impl Housekeeper {
     pub(super) fn start(
         folder: Arc<Folder>,
         objects: Arc<ObjectStore>,
+        workflows: Upkeep,
         table: String,
         clock: Arc<dyn Clock>,
     ) -> Self {
         let chores = Arc::new(Chores {
             folder,
             objects,
+            workflows,
             table,
             clock,
             tools: Mutex::new(None),
@@ -159,10 +165,12 @@ impl Chores {
         let forgotten = self.objects.sweep().map_err(|fault| self.refusal(fault))?;
         self.cut_journals(tools)
             .map_err(|fault| self.refusal(fault))?;
+        let executions = self.sweep_workflows();
         Ok(Swept {
             rows,
             files: forgotten.files,
             uploads: forgotten.uploads,
+            executions,
         })
     }
 
@@ -193,6 +201,23 @@ impl Chores {
             self.objects.truncate_journal()?;
         }
         Ok(())
+    }
+
+    /// Nothing else is left undone where the executions cannot be swept.
+    fn sweep_workflows(&self) -> usize {
+        let swept = self.workflows.sweep(self.clock.now());
+        let cut = if journal_bytes(self.folder.executions_path()) > JOURNAL_BYTES_MAX {
+            self.workflows.truncate_journal()
+        } else {
+            Ok(())
+        };
+        if let Err(fault) = &cut {
+            tracing::warn!(%fault, "the journal of the workflows' executions was not cut");
+        }
+        swept.unwrap_or_else(|fault| {
+            tracing::warn!(%fault, "the executions of workflows were not swept");
+            0
+        })
     }
 
     fn refusal(&self, fault: Fault) -> Error {
