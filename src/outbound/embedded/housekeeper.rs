@@ -165,7 +165,8 @@ impl Chores {
         let forgotten = self.objects.sweep().map_err(|fault| self.refusal(fault))?;
         self.cut_journals(tools)
             .map_err(|fault| self.refusal(fault))?;
-        let executions = self.sweep_workflows();
+        let cut = journal_bytes(self.folder.executions_path()) > JOURNAL_BYTES_MAX;
+        let executions = self.workflows.step(self.clock.now(), cut);
         Ok(Swept {
             rows,
             files: forgotten.files,
@@ -201,23 +202,6 @@ impl Chores {
             self.objects.truncate_journal()?;
         }
         Ok(())
-    }
-
-    /// Nothing else is left undone where the executions cannot be swept.
-    fn sweep_workflows(&self) -> usize {
-        let swept = self.workflows.sweep(self.clock.now());
-        let cut = if journal_bytes(self.folder.executions_path()) > JOURNAL_BYTES_MAX {
-            self.workflows.truncate_journal()
-        } else {
-            Ok(())
-        };
-        if let Err(fault) = &cut {
-            tracing::warn!(%fault, "the journal of the workflows' executions was not cut");
-        }
-        swept.unwrap_or_else(|fault| {
-            tracing::warn!(%fault, "the executions of workflows were not swept");
-            0
-        })
     }
 
     fn refusal(&self, fault: Fault) -> Error {

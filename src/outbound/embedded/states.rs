@@ -32,7 +32,7 @@ use crate::mesh::store::Topics;
 use crate::mesh::workflow::ToolCaller;
 use crate::mesh::{Clock, Error, Timestamp};
 use definition::Definitions;
-use disk::{Disk, DiskFault};
+use disk::Disk;
 use integration::Integrations;
 use runner::Runner;
 
@@ -117,24 +117,26 @@ impl Drop for States {
 pub(super) struct Upkeep(Arc<Disk>);
 
 impl Upkeep {
-    /// Takes one bounded step: how many executions were deleted. It blocks.
-    pub(super) fn sweep(&self, now: Timestamp) -> Result<usize, DiskFault> {
+    /// Takes one bounded step: how many executions were deleted. With `cut` the journal is emptied into the
+    /// file too. What fails is logged and left to the next step. It blocks.
+    pub(super) fn step(&self, now: Timestamp, cut: bool) -> usize {
         if !self.0.exists() {
-            return Ok(0);
+            return 0;
         }
         let before = now.minus(KEPT_FOR);
-        let swept = self
-            .0
-            .write(move |connection| Ok(store::sweep(connection, before)?));
-        futures::executor::block_on(swept)
-    }
-
-    /// Empties the journal into the file and cuts it. It blocks.
-    pub(super) fn truncate_journal(&self) -> Result<(), DiskFault> {
-        let cut = self.0.write(|connection| {
-            connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))?;
-            Ok(())
+        let step = self.0.write(move |connection| {
+            let swept = store::sweep(connection, before)?;
+            if cut {
+                connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))?;
+            }
+            Ok(swept)
         });
-        futures::executor::block_on(cut)
+        futures::executor::block_on(step).unwrap_or_else(|fault| {
+            tracing::warn!(%fault, "the executions of workflows were not swept");
+            0
+        })
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -178,24 +178,29 @@ pub(super) async fn answer(runner: &Arc<Runner>, operation: &str, body: &[u8]) -
 
 fn parse<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, Refusal> {
     serde_json::from_slice(body).map_err(|error| {
-        Refusal::Error("SerializationException", format!("The request is malformed: {error}."))
+        Refusal::Error(
+            "SerializationException",
+            format!("The request is malformed: {error}."),
+        )
     })
 }
 
 fn machine_name(arn: &str) -> Result<&str, Refusal> {
     name::machine_of(arn).map_err(|astray| match astray {
-        Astray::Invalid => {
-            Refusal::Error("InvalidArn", format!("Invalid Arn: 'Resource type not valid: {arn}'"))
-        }
+        Astray::Invalid => Refusal::Error(
+            "InvalidArn",
+            format!("Invalid Arn: 'Resource type not valid: {arn}'"),
+        ),
         Astray::Elsewhere => no_machine(arn),
     })
 }
 
 fn execution_names(arn: &str) -> Result<(&str, &str), Refusal> {
     name::execution_of(arn).map_err(|astray| match astray {
-        Astray::Invalid => {
-            Refusal::Error("InvalidArn", format!("Invalid Arn: 'Resource type not valid: {arn}'"))
-        }
+        Astray::Invalid => Refusal::Error(
+            "InvalidArn",
+            format!("Invalid Arn: 'Resource type not valid: {arn}'"),
+        ),
         Astray::Elsewhere => no_execution(arn),
     })
 }
@@ -349,7 +354,10 @@ async fn describe(runner: &Arc<Runner>, body: &[u8]) -> Answered {
     insert("inputDetails", Some(json!({"included": true})));
     let has_output = described.output.is_some();
     insert("output", described.output.map(Value::from));
-    insert("outputDetails", has_output.then(|| json!({"included": true})));
+    insert(
+        "outputDetails",
+        has_output.then(|| json!({"included": true})),
+    );
     insert("error", described.error.map(Value::from));
     insert("cause", described.cause.map(Value::from));
     Ok(Value::Object(answer))
@@ -508,7 +516,10 @@ async fn list(runner: &Arc<Runner>, body: &[u8]) -> Answered {
     let has_more = found.len() > limit;
     found.truncate(limit);
     let next = found.last().filter(|_| has_more).map(|(id, _)| *id);
-    let executions: Vec<_> = found.iter().map(|(_, described)| summary(described)).collect();
+    let executions: Vec<_> = found
+        .iter()
+        .map(|(_, described)| summary(described))
+        .collect();
     Ok(with_token(json!({"executions": executions}), next))
 }
 
@@ -571,7 +582,10 @@ async fn list_machines(runner: &Arc<Runner>, body: &[u8]) -> Answered {
 
 async fn validate(body: &[u8]) -> Answered {
     let request: ValidateDefinition = parse(body)?;
-    let most = request.max_results.filter(|most| *most > 0).unwrap_or(PAGE_DEFAULT);
+    let most = request
+        .max_results
+        .filter(|most| *most > 0)
+        .unwrap_or(PAGE_DEFAULT);
     let flaws = blocking(move || Machine::parse(&request.definition).err())
         .await?
         .unwrap_or_default();

@@ -105,7 +105,16 @@ impl Definitions {
 
     /// The definition in `text`.
     pub(crate) fn parse(&self, text: String) -> Result<Definition, Missing> {
-        let hash: DefinitionHash = Sha256::digest(&text).into();
+        let hash = Sha256::digest(&text).into();
+        self.parse_hashed(hash, text)
+    }
+
+    /// As [`Definitions::parse`], where the hash of the text is known.
+    pub(super) fn parse_hashed(
+        &self,
+        hash: DefinitionHash,
+        text: String,
+    ) -> Result<Definition, Missing> {
         let kept = || self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(definition) = kept().get(&hash) {
             return Ok(definition.clone());
@@ -279,7 +288,9 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let definitions = definitions(&folder);
         let padded = |bytes: usize| format!("{PASS}{}", " ".repeat(bytes - PASS.len()));
-        let path = definitions.folder().join(format!("{}{SUFFIX}", "n".repeat(80)));
+        let path = definitions
+            .folder()
+            .join(format!("{}{SUFFIX}", "n".repeat(80)));
         fs::write(&path, padded(DEFINITION_BYTES_MAX)).unwrap();
         definitions.read(&"n".repeat(80)).unwrap();
         fs::write(&path, padded(DEFINITION_BYTES_MAX + 1)).unwrap();

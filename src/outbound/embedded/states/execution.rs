@@ -89,7 +89,7 @@ async fn work(
     let broken = |cause: String| StateError::new(asl::error::RUNTIME, cause);
     let definition = runner
         .definitions
-        .parse(claimed.definition_text)
+        .parse_hashed(claimed.definition, claimed.definition_text)
         .map_err(|missing| broken(format!("The definition cannot be read again: {missing}.")))?;
     let input = serde_json::from_str(&claimed.input)
         .map_err(|_| broken("The input cannot be read again.".to_owned()))?;
@@ -190,8 +190,8 @@ async fn end_with(journal: &Journal, said: Said, status: ExecutionStatus, error:
     let end = End {
         status,
         output: None,
-        error: Some(error.error),
-        cause: Some(error.cause),
+        error: Some(error.error).filter(|error| !error.is_empty()),
+        cause: Some(error.cause).filter(|cause| !cause.is_empty()),
     };
     journal.end(said, end).await;
 }

@@ -110,7 +110,10 @@ impl Integrations {
             .answer("PutEvents", body.as_bytes());
         let taken = read(&answer, "EventBridge")?;
         if taken["FailedEntryCount"] != 0 {
-            return Err(StateError::new("EventBridge.FailedEntry", taken.to_string()));
+            return Err(StateError::new(
+                "EventBridge.FailedEntry",
+                taken.to_string(),
+            ));
         }
         Ok(taken)
     }
@@ -118,7 +121,10 @@ impl Integrations {
     async fn publish(&self, work: Work) -> StateResult<Value> {
         let (tenant, _) = run_of(&work.execution).ok_or_else(nobodys)?;
         let topics = self.topics.get().ok_or_else(|| {
-            StateError::new("SNS.NotFoundException", "There are no topics in this process.")
+            StateError::new(
+                "SNS.NotFoundException",
+                "There are no topics in this process.",
+            )
         })?;
         let refused = |error: Error| {
             StateError::new(format!("SNS.{}", error.kind().code()), told(&error).cause)
@@ -173,14 +179,16 @@ fn read(answer: &Answer, service: &str) -> StateResult<Value> {
             format!("The answer is larger than {PAYLOAD_BYTES_MAX} bytes."),
         ));
     }
-    let body: Value = serde_json::from_slice(&answer.body)
-        .unwrap_or_else(|_| Value::Object(Map::new()));
+    let body: Value =
+        serde_json::from_slice(&answer.body).unwrap_or_else(|_| Value::Object(Map::new()));
     if answer.status < 300 {
         return Ok(body);
     }
     let code = body["__type"].as_str().unwrap_or("InternalServerError");
     let code = code.rsplit('#').next().unwrap_or(code);
-    let message = body["message"].as_str().or_else(|| body["Message"].as_str());
+    let message = body["message"]
+        .as_str()
+        .or_else(|| body["Message"].as_str());
     Err(StateError::new(
         format!("{service}.{code}"),
         message.unwrap_or("The service failed."),

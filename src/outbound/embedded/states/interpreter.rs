@@ -16,8 +16,8 @@ use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
 use super::asl::{
-    self, Context, Entropy, Flow, Kind, Machine, Pause, Scope, State, StateError, StateResult, Then,
-    find_catcher, find_retrier,
+    self, Context, Entropy, Flow, Kind, Machine, Pause, Scope, State, StateError, StateResult,
+    Then, find_catcher, find_retrier,
 };
 use super::event::Said;
 use super::frame::{Frame, ROOT, below};
@@ -430,6 +430,3 @@ fn hex(bytes: &[u8]) -> String {
         text
     })
 }
-
-#[cfg(test)]
-mod tests;

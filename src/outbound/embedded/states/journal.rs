@@ -113,9 +113,7 @@ impl Journal {
         let (from, to) = below(path);
         let mut collected = self.collected();
         let changes = &mut collected.changes;
-        changes
-            .frames
-            .retain(|path, _| *path < from || *path >= to);
+        changes.frames.retain(|path, _| *path < from || *path >= to);
         changes.emptied.insert(path.to_owned());
     }
 

@@ -87,7 +87,13 @@ mod tests {
         assert_eq!(machine_of(&machine_arn("refund")), Ok("refund"));
         let execution = execution_arn("refund", "acme-1");
         assert_eq!(execution_of(&execution), Ok(("refund", "acme-1")));
-        for arn in ["", "refund", "arn:aws:states", "arn:aws:sns:us-west-2:000000000000:x", &execution] {
+        for arn in [
+            "",
+            "refund",
+            "arn:aws:states",
+            "arn:aws:sns:us-west-2:000000000000:x",
+            &execution,
+        ] {
             assert_eq!(machine_of(arn), Err(Astray::Invalid), "{arn}");
         }
         for arn in [
@@ -106,7 +112,12 @@ mod tests {
 
     #[test]
     fn names_of_executions_are_those_of_step_functions() {
-        for name in ["a", "acme-01ARZ3NDEKTSV4RRFFQ69G5FAV", "ä.b+c", &"x".repeat(80)] {
+        for name in [
+            "a",
+            "acme-01ARZ3NDEKTSV4RRFFQ69G5FAV",
+            "ä.b+c",
+            &"x".repeat(80),
+        ] {
             assert!(is_execution_name(name), "{name}");
         }
         for name in ["", "a b", "a:b", "a/b", "a\u{7}", &"x".repeat(81)] {

@@ -97,8 +97,8 @@ impl Runner {
         if let Some(owner) = self.owner.get() {
             return Ok(owner.id());
         }
-        let owner = Owner::register(&self.owners)
-            .map_err(|error| DiskFault::Storage(error.into()))?;
+        let owner =
+            Owner::register(&self.owners).map_err(|error| DiskFault::Storage(error.into()))?;
         Ok(self.owner.get_or_init(|| owner).id())
     }
 

@@ -213,7 +213,9 @@ fn put_frame(
     frame: &Frame,
 ) -> rusqlite::Result<()> {
     transaction
-        .prepare_cached("INSERT OR REPLACE INTO frames (execution, path, body) VALUES (?1, ?2, ?3)")?
+        .prepare_cached(
+            "INSERT OR REPLACE INTO frames (execution, path, body) VALUES (?1, ?2, ?3)",
+        )?
         .execute(params![id, path, to_text(frame)?])?;
     Ok(())
 }
@@ -584,6 +586,3 @@ pub(super) fn sweep(connection: &mut Connection, before: Timestamp) -> rusqlite:
     transaction.commit()?;
     Ok(swept)
 }
-
-#[cfg(test)]
-mod tests;

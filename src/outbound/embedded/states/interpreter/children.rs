@@ -57,8 +57,8 @@ impl Interpreter {
             0 => WIDTH_MAX,
             width => usize::try_from(width).unwrap_or(WIDTH_MAX).min(WIDTH_MAX),
         };
-        let started =
-            Said::with("MapStateStarted", "mapStateStartedEventDetails").member("length", items.len());
+        let started = Said::with("MapStateStarted", "mapStateStartedEventDetails")
+            .member("length", items.len());
         self.begin_children(started, branch)?;
         let begin = |index: usize| {
             let item = items.get(index).ok_or_else(nothing_there)?;
@@ -121,10 +121,7 @@ impl Interpreter {
         previous: i64,
     ) -> Result<(), Halt> {
         let said = if is_done {
-            Said::with(
-                "MapIterationSucceeded",
-                "mapIterationSucceededEventDetails",
-            )
+            Said::with("MapIterationSucceeded", "mapIterationSucceededEventDetails")
         } else {
             Said::with("MapIterationFailed", "mapIterationFailedEventDetails")
         };
