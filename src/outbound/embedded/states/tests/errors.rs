@@ -47,7 +47,7 @@ async fn attempts_are_counted_for_each_retrier_and_then_the_error_is_caught() {
         task(json!({"fail": "f"})),
         json!({
             "Retry": [
-                retry(&["A"], json!({"IntervalSeconds": 1, "BackoffRate": 1, "MaxAttempts": 2, "MaxDelaySeconds": 1})),
+                retry(&["A"], json!({"IntervalSeconds": 1, "BackoffRate": 1, "MaxAttempts": 2, "MaxDelaySeconds": 2})),
                 retry(&["States.TaskFailed"], json!({"IntervalSeconds": 1, "BackoffRate": 1, "MaxAttempts": 2})),
             ],
             "Catch": [{"ErrorEquals": ["States.ALL"], "ResultPath": "$.error", "Next": "Caught"}],
@@ -105,7 +105,7 @@ async fn a_task_that_takes_too_long_or_says_nothing_fails_with_its_own_error() {
         let state = with(task(json!({"hang": true})), limits);
         let caught = with(
             state,
-            json!({"Catch": [{"ErrorEquals": [error], "Next": "Caught", "ResultPath": null}]}),
+            json!({"Catch": [{"ErrorEquals": [error], "Next": "Caught"}]}),
         );
         let definition = machine(json!({
             "T": caught,
