@@ -15,6 +15,7 @@ mod lock;
 mod newborn;
 mod objects;
 mod s3;
+mod sns;
 mod sts;
 #[cfg(test)]
 mod tests;
@@ -37,6 +38,7 @@ use eventbridge::EventBridge;
 use folder::Folder;
 use housekeeper::Housekeeper;
 use objects::ObjectStore;
+use sns::Sns;
 
 /// The region of the embedded cloud, whatever the environment says.
 pub const REGION: &str = "us-west-2";
@@ -105,10 +107,12 @@ impl EmbeddedCloud {
             Arc::clone(&settings.clock),
         )?);
         drop(opening);
+        let sns = Sns::open(&folder, Arc::clone(&settings.clock))?;
         let faults = Faults::default();
         let housekeeper = Arc::new(Housekeeper::start(
             folder,
             Arc::clone(&objects),
+            sns.mails(),
             settings.table,
             Arc::clone(&settings.clock),
         ));
@@ -116,6 +120,7 @@ impl EmbeddedCloud {
             dynamodb,
             s3: s3::service(objects),
             eventbridge: EventBridge::new(settings.bus, settings.clock),
+            sns,
             faults,
         });
         Ok(Self {
@@ -124,7 +129,7 @@ impl EmbeddedCloud {
         })
     }
 
-    /// The HTTP client that SDK clients of DynamoDB, S3, EventBridge and STS run on. It needs region
+    /// The HTTP client that SDK clients of DynamoDB, S3, EventBridge, SNS and STS run on. It needs region
     /// [`REGION`], the static credentials [`ACCESS_KEY_ID`] and [`SECRET_ACCESS_KEY`], and path-style
     /// addressing for S3.
     pub fn http_client(&self) -> SharedHttpClient {
@@ -146,7 +151,7 @@ impl EmbeddedCloud {
         self.engines.eventbridge.set_sink(sink)
     }
 
-    /// Takes one bounded step of what else happens in the background every minute: expired rows, forgotten files and uploads, the size of the journals.
+    /// Takes one bounded step of what else happens in the background every minute: expired rows, forgotten files and uploads, old mails, the size of the journals.
     /// It blocks for some milliseconds. Nothing is swept while another process does it.
     ///
     /// # Errors

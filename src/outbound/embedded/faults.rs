@@ -16,6 +16,8 @@ pub enum Service {
     S3,
     /// The bus.
     EventBridge,
+    /// The topics.
+    Sns,
     /// Who the caller is.
     Sts,
 }
