@@ -5,10 +5,12 @@ pub mod counters;
 pub mod detail;
 pub mod history;
 pub mod outbox;
+pub mod pattern;
 pub mod publisher;
 pub mod record;
 pub mod rollup;
 pub mod rule;
+pub mod rules;
 
 #[cfg(test)]
 mod fakes;

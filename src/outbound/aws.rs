@@ -5,6 +5,7 @@
     reason = "this is the folder that talks to AWS"
 )]
 
+mod answer;
 mod attempts;
 mod error;
 

@@ -16,6 +16,7 @@ mod newborn;
 mod objects;
 mod s3;
 mod sns;
+mod states;
 mod sts;
 #[cfg(test)]
 mod tests;

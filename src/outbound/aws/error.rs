@@ -71,6 +71,15 @@ const THROTTLES: [&str; 18] = [
     "ExecutionLimitExceeded",
 ];
 
+/// Codes of faults, by their status the service's own, that say that nothing was done: throttles of S3, and
+/// a disk of the embedded cloud that takes nothing.
+pub(super) const IDLE_FAULTS: [&str; 4] = [
+    "SlowDown",
+    "BandwidthLimitExceeded",
+    STORAGE_FULL_CODE,
+    STORAGE_READ_ONLY_CODE,
+];
+
 /// Codes of AWS's own faults, whatever their status.
 const FAULTS: [&str; 11] = [
     "InternalFailure",
@@ -138,7 +147,7 @@ where
             ErrorKind::Timeout,
             format!("{} did not answer in time", capital(part)),
         )
-        .fix("try again; a write may have been done all the same"),
+        .fix("try again"),
         SdkError::DispatchFailure(_) => Error::new(
             ErrorKind::AwsUnavailable,
             format!("{} could not be reached", capital(part)),
