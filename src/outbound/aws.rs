@@ -5,6 +5,7 @@
     reason = "this is the folder that talks to AWS"
 )]
 
+mod answer;
 mod attempts;
 mod error;
 
@@ -15,10 +16,14 @@ pub mod credentials;
 pub mod probe;
 pub mod provision;
 pub mod settings;
+pub mod states;
 pub mod table;
+pub mod topics;
 
 pub use bucket::AwsBucket;
 pub use bus::AwsBus;
 pub use clients::Connection;
 pub use settings::{AwsSettings, CredentialSource, Timeouts};
+pub use states::AwsStates;
 pub use table::AwsTable;
+pub use topics::AwsTopics;
