@@ -11,6 +11,7 @@ mod error;
 
 pub mod bucket;
 pub mod bus;
+pub mod bus_rules;
 pub mod clients;
 pub mod credentials;
 pub mod probe;
@@ -22,6 +23,7 @@ pub mod topics;
 
 pub use bucket::AwsBucket;
 pub use bus::AwsBus;
+pub use bus_rules::AwsBusRules;
 pub use clients::Connection;
 pub use settings::{AwsSettings, CredentialSource, Timeouts};
 pub use states::AwsStates;

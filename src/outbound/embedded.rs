@@ -12,6 +12,7 @@ mod folder;
 mod housekeeper;
 mod lane;
 mod lock;
+mod machines;
 mod newborn;
 mod objects;
 mod s3;
@@ -30,6 +31,7 @@ use aws_smithy_runtime_api::client::http::SharedHttpClient;
 pub use eventbridge::{EventSink, TakenEvent};
 pub use faults::{Fault, Faults, Service};
 pub use housekeeper::Swept;
+pub use machines::FolderMachines;
 pub use wire::{STORAGE_FULL_CODE, STORAGE_READ_ONLY_CODE};
 
 use crate::mesh::workflow::ToolCaller;
