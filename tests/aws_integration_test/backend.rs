@@ -1,6 +1,7 @@
 //! The backends that cases run on: what is started outside, and the cloud in a folder.
 
 use std::net::{TcpStream, ToSocketAddrs};
+use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -12,8 +13,13 @@ use agent_mesh::outbound::aws::{
     AwsBucket, AwsBus, AwsSettings, AwsTable, Connection, CredentialSource,
 };
 use agent_mesh::outbound::embedded::{EmbeddedCloud, EmbeddedSettings};
+use aws_credential_types::Credentials;
+use aws_credential_types::provider::SharedCredentialsProvider;
 use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
+use aws_smithy_runtime_api::client::behavior_version::BehaviorVersion;
 use aws_smithy_runtime_api::client::http::SharedHttpClient;
+use aws_types::SdkConfig;
+use aws_types::region::Region;
 use futures::future::BoxFuture;
 use tempfile::TempDir;
 use ulid::Ulid;
@@ -42,6 +48,12 @@ pub(crate) struct Stage {
     pub(crate) bus: AwsBus,
     pub(crate) tenant: TenantId,
     pub(crate) wire: Lossy,
+    /// For clients of the case's own.
+    pub(crate) sdk: SdkConfig,
+    /// Names of the table, the bucket and the bus.
+    pub(crate) names: [String; 3],
+    /// Where definitions of state machines are put; none where they are created by a call.
+    pub(crate) workflows: Option<PathBuf>,
 }
 
 /// What the cloud in a folder does not do: it is opened with its resources and set up by nobody.
@@ -158,7 +170,7 @@ impl Backend {
     }
 
     /// Runs a case in a runtime of its own, with clients of its own.
-    pub(crate) fn run(&self, case: fn(Stage) -> BoxFuture<'static, ()>) {
+    pub(crate) fn run(&self, case: impl FnOnce(Stage) -> BoxFuture<'static, ()>) {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
             .enable_all()
@@ -208,6 +220,17 @@ impl Backend {
         settings.can_presign = self.http_client.is_none();
         settings.backoff_max = Duration::from_millis(50);
         let connection = Connection::new(settings, Arc::new(SystemClock::new()));
+        let sdk = SdkConfig::builder()
+            .behavior_version(BehaviorVersion::latest())
+            .region(Region::from_static("us-west-2"))
+            .credentials_provider(SharedCredentialsProvider::new(Credentials::from_keys(
+                key, key, None,
+            )))
+            .http_client(wire.clone());
+        let sdk = match self.cloud {
+            Some(_) => sdk,
+            None => sdk.endpoint_url(&self.url),
+        };
         Stage {
             table: AwsTable::new(connection.clone()),
             bucket: AwsBucket::new(connection.clone()),
@@ -215,6 +238,12 @@ impl Backend {
             connection,
             tenant: tenant(),
             wire,
+            sdk: sdk.build(),
+            names: names.clone(),
+            workflows: self
+                .cloud
+                .as_ref()
+                .map(|(_, folder)| folder.path().join("workflows")),
         }
     }
 }

@@ -12,13 +12,11 @@ use super::clients::Connection;
 use super::error::{Part, fault};
 use crate::mesh::store::topics::{
     MailSubscription, Mailbox, NOTICE_BYTES_MAX, Notice, SUBJECT_CHARS_MAX, SubscriptionState,
+    TENANT_TOPIC_PREFIX,
 };
 use crate::mesh::store::{Reply, Topics};
 use crate::mesh::tenant::TenantId;
 use crate::mesh::{Error, ErrorKind};
-
-/// What the name of a tenant's topic begins with; the tenant's id is the rest.
-pub const TENANT_TOPIC_PREFIX: &str = "agent-mesh-alerts-";
 
 /// The attribute of a notice that mail subscriptions filter by: the addresses that it is for.
 pub const ADDRESSES_ATTRIBUTE: &str = "to";
