@@ -10,7 +10,7 @@ use agent_mesh::mesh::store::key::{self, ObjectKey, ObjectPrefix, Partition, Row
 use agent_mesh::mesh::tenant::TenantId;
 use agent_mesh::outbound::aws::provision::{self, Differences};
 use agent_mesh::outbound::aws::{
-    AwsBucket, AwsBus, AwsSettings, AwsTable, Connection, CredentialSource,
+    AwsBucket, AwsBus, AwsSettings, AwsStates, AwsTable, AwsTopics, Connection, CredentialSource,
 };
 use agent_mesh::outbound::embedded::{EmbeddedCloud, EmbeddedSettings};
 use aws_credential_types::Credentials;
@@ -30,7 +30,7 @@ use crate::lossy::Lossy;
 pub(crate) struct Backend {
     pub(crate) name: &'static str,
     pub(crate) url: String,
-    /// Cases that it cannot pass through a fault of its own, and which fault.
+    /// Cases, or families of them, that it cannot pass through a fault of its own, and which fault.
     pub(crate) lacks: &'static [(&'static str, &'static str)],
     /// What carries requests in place of the network; it decides what is there, too.
     http_client: Option<SharedHttpClient>,
@@ -40,12 +40,18 @@ pub(crate) struct Backend {
     cloud: Option<(EmbeddedCloud, TempDir)>,
 }
 
-/// What a case works with: the three adapters, a tenant of its own and a wire that can be cut.
+/// What a case works with: the adapters, a tenant of its own and a wire that can be cut.
 pub(crate) struct Stage {
     pub(crate) connection: Arc<Connection>,
     pub(crate) table: AwsTable,
     pub(crate) bucket: AwsBucket,
     pub(crate) bus: AwsBus,
+    pub(crate) states: AwsStates,
+    pub(crate) topics: AwsTopics,
+    /// What makes clients of the SDK itself, for what the adapters do not do.
+    pub(crate) sdk: SdkConfig,
+    /// The folder of the cloud of this process.
+    pub(crate) folder: Option<PathBuf>,
     pub(crate) tenant: TenantId,
     pub(crate) wire: Lossy,
     /// For clients of the case's own.
@@ -57,7 +63,10 @@ pub(crate) struct Stage {
 }
 
 /// What the cloud in a folder does not do: it is opened with its resources and set up by nobody.
-const EMBEDDED_LACKS: [(&str, &str); 4] = [
+const EMBEDDED_LACKS: [(&str, &str); 7] = [
+    ("states", "has no workflows yet"),
+    ("an_express_machine_is_refused", "has standard ones only"),
+    ("a_version_is_started", "keeps no versions"),
     (
         "what_is_missing_is_planned_and_created",
         "is opened with its resources",
@@ -75,6 +84,21 @@ const EMBEDDED_LACKS: [(&str, &str); 4] = [
         "has no protection against deletion",
     ),
 ];
+
+const NO_MAIL: (&str, &str) = (
+    "a_notice_reaches_its_addresses_and_nobody_else",
+    "sends no mail that could be read",
+);
+
+const NO_ADDRESSES: (&str, &str) = (
+    "what_is_no_address_is_refused",
+    "takes any text for an address",
+);
+
+const NO_CONFLICT: (&str, &str) = (
+    "an_address_that_was_subscribed_by_hand_gets_its_filter",
+    "ignores the attributes of a second subscription",
+);
 
 /// Every backend, there or not.
 pub(crate) fn all() -> Vec<Backend> {
@@ -95,6 +119,9 @@ pub(crate) fn all() -> Vec<Backend> {
                     "a_strangers_bucket_is_refused",
                     "ignores the expected owner",
                 ),
+                NO_MAIL,
+                NO_ADDRESSES,
+                NO_CONFLICT,
             ],
         ),
         Backend::at(
@@ -113,6 +140,10 @@ pub(crate) fn all() -> Vec<Backend> {
                     "parts_keep_their_condition",
                     "ignores conditions on uploads in parts",
                 ),
+                ("states", "runs no machine"),
+                NO_MAIL,
+                NO_ADDRESSES,
+                NO_CONFLICT,
             ],
         ),
     ]
@@ -235,6 +266,13 @@ impl Backend {
             table: AwsTable::new(connection.clone()),
             bucket: AwsBucket::new(connection.clone()),
             bus: AwsBus::new(connection.clone()),
+            states: AwsStates::new(connection.clone()),
+            topics: AwsTopics::new(connection.clone()),
+            sdk: self.sdk(key, &wire),
+            folder: self
+                .cloud
+                .as_ref()
+                .map(|(_, folder)| folder.path().to_owned()),
             connection,
             tenant: tenant(),
             wire,
@@ -245,6 +283,19 @@ impl Backend {
                 .as_ref()
                 .map(|(_, folder)| folder.path().join("workflows")),
         }
+    }
+}
+
+impl Backend {
+    fn sdk(&self, key: &str, wire: &Lossy) -> SdkConfig {
+        let credentials = Credentials::new(key, key, None, None, "tests");
+        let mut builder = SdkConfig::builder()
+            .behavior_version(BehaviorVersion::latest())
+            .region(Region::from_static("us-west-2"))
+            .credentials_provider(SharedCredentialsProvider::new(credentials))
+            .http_client(wire.clone());
+        builder.set_endpoint_url(self.cloud.is_none().then(|| self.url.clone()));
+        builder.build()
     }
 }
 

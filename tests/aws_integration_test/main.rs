@@ -26,7 +26,9 @@ mod machines;
 #[cfg(feature = "mock-aws")]
 mod scripted;
 mod setup;
+mod states;
 mod table;
+mod topics;
 
 use std::sync::Arc;
 
@@ -122,21 +124,29 @@ fn backend_trials(
     is_there: bool,
     left_out: &mut Vec<String>,
 ) -> Vec<Trial> {
-    let families: [(&str, &[Case]); 5] = [
+    let families: [(&str, &[Case]); 7] = [
         ("table", table::CASES),
         ("bucket", bucket::CASES),
         ("bus", bus::CASES),
         ("lost", lost::CASES),
         ("setup", setup::CASES),
+        ("states", states::CASES),
+        ("topics", topics::CASES),
     ];
     let mut trials = Vec::new();
     for (family, cases) in families {
         for case in cases {
-            let lack = backend.lacks.iter().find(|lack| lack.0 == case.name);
-            if let Some((name, reason)) = lack
+            let lack = backend
+                .lacks
+                .iter()
+                .find(|lack| lack.0 == case.name || lack.0 == family);
+            if let Some((_, reason)) = lack
                 && is_there
             {
-                left_out.push(format!("{}::{family}::{name} ({reason})", backend.name));
+                left_out.push(format!(
+                    "{}::{family}::{} ({reason})",
+                    backend.name, case.name
+                ));
             }
             let stage_of = backend.clone();
             let run = case.run;
