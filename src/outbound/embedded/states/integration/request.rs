@@ -20,10 +20,10 @@ const SUBJECT_DEFAULT: &str = "Notice of a workflow";
 /// The operation of DynamoDB behind an action.
 pub(super) fn table_operation(action: DynamoDbAction) -> &'static str {
     match action {
-        DynamoDbAction::GetItem => "GetItem",
-        DynamoDbAction::PutItem => "PutItem",
-        DynamoDbAction::UpdateItem => "UpdateItem",
-        DynamoDbAction::DeleteItem => "DeleteItem",
+        DynamoDbAction::Get => "GetItem",
+        DynamoDbAction::Put => "PutItem",
+        DynamoDbAction::Update => "UpdateItem",
+        DynamoDbAction::Delete => "DeleteItem",
     }
 }
 
@@ -42,7 +42,7 @@ pub(super) fn check_item(
         ));
     }
     let member = match action {
-        DynamoDbAction::PutItem => "Item",
+        DynamoDbAction::Put => "Item",
         _ => "Key",
     };
     let partition = arguments[member]["PK"]["S"].as_str().unwrap_or_default();

@@ -12,7 +12,7 @@ fn acme() -> TenantId {
 
 fn item(partition: &Value, action: DynamoDbAction) -> Result<(), String> {
     let member = match action {
-        DynamoDbAction::PutItem => "Item",
+        DynamoDbAction::Put => "Item",
         _ => "Key",
     };
     let mut arguments = json!({"TableName": "t"});
@@ -23,10 +23,10 @@ fn item(partition: &Value, action: DynamoDbAction) -> Result<(), String> {
 #[test]
 fn a_machine_reaches_shared_values_and_its_own_partitions_and_nothing_else() {
     let actions = [
-        DynamoDbAction::GetItem,
-        DynamoDbAction::PutItem,
-        DynamoDbAction::UpdateItem,
-        DynamoDbAction::DeleteItem,
+        DynamoDbAction::Get,
+        DynamoDbAction::Put,
+        DynamoDbAction::Update,
+        DynamoDbAction::Delete,
     ];
     for action in actions {
         for partition in ["T#acme#KV#T", "T#acme#APP#orders", "T#acme#APP#a#b"] {
@@ -77,7 +77,7 @@ fn a_machine_reaches_shared_values_and_its_own_partitions_and_nothing_else() {
         }
     }
     let other = json!({"TableName": "other", "Key": {"PK": {"S": "T#acme#KV#T"}}});
-    let refused = check_item(&acme(), "t", DynamoDbAction::GetItem, &other).unwrap_err();
+    let refused = check_item(&acme(), "t", DynamoDbAction::Get, &other).unwrap_err();
     assert_eq!(refused.error, "DynamoDB.ResourceNotFoundException");
 }
 

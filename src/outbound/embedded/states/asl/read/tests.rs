@@ -86,7 +86,7 @@ fn a_definition_is_read_with_its_defaults() {
     let machine = read(&orders());
     assert_eq!(machine.comment.as_deref(), Some("Orders"));
     assert_eq!(machine.timeout_seconds, Some(60));
-    let get = machine.flow.state("Get").unwrap();
+    let get = &machine.flow.states["Get"];
     assert_eq!(
         (get.output_path.is_none(), get.result_path.is_none()),
         (true, true)
@@ -721,7 +721,7 @@ proptest! {
         let _ = Machine::parse(&text);
         for definition in [json!({"StartAt": "S", "States": states}), json!({"StartAt": "S", "States": {"S": state}}), state] {
             match Machine::parse(&definition.to_string()) {
-                Ok(machine) => prop_assert!(machine.flow.state(&machine.flow.start_at).is_some()),
+                Ok(machine) => prop_assert!(machine.flow.states.contains_key(&machine.flow.start_at)),
                 Err(flaws) => prop_assert!(!flaws.is_empty()),
             }
         }
