@@ -44,8 +44,10 @@ const NUMBERS: [f64; 9] = [-5.0, -1.5, 0.0, 0.1, 1.0, 2.0, 10.0, 1e6, 1.7e12];
 /// A source of patterns and events; the same seed gives the same ones.
 pub(crate) struct Generator {
     state: u64,
-    /// How often a pattern may still ask for absence.
+    /// Whether the pattern at hand may ask for absence.
     may_ask_absence: bool,
+    /// Whether all values are 0 or 1, so that it is the shape of things that decides.
+    is_plain: bool,
 }
 
 impl Generator {
@@ -53,12 +55,17 @@ impl Generator {
         Self {
             state: seed,
             may_ask_absence: false,
+            is_plain: false,
         }
     }
 
     /// A pattern of an event's detail, no longer than it may be, and details.
     pub(crate) fn pattern_with_events(&mut self) -> (Value, Vec<Value>) {
+        if self.one_of(4) {
+            return self.entangled();
+        }
         self.may_ask_absence = self.one_of(3);
+        self.is_plain = self.one_of(2);
         loop {
             let inner = self.object(3, &NAMES);
             let pattern = json!({ "detail": inner });
@@ -67,6 +74,33 @@ impl Generator {
                 return (pattern, events);
             }
         }
+    }
+
+    /// A pattern that asks of one list at several places, inside and outside of `$or`, and lists whose elements
+    /// hold all of it, or a part each.
+    fn entangled(&mut self) -> (Value, Vec<Value>) {
+        let mut part = |names: &[&str]| {
+            let each = names
+                .iter()
+                .map(|name| ((*name).to_owned(), json!([self.below(2)])));
+            Value::Object(each.collect())
+        };
+        let inner = json!({
+            "l": {"a": part(&["x"])["x"], "$or": [part(&["b", "c"]), part(&["d"])]},
+            "$or": [{"l": part(&["e"])}, {"l": part(&["f"]), "o": [1]}, {"o": [0]}],
+        });
+        let mut events = Vec::new();
+        for _ in 0..4 {
+            let elements: Vec<_> = (0..=self.below(3))
+                .map(|_| {
+                    let names = ["a", "b", "c", "d", "e", "f"];
+                    let each = names.map(|name| (name.to_owned(), json!(self.below(2))));
+                    Value::Object(each.into_iter().collect())
+                })
+                .collect();
+            events.push(json!({"l": elements, "o": self.below(3)}));
+        }
+        (json!({ "detail": inner }), events)
     }
 
     /// The next random number (splitmix64).
@@ -127,6 +161,9 @@ impl Generator {
     }
 
     fn list(&mut self) -> Value {
+        if self.is_plain {
+            return json!([self.below(2)]);
+        }
         let count = 1 + self.below(3);
         Value::Array((0..count).map(|_| self.condition()).collect())
     }
@@ -179,6 +216,9 @@ impl Generator {
     }
 
     fn scalar(&mut self) -> Value {
+        if self.is_plain {
+            return json!(self.below(2));
+        }
         match self.below(8) {
             0 => Value::Null,
             1 => json!(self.one_of(2)),
