@@ -7,6 +7,7 @@ use tokio::sync::broadcast;
 
 use crate::config::{self, Backend, Config, Identity, JwksSource, JwtSettings};
 use crate::inbound::server::{Server, Shared, Streams};
+use crate::inbound::task::RunTools;
 use crate::inbound::tool::catalog::Catalog;
 use crate::mesh::call::sequence::IdSequence;
 use crate::mesh::call::tool::Toolset;
@@ -117,6 +118,9 @@ impl App {
             by_token: matches!(config.identity, Identity::Jwt(_)),
             streams: Streams::default(),
         });
+        if let Some(cloud) = &embedded {
+            cloud.set_tool_caller(Arc::new(RunTools::new(&shared)));
+        }
         tokio::spawn(config.tenants.watch(config::tenants::POLL_INTERVAL));
         Ok(Self {
             shared,
@@ -150,6 +154,9 @@ impl App {
     /// over through the bucket on AWS, and what cannot be stays in the outbox for the next process.
     pub async fn close(self, time: Duration) {
         drop(self.watcher);
+        if let Some(cloud) = &self.embedded {
+            cloud.stop_workflows().await;
+        }
         let drained = self.shared.backplane.publisher.drain(time).await;
         if drained.left > 0 {
             tracing::warn!(
