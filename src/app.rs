@@ -66,6 +66,7 @@ impl App {
             bucket: Arc::clone(&bucket) as _,
             bus: Arc::clone(&bus) as _,
             tenants: Arc::clone(&directory),
+            rules: None,
             rollup: rollup.clone(),
             retention_days: config.events.retention_days,
             clock: Arc::clone(&clock),

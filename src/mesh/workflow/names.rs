@@ -116,7 +116,9 @@ mod tests {
                     issuers: Vec::new(),
                     event_shards: 1,
                     limits: Arc::default(),
-                    workflows: [("refund".to_owned(), "arn:acme-refund".to_owned())].into(),
+                    workflows: Arc::new(
+                        [("refund".to_owned(), "arn:acme-refund".to_owned())].into(),
+                    ),
                     alert_topics: Default::default(),
                 })
             })

@@ -64,6 +64,7 @@ impl World {
             bucket: self.bucket.clone(),
             bus: self.bus.clone(),
             tenants: Arc::new(FakeDirectory(self.shards)),
+            rules: None,
             rollup: Rollup::new(outbox.clone(), self.clock.clone()),
             retention_days: 30,
             clock: self.clock.clone(),
