@@ -40,6 +40,8 @@ use super::record::{Event, Outcome};
 use crate::mesh::tenant::TenantId;
 use crate::mesh::{Clock, Error, ErrorKind};
 
+#[cfg(test)]
+pub(super) use self::acks::acks_of_two_ways;
 pub use self::folder::Target;
 pub use self::frame::{EVENT_BYTES_MAX, EVENTS_MAX};
 pub use self::share::{OUTBOX_BYTES_MIN, Weight};

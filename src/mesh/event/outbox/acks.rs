@@ -146,6 +146,12 @@ fn parse<const WAYS: usize>(bytes: &[u8], marker: u32) -> Option<(u64, [Position
     Some((word(4)?, positions))
 }
 
+/// A file as the version before wrote it: where history and bus are.
+#[cfg(test)]
+pub(in crate::mesh::event) fn acks_of_two_ways(history: Position, bus: Position) -> Vec<u8> {
+    tests::older_slot(2, [history, bus])
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -166,22 +172,22 @@ mod tests {
             Acks::open(&path).unwrap().positions(),
             [at(2, 20), at(1, 6), at(1, 8)]
         );
-        let whole = std::fs::read(&path).unwrap();
+        let whole = fs::read(&path).unwrap();
         for torn in 0..SLOT_BYTES {
             // The second generation lies in the first slot.
             let mut bytes = whole.clone();
             bytes[torn] ^= 0x40;
-            std::fs::write(&path, &bytes).unwrap();
+            fs::write(&path, &bytes).unwrap();
             assert_eq!(
                 Acks::open(&path).unwrap().positions(),
                 [at(1, 10), at(1, 5), at(1, 7)]
             );
         }
-        std::fs::write(&path, b"short").unwrap();
+        fs::write(&path, b"short").unwrap();
         assert_eq!(Acks::open(&path).unwrap().positions(), [at(0, 0); 3]);
     }
     /// A slot as the version before wrote it.
-    fn older_slot(generation: u64, positions: [Position; 2]) -> Vec<u8> {
+    pub(super) fn older_slot(generation: u64, positions: [Position; 2]) -> Vec<u8> {
         let mut bytes = 0x0A_C5_0B_01_u32.to_le_bytes().to_vec();
         bytes.extend(generation.to_le_bytes());
         for position in positions {
@@ -203,25 +209,25 @@ mod tests {
             older_slot(7, [at(1, 10), at(1, 5)]),
         ]
         .concat();
-        std::fs::write(&path, &older).unwrap();
+        fs::write(&path, &older).unwrap();
         let expected = [at(2, 20), at(1, 6), at(1, 6)];
         assert_eq!(Acks::positions_in(&older), expected);
         let mut acks = Acks::open(&path).unwrap();
         assert_eq!(acks.positions(), expected);
-        let replaced = std::fs::read(&path).unwrap();
+        let replaced = fs::read(&path).unwrap();
         assert_eq!(Acks::positions_in(&replaced), expected);
         let later = [at(2, 30), at(2, 30), at(1, 9)];
         acks.keep(later).unwrap();
         assert_eq!(Acks::open(&path).unwrap().positions(), later);
         // The generations went on, so a torn newest slot leaves the one before.
-        let mut torn = std::fs::read(&path).unwrap();
+        let mut torn = fs::read(&path).unwrap();
         torn[SLOT_BYTES + 20] ^= 1;
-        std::fs::write(&path, &torn).unwrap();
+        fs::write(&path, &torn).unwrap();
         assert_eq!(Acks::open(&path).unwrap().positions(), expected);
         // A torn slot of the version before leaves its other one, too.
         let mut torn = older;
         torn[20] ^= 1;
-        std::fs::write(&path, &torn).unwrap();
+        fs::write(&path, &torn).unwrap();
         let expected = [at(1, 10), at(1, 5), at(1, 5)];
         assert_eq!(Acks::open(&path).unwrap().positions(), expected);
     }
