@@ -15,6 +15,7 @@ use std::time::Duration;
 use futures::FutureExt as _;
 use tokio::sync::broadcast;
 
+use crate::mesh::error::READ_FIRST;
 use crate::mesh::event::{Event, EventReads, Outbox, Publisher, Rollup};
 use crate::mesh::limit::Limiter;
 use crate::mesh::store::artifacts::Change;
@@ -129,7 +130,7 @@ fn timed_out<O: Operation>(limit: Duration) -> Error {
         format!("no answer within {} s", limit.as_secs()),
     );
     match O::TOOL.effect() {
-        Effect::Mutation => error.fix("It may have been done: read before you repeat it."),
+        Effect::Mutation => error.fix(READ_FIRST),
         Effect::Read | Effect::Events | Effect::Health => {
             error.fix("Try again, with less at once.")
         }

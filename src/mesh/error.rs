@@ -109,6 +109,9 @@ impl ErrorKind {
     }
 }
 
+/// What to do about a change that may have been done.
+pub const READ_FIRST: &str = "It may have been done: read before you repeat it.";
+
 /// A failure: its kind, what the caller is told, and, for the log alone, where it came from.
 ///
 /// It is one pointer wide, so that a result is not larger for the failure it hardly ever holds.
@@ -119,6 +122,7 @@ struct Content {
     message: String,
     fix: Option<String>,
     retry_after: Option<Duration>,
+    may_be_done: Option<bool>,
     details: Map<String, Value>,
     source: Option<Box<dyn StdError + Send + Sync>>,
 }
@@ -132,6 +136,7 @@ impl Error {
             message: message.into(),
             fix: None,
             retry_after: None,
+            may_be_done: None,
             details: Map::new(),
             source: None,
         }))
@@ -158,6 +163,24 @@ impl Error {
     #[must_use]
     pub fn retry_after(mut self, wait: Duration) -> Self {
         self.0.retry_after = Some(wait);
+        self
+    }
+
+    /// A change that may have been done all the same, since its answer was lost: the caller has to look
+    /// before it repeats it.
+    #[must_use]
+    pub fn maybe_done(mut self) -> Self {
+        self.0.may_be_done = Some(true);
+        self.fix(READ_FIRST).detail("outcome", "unknown")
+    }
+
+    /// A change that certainly was not done, whatever the kind of the failure suggests.
+    #[must_use]
+    pub fn not_done(mut self) -> Self {
+        if self.0.may_be_done.replace(false) == Some(true) {
+            self.0.details.shift_remove("outcome");
+            self.0.fix = Some("Try again.".to_owned());
+        }
         self
     }
 
@@ -193,6 +216,11 @@ impl Error {
     /// How long to wait before the same call can succeed.
     pub fn wait(&self) -> Option<Duration> {
         self.0.retry_after
+    }
+
+    /// Whether the change that failed may have been done all the same; nothing where the kind has to tell.
+    pub fn may_be_done(&self) -> Option<bool> {
+        self.0.may_be_done
     }
 
     /// What caused it, the outermost first, for an operator and never for a caller; a cause that says no more

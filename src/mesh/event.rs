@@ -4,6 +4,7 @@ pub mod analytics;
 pub mod counters;
 pub mod detail;
 pub mod history;
+pub mod native_rules;
 pub mod outbox;
 pub mod pattern;
 pub mod publisher;

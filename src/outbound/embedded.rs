@@ -15,6 +15,7 @@ mod lock;
 mod newborn;
 mod objects;
 mod s3;
+mod states;
 mod sts;
 #[cfg(test)]
 mod tests;

@@ -4,6 +4,7 @@
 
 mod buckets;
 mod credentials;
+mod outcomes;
 mod tables;
 
 use std::future::Future;
@@ -22,6 +23,7 @@ use aws_smithy_runtime_api::client::http::{
 };
 use aws_smithy_runtime_api::client::interceptors::SharedInterceptor;
 use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse};
+use aws_smithy_runtime_api::client::result::ConnectorError;
 use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
 use aws_smithy_types::body::SdkBody;
 use futures::future::BoxFuture;
@@ -50,6 +52,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         ("tables", tables::CASES),
         ("buckets", buckets::CASES),
         ("credentials", credentials::CASES),
+        ("outcomes", outcomes::CASES),
     ];
     let mut trials = Vec::new();
     for (family, cases) in families {
@@ -143,6 +146,9 @@ fn xml_error(status: u16, code: &str) -> Answer {
     ))
 }
 
+/// In place of a status: the connection breaks before the answer.
+const BROKEN: u16 = 0;
+
 /// Where a write leaves its mark.
 const MARK: &str = "x-amz-meta-agent-mesh-write";
 
@@ -191,6 +197,9 @@ impl HttpConnector for Wire {
             *self.mark.lock().unwrap() = mark.to_owned();
         }
         match (self.answer)(&request) {
+            Some((BROKEN, text)) => {
+                HttpConnectorFuture::ready(Err(ConnectorError::io(text.into())))
+            }
             Some((status, body)) => {
                 let status = status.try_into().unwrap();
                 let mut response = HttpResponse::new(status, SdkBody::from(body));

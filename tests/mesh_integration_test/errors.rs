@@ -386,3 +386,92 @@ async fn a_conditional_write_whose_answer_was_lost_is_recognized_as_done() {
     );
     assert_eq!(world.faults().waiting(), 0);
 }
+
+/// The outcome of the newest event of `tool`.
+async fn recorded_outcome(caller: &crate::support::Caller, tool: &str) -> String {
+    let filter = json!({"tool": tool, "limit": 1});
+    let found = caller.ok("events_query", filter).await;
+    assert_eq!(found.get("pending"), None, "{found}");
+    let outcome = &found["events"][0]["outcome"];
+    outcome
+        .as_str()
+        .unwrap_or_else(|| panic!("{tool}: {found}"))
+        .to_owned()
+}
+
+#[tokio::test]
+async fn a_change_whose_answers_are_all_lost_is_recorded_as_unknown_and_was_done() {
+    let world = World::open().await;
+    let caller = world.caller().await;
+    let changes = [
+        (
+            Service::DynamoDb,
+            "PutItem",
+            "kv_set",
+            json!({"key": "a", "value": 1}),
+        ),
+        (
+            Service::DynamoDb,
+            "DeleteItem",
+            "kv_delete",
+            json!({"key": "a"}),
+        ),
+        (
+            Service::S3,
+            "PutObject",
+            "artifacts_put",
+            json!({"key": "a", "content": "x"}),
+        ),
+        (
+            Service::S3,
+            "DeleteObject",
+            "artifacts_delete",
+            json!({"key": "a"}),
+        ),
+    ];
+    for (service, operation, tool, arguments) in changes {
+        for (fault, outcome) in [
+            (Fault::Throttle, "error"),
+            (Fault::ServerError, "unknown"),
+            (Fault::LoseAnswer, "unknown"),
+        ] {
+            world.faults().inject(service, operation, fault, 3);
+            let failure = caller.fail(tool, arguments.clone()).await;
+            assert_eq!(world.faults().waiting(), 0, "{tool}: {fault:?}");
+            let is_unknown = outcome == "unknown";
+            assert_eq!(
+                failure.detail("outcome") == "unknown",
+                is_unknown,
+                "{failure:?}"
+            );
+            let reads = failure.fix().unwrap().contains("read before you repeat it");
+            assert_eq!(reads, is_unknown, "{failure:?}");
+            assert_eq!(
+                recorded_outcome(&caller, tool).await,
+                outcome,
+                "{tool}: {fault:?}"
+            );
+        }
+        let is_there = match service {
+            Service::S3 => caller.ok("artifacts_get", json!({"key": "a"})).await,
+            _ => {
+                caller
+                    .ok("kv_get", json!({"key": "a", "consistent": true}))
+                    .await
+            }
+        };
+        let stores = tool.ends_with("set") || tool.ends_with("put");
+        assert_eq!(is_there["found"], stores, "{tool} was done");
+    }
+    // The place in the quota is all that is in doubt here, and nothing of the caller's.
+    world
+        .faults()
+        .inject(Service::DynamoDb, "UpdateItem", Fault::LoseAnswer, 3);
+    let failure = caller
+        .fail("artifacts_put", json!({"key": "b", "content": "x"}))
+        .await;
+    assert!(failure.detail("outcome").is_null(), "{failure:?}");
+    assert_eq!(recorded_outcome(&caller, "artifacts_put").await, "error");
+    let found = caller.ok("artifacts_get", json!({"key": "b"})).await;
+    assert_eq!(found["found"], false);
+}

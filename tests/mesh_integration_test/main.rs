@@ -19,6 +19,7 @@ mod dashboard;
 mod errors;
 mod events;
 mod history;
+mod idempotency;
 mod identity;
 mod isolation;
 mod kv;

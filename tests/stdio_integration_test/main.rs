@@ -21,6 +21,7 @@ mod dashboard;
 mod demo;
 mod folder;
 mod foreign;
+mod idempotency;
 mod kill;
 mod lifecycle;
 mod lines;

@@ -196,6 +196,10 @@ impl<'call> Reach<'call> {
         self.ground.context.user_id()
     }
 
+    pub(in crate::mesh) fn request_id(self) -> Ulid {
+        self.ground.request.id
+    }
+
     pub(in crate::mesh) fn now(self) -> Timestamp {
         self.ground.backplane.clock.now()
     }

@@ -258,7 +258,7 @@ impl<'mesh, O: Operation> Begun<'mesh, O> {
                 O::report(answer)
             }
             Err(error) => {
-                event.outcome = failed_outcome(O::TOOL.effect(), error.kind());
+                event.outcome = failed_outcome(O::TOOL.effect(), error);
                 event.error_code = Some(error.kind().code().into());
                 log(&request, O::TOOL, error);
                 Report::default()
@@ -290,14 +290,20 @@ fn is_rolled_up(backplane: &Backplane, tool: Tool, outcome: Outcome) -> bool {
         && outcome == Outcome::Ok
 }
 
-/// What is known of a failed call. A change that was broken off may have happened.
-fn failed_outcome(effect: Effect, kind: ErrorKind) -> Outcome {
-    match (kind, effect) {
-        (ErrorKind::PermissionDenied, _) => Outcome::Denied,
-        (
-            ErrorKind::Timeout | ErrorKind::Cancelled | ErrorKind::Internal,
-            Effect::Mutation | Effect::Events,
-        ) => Outcome::Unknown,
+/// What is known of a failed call. A change whose answer was lost, or that was broken off, may have
+/// happened.
+fn failed_outcome(effect: Effect, error: &Error) -> Outcome {
+    if error.kind() == ErrorKind::PermissionDenied {
+        return Outcome::Denied;
+    }
+    let broke_off = matches!(
+        error.kind(),
+        ErrorKind::Timeout | ErrorKind::Cancelled | ErrorKind::Internal | ErrorKind::OutcomeUnknown
+    );
+    match effect {
+        Effect::Mutation | Effect::Events if error.may_be_done().unwrap_or(broke_off) => {
+            Outcome::Unknown
+        }
         _ => Outcome::Error,
     }
 }

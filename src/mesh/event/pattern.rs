@@ -22,6 +22,7 @@ mod evaluate;
 mod fault;
 mod fold;
 mod json;
+mod native;
 mod number;
 mod view;
 mod wildcard;
@@ -37,6 +38,9 @@ use self::fault::Place;
 use self::json::Json;
 
 pub use fault::PatternFault;
+pub use native::{
+    BUS_NAME_CHARS_MAX, NATIVE_MEMBERS, NATIVE_WILDCARDS_MAX, bus_name, bus_name_prefix,
+};
 pub use view::{VIEW_DEPTH_MAX, view};
 
 /// The longest pattern, in UTF-16 code units, which is how EventBridge counts characters.

@@ -281,8 +281,14 @@ impl<'call, P> Artifacts<'call, P> {
 
     /// Takes from the quota what storing `size` bytes under `object` adds to it. What it frees is free only
     /// once it is stored.
+    /// Whatever fails here, nothing is stored.
     async fn hold(&self, object: &ObjectKey, size: u64) -> Result<Held, Error> {
-        let replaced = self.reach.bucket().head(object).await?;
+        let replaced = self
+            .reach
+            .bucket()
+            .head(object)
+            .await
+            .map_err(Error::not_done)?;
         let growth = signed(size) - replaced.as_ref().map_or(0, |head| signed(head.size));
         let held = Held {
             reserved: ArtifactUse {
@@ -298,7 +304,8 @@ impl<'call, P> Artifacts<'call, P> {
             .reach
             .artifact_quota()
             .reserve(held.reserved, self.reach.now())
-            .await?;
+            .await
+            .map_err(Error::not_done)?;
         self.reach.spend(Direction::DynamodbWrite, answer.units);
         Ok(held)
     }

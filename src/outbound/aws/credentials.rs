@@ -28,6 +28,7 @@ use aws_smithy_types::config_bag::{ConfigBag, Storable, StoreReplace};
 use aws_types::region::Region;
 use tokio::sync::Mutex;
 
+use super::answer::code_among;
 use super::settings::CredentialSource;
 use crate::mesh::{Clock, Timestamp};
 
@@ -365,34 +366,12 @@ impl SignedWith {
     }
 }
 
-/// The code of an answer that refuses the credentials. It is read from the bytes, since the types of
-/// errors differ from one operation to the next.
+/// The code of an answer that refuses the credentials.
 fn refusal(response: &HttpResponse) -> Option<&'static str> {
-    let status = response.status().as_u16();
-    if !matches!(status, 400 | 401 | 403) {
-        return None;
+    match response.status().as_u16() {
+        400 | 401 | 403 => code_among(response, &REFUSALS),
+        _ => None,
     }
-    let head = response.headers().get("x-amzn-errortype").unwrap_or("");
-    let body = response.body().bytes().unwrap_or_default();
-    let body = String::from_utf8_lossy(body.get(..ERROR_BYTES_MAX).unwrap_or(body));
-    let names = |code: &&&str| {
-        head.split(':').next() == Some(**code)
-            || ["<Code>", "#", "\"__type\":\"", "\"code\":\""]
-                .iter()
-                .any(|before| {
-                    body.split(before)
-                        .skip(1)
-                        .any(|rest| rest.strip_prefix(**code).is_some_and(ends_word))
-                })
-    };
-    REFUSALS.iter().find(names).copied()
-}
-
-/// How much of an error's body is looked at, in bytes.
-const ERROR_BYTES_MAX: usize = 4096;
-
-fn ends_word(rest: &str) -> bool {
-    !rest.starts_with(|next: char| next.is_ascii_alphanumeric())
 }
 
 /// Notices credentials that AWS refuses.

@@ -68,6 +68,7 @@ impl AwsTable {
         wanted: Condition,
     ) -> Result<Metered<WriteOutcome>, Error> {
         let version = row.version().map(str::to_owned);
+        let lost = LostAnswers::default();
         let is_ours = |held: &Row| version.is_some() && held.version() == version.as_deref();
         let Expression {
             text,
@@ -85,6 +86,8 @@ impl AwsTable {
             .return_values(ReturnValue::AllOld)
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
             .return_consumed_capacity(ReturnConsumedCapacity::Total)
+            .customize()
+            .interceptor(lost.clone())
             .send()
             .await;
         match answer {
@@ -105,7 +108,7 @@ impl AwsTable {
                         current => Ok(not_done(current)),
                     }
                 }
-                _ => Err(fault(Part::Table, error)),
+                _ => Err(lost.fault(Part::Table, error)),
             },
         }
     }
@@ -152,7 +155,7 @@ impl AwsTable {
                         current => Ok(not_done(current)),
                     }
                 }
-                _ => Err(fault(Part::Table, error)),
+                _ => Err(lost.fault(Part::Table, error)),
             },
         }
     }
@@ -226,6 +229,7 @@ impl AwsTable {
                 units: 0.0,
             });
         }
+        let lost = LostAnswers::default();
         let id = Ulid::generate().to_string();
         let (
             update,
@@ -246,6 +250,8 @@ impl AwsTable {
             .set_expression_attribute_values(values)
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
             .return_consumed_capacity(ReturnConsumedCapacity::Total)
+            .customize()
+            .interceptor(lost.clone())
             .send()
             .await;
         match answer {
@@ -264,7 +270,7 @@ impl AwsTable {
                         units: FAILED_UNITS,
                     })
                 }
-                _ => Err(fault(Part::Table, error)),
+                _ => Err(lost.fault(Part::Table, error)),
             },
         }
     }

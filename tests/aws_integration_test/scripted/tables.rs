@@ -77,7 +77,7 @@ async fn faults_without_end_are_told() {
     assert_eq!(error.kind(), ErrorKind::AwsUnavailable);
 }
 
-fn hasty(http_client: SharedHttpClient) -> AwsSettings {
+pub(super) fn hasty(http_client: SharedHttpClient) -> AwsSettings {
     let mut settings = settings(http_client);
     settings.timeouts.attempt = Duration::from_millis(20);
     settings.timeouts.operation = Duration::from_millis(45);
@@ -95,7 +95,8 @@ async fn an_answer_that_never_comes_is_a_timeout() {
     assert!(wire.count() >= 2);
 }
 
-async fn nobody_at_the_address_is_told() {
+/// A cloud at an address at which nobody listens.
+pub(super) fn nobody() -> Cloud {
     let mut settings = AwsSettings::embedded(
         aws_smithy_http_client::Builder::new()
             .tls_provider(aws_smithy_http_client::tls::Provider::Rustls(
@@ -111,7 +112,11 @@ async fn nobody_at_the_address_is_told() {
     settings.endpoint_url = Some(format!("http://{}", port.local_addr().unwrap()));
     drop(port);
     settings.backoff_max = Duration::from_millis(1);
-    let cloud = Cloud::on(settings, Arc::new(SystemClock::new()));
+    Cloud::on(settings, Arc::new(SystemClock::new()))
+}
+
+async fn nobody_at_the_address_is_told() {
+    let cloud = nobody();
     let error = cloud.table.get(&row_key("K#a"), true).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::AwsUnavailable);
     assert!(!error.message().contains("127.0.0.1"));

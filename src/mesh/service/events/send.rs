@@ -12,7 +12,7 @@ use crate::mesh::call::operation::{EventsSend as MaySend, Operation, Report, Sub
 use crate::mesh::call::tool::{RESERVED_DETAIL_TYPES, Tool};
 use crate::mesh::event::{Event, Outcome, Priority};
 use crate::mesh::limit::{Cost, Direction};
-use crate::mesh::store::idempotency::{self, Begun};
+use crate::mesh::store::idempotency::{self, Begun, Claim};
 use crate::mesh::{Error, ErrorKind, Timestamp};
 
 /// The most events in one call.
@@ -32,6 +32,9 @@ pub const TAG_BYTES_MAX: usize = 256;
 
 /// How long `wait` waits for the bus.
 const BUS_PATIENCE: Duration = Duration::from_secs(10);
+
+/// How often a call tries to take over a key whose holder gave no sign of life.
+const TAKE_OVERS_MAX: usize = 3;
 
 /// Sends events.
 #[derive(Debug)]
@@ -199,34 +202,26 @@ impl Operation for EventsSend {
                 accepted_at: now,
             })
             .collect();
-        let arguments = idempotency::arguments_hash(&self.fingerprint());
-        let mut promise = String::new();
+        let mut held = None;
         if let Some(key) = &self.idempotency_key {
-            promise = serde_json::to_string(&accepted)
-                .map_err(|error| Error::internal("an answer is no JSON").caused_by(error))?;
-            match call.idempotency().begin(key, &arguments, &promise).await? {
-                Begun::First => {}
-                Begun::OtherArguments => return Err(other_arguments()),
-                Begun::Again { result, done } => {
-                    accepted = serde_json::from_str(&result).map_err(|error| {
-                        Error::internal("a remembered answer is unreadable").caused_by(error)
-                    })?;
-                    if done {
-                        // Whether the bus has them is known to the first call alone.
-                        return Ok(self.answer(accepted, None));
-                    }
-                    // The first call may have ended before its events were recorded. Recorded again under
-                    // the same ids they are at worst delivered twice, which is what is promised.
-                    promise = result;
+            let taken = self.hold(call, key, &accepted).await;
+            match taken.map_err(Error::not_done)? {
+                Held::Answered(earlier) => {
+                    // Whether the bus has them is known to the first call alone.
+                    return Ok(self.answer(earlier, None));
+                }
+                Held::First(claim) => held = Some((claim, false)),
+                Held::Again(claim) => {
+                    accepted = remembered(claim.promise())?;
+                    held = Some((claim, true));
                 }
             }
         }
-        let receipt = call.record(&self.recorded(call, &accepted))?;
-        if let Some(key) = &self.idempotency_key
-            && let Err(error) = call.idempotency().finish(key, &arguments, &promise).await
-        {
-            tracing::warn!(%error, "the events are recorded, but their idempotency key is not settled");
+        let recorded = call.record(&self.recorded(call, &accepted));
+        if let Some((claim, again)) = held {
+            settle(call, claim, again, recorded.is_ok()).await;
         }
+        let receipt = recorded?;
         let published = if self.wait {
             Some(receipt.published(BUS_PATIENCE).await)
         } else {
@@ -247,7 +242,75 @@ impl Operation for EventsSend {
     }
 }
 
+/// What a call with an idempotency key is to do.
+enum Held<'call> {
+    /// Nothing: an earlier one has recorded these.
+    Answered(Vec<Accepted>),
+    /// To record what it has promised.
+    First(Claim<'call>),
+    /// To record what an earlier call promised that was broken off. Recorded again under the same ids it
+    /// is at worst delivered twice, which is what is promised.
+    Again(Claim<'call>),
+}
+
+fn remembered(result: &str) -> Result<Vec<Accepted>, Error> {
+    serde_json::from_str(result)
+        .map_err(|error| Error::internal("a remembered answer is unreadable").caused_by(error))
+}
+
+/// Settles the key of a call whose events are recorded, or not.
+async fn settle<'call>(
+    call: &Granted<'call, EventsSend>,
+    claim: Claim<'call>,
+    again: bool,
+    is_recorded: bool,
+) {
+    let idempotency = call.idempotency();
+    let settled = match (is_recorded, again) {
+        (true, _) => {
+            let result = claim.promise().to_owned();
+            idempotency.finish(claim, &result).await.map(drop)
+        }
+        (false, false) => idempotency.release(claim).await,
+        (false, true) => idempotency.abandon(claim).await,
+    };
+    if let Err(error) = settled {
+        tracing::warn!(%error, is_recorded, "an idempotency key is not settled");
+    }
+}
+
 impl EventsSend {
+    /// Takes the call's idempotency key, or finds what an earlier call under it has recorded.
+    async fn hold<'call>(
+        &self,
+        call: &Granted<'call, Self>,
+        key: &str,
+        accepted: &[Accepted],
+    ) -> Result<Held<'call>, Error> {
+        let idempotency = call.idempotency();
+        let arguments = idempotency::arguments_hash(&self.fingerprint());
+        let promise = serde_json::to_string(accepted)
+            .map_err(|error| Error::internal("an answer is no JSON").caused_by(error))?;
+        // Whoever is slower to take over an abandoned key looks again, once for each that was faster.
+        for _ in 0..TAKE_OVERS_MAX {
+            let begun = idempotency
+                .begin(key, &arguments, &promise, idempotency::PATIENCE)
+                .await?;
+            match begun {
+                Begun::First(claim) => return Ok(Held::First(claim)),
+                Begun::Done { result } => return Ok(Held::Answered(remembered(&result)?)),
+                Begun::Running => break,
+                Begun::OtherArguments => return Err(idempotency::other_arguments()),
+                Begun::Abandoned(abandoned) => {
+                    if let Some(claim) = idempotency.take_over(&abandoned).await? {
+                        return Ok(Held::Again(claim));
+                    }
+                }
+            }
+        }
+        Err(idempotency::still_running())
+    }
+
     /// What makes a call the same call again: its events, however their members are ordered, and nothing
     /// of how the answer is wanted.
     fn fingerprint(&self) -> String {
@@ -294,15 +357,6 @@ impl EventsSend {
             (_, events) => EventsSendAnswer::Many { events, published },
         }
     }
-}
-
-fn other_arguments() -> Error {
-    Error::new(
-        ErrorKind::Conflict,
-        "`idempotency_key` came before with other arguments",
-    )
-    .fix("Use a new key for a new call; repeat a call with the very same arguments.")
-    .detail("parameter", "idempotency_key")
 }
 
 #[cfg(test)]

@@ -48,15 +48,13 @@ struct Write<'a> {
     condition: ObjectCondition,
     /// Left in the object's metadata.
     id: String,
+    lost: LostAnswers,
 }
 
 /// What one attempt came to.
 enum Attempt {
     Done(String),
-    ConditionFailed {
-        /// Whether an earlier answer was lost, so that it may have been our own write that is in the way.
-        lost: bool,
-    },
+    ConditionFailed,
     Conflict(Error),
 }
 
@@ -76,13 +74,17 @@ pub(super) async fn put(
         .detail("limit", PART_BYTES * PARTS_MAX));
     }
     let write = Write {
-        target: bucket.target(Some(key.tenant())).await?,
+        target: bucket
+            .target(Some(key.tenant()))
+            .await
+            .map_err(Error::not_done)?,
         bucket,
         key,
         body,
         attributes,
         condition,
         id: Ulid::generate().to_string(),
+        lost: LostAnswers::default(),
     };
     let mut pause = CONFLICT_PAUSE;
     let mut round = 1;
@@ -94,8 +96,10 @@ pub(super) async fn put(
         };
         match attempt {
             Attempt::Done(etag) => return Ok(PutOutcome::Done(etag)),
-            Attempt::ConditionFailed { lost } => {
-                return Ok(match write.own_etag(lost || round > 1).await? {
+            Attempt::ConditionFailed => {
+                // It may be our own write that is in the way.
+                let lost = write.lost.any() || round > 1;
+                return Ok(match write.own_etag(lost).await? {
                     Some(etag) => PutOutcome::Done(etag),
                     None => PutOutcome::ConditionFailed,
                 });
@@ -110,7 +114,6 @@ pub(super) async fn put(
 
 impl Write<'_> {
     async fn at_once(&self) -> Result<Attempt, Error> {
-        let lost = LostAnswers::default();
         let answer = self
             .target
             .client
@@ -126,12 +129,12 @@ impl Write<'_> {
             .body(ByteStream::from(self.body.clone()))
             .customize()
             .config_override(self.timeouts())
-            .interceptor(lost.clone())
+            .interceptor(self.lost.clone())
             .send()
             .await;
         match answer {
             Ok(answer) => Ok(Attempt::Done(unquoted(answer.e_tag.as_deref()))),
-            Err(error) => self.failed(error, &lost),
+            Err(error) => self.failed(error),
         }
     }
 
@@ -150,7 +153,7 @@ impl Write<'_> {
             .checksum_type(ChecksumType::Composite)
             .send()
             .await
-            .map_err(|error| fault(Part::Bucket, error))?;
+            .map_err(|error| self.lost.fault(Part::Bucket, error))?;
         let upload = started
             .upload_id
             .ok_or_else(|| Error::internal("an upload in parts has no id"))?;
@@ -171,7 +174,6 @@ impl Write<'_> {
             .buffered(PARTS_IN_FLIGHT_MAX)
             .try_collect()
             .await?;
-        let lost = LostAnswers::default();
         let answer = self
             .target
             .client
@@ -189,19 +191,19 @@ impl Write<'_> {
             .set_if_match(self.if_match())
             .customize()
             .config_override(self.timeouts())
-            .interceptor(lost.clone())
+            .interceptor(self.lost.clone())
             .send()
             .await;
         match answer {
             Ok(answer) => Ok(Attempt::Done(unquoted(answer.e_tag.as_deref()))),
-            Err(error) if lost.any() && error.code() == Some("NoSuchUpload") => {
+            Err(error) if self.lost.any() && error.code() == Some("NoSuchUpload") => {
                 // The upload is gone because the request whose answer was lost completed it.
                 match self.own_etag(true).await? {
                     Some(etag) => Ok(Attempt::Done(etag)),
-                    None => Err(fault(Part::Bucket, error)),
+                    None => Err(self.lost.fault(Part::Bucket, error)),
                 }
             }
-            Err(error) => self.failed(error, &lost),
+            Err(error) => self.failed(error),
         }
     }
 
@@ -227,7 +229,7 @@ impl Write<'_> {
             .config_override(self.timeouts())
             .send()
             .await
-            .map_err(|error| fault(Part::Bucket, error))?;
+            .map_err(|error| self.lost.fault(Part::Bucket, error))?;
         Ok(CompletedPart::builder()
             .part_number(number)
             .set_e_tag(answer.e_tag)
@@ -235,19 +237,19 @@ impl Write<'_> {
             .build())
     }
 
-    fn failed<E>(&self, error: SdkError<E>, lost: &LostAnswers) -> Result<Attempt, Error>
+    fn failed<E>(&self, error: SdkError<E>) -> Result<Attempt, Error>
     where
         E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
     {
         let is_conditional = self.condition != ObjectCondition::Always;
         match status(&error) {
-            Some(412) if is_conditional => Ok(Attempt::ConditionFailed { lost: lost.any() }),
+            Some(412) if is_conditional => Ok(Attempt::ConditionFailed),
             // That is how S3 says that nothing is there to compare with.
             Some(404) if error.code() == Some("NoSuchKey") && is_conditional => {
-                Ok(Attempt::ConditionFailed { lost: lost.any() })
+                Ok(Attempt::ConditionFailed)
             }
-            Some(409) => Ok(Attempt::Conflict(fault(Part::Bucket, error))),
-            _ => Err(fault(Part::Bucket, error)),
+            Some(409) => Ok(Attempt::Conflict(self.lost.fault(Part::Bucket, error))),
+            _ => Err(self.lost.fault(Part::Bucket, error)),
         }
     }
 
@@ -256,7 +258,9 @@ impl Write<'_> {
         if !may_be_ours {
             return Ok(None);
         }
-        let found = read::head(&self.target, self.key).await?;
+        let found = read::head(&self.target, self.key)
+            .await
+            .map_err(|error| self.lost.judge(error))?;
         Ok(found
             .filter(|(_, write_id)| write_id.as_ref() == Some(&self.id))
             .map(|(head, _)| head.etag))
@@ -332,15 +336,18 @@ pub(super) async fn delete(
     key: &ObjectKey,
     condition: ObjectCondition,
 ) -> Result<bool, Error> {
-    let target = bucket.target(Some(key.tenant())).await?;
+    let target = bucket
+        .target(Some(key.tenant()))
+        .await
+        .map_err(Error::not_done)?;
     let etag = match condition {
         ObjectCondition::Always => None,
         ObjectCondition::Absent => return Ok(read::head(&target, key).await?.is_none()),
         ObjectCondition::Etag(etag) => Some(quoted(&etag)),
     };
     let mut pause = CONFLICT_PAUSE;
+    let lost = LostAnswers::default();
     for round in 1.. {
-        let lost = LostAnswers::default();
         let answer = target
             .client
             .delete_object()
@@ -362,7 +369,7 @@ pub(super) async fn delete(
             // What the lost request deleted is gone; otherwise it never had that tag.
             _ if is_absent => return Ok(etag.is_none() || lost.any()),
             Some(409) if round < CONFLICT_ROUNDS_MAX => tokio::time::sleep(pause).await,
-            _ => return Err(fault(Part::Bucket, error)),
+            _ => return Err(lost.fault(Part::Bucket, error)),
         }
         pause *= 2;
     }

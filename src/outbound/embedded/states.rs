@@ -1,0 +1,3 @@
+//! The embedded Step Functions: state machines, read and run in the folder.
+
+pub(crate) mod asl;
