@@ -12,6 +12,7 @@ mod folder;
 mod housekeeper;
 mod lane;
 mod lock;
+mod machines;
 mod newborn;
 mod objects;
 mod s3;
@@ -29,8 +30,11 @@ use aws_smithy_runtime_api::client::http::SharedHttpClient;
 pub use eventbridge::{EventSink, TakenEvent};
 pub use faults::{Fault, Faults, Service};
 pub use housekeeper::Swept;
+pub use machines::FolderMachines;
 pub use wire::{STORAGE_FULL_CODE, STORAGE_READ_ONLY_CODE};
 
+use crate::mesh::store::Topics;
+use crate::mesh::workflow::ToolCaller;
 use crate::mesh::{Clock, Error};
 use connector::{Connector, Engines};
 use dynamodb::Dynamo;
@@ -38,6 +42,7 @@ use eventbridge::EventBridge;
 use folder::Folder;
 use housekeeper::Housekeeper;
 use objects::ObjectStore;
+use states::States;
 
 /// The region of the embedded cloud, whatever the environment says.
 pub const REGION: &str = "us-west-2";
@@ -105,11 +110,13 @@ impl EmbeddedCloud {
             &settings.bucket,
             Arc::clone(&settings.clock),
         )?);
+        let states = States::open(&folder, settings.table.clone(), Arc::clone(&settings.clock))?;
         drop(opening);
         let faults = Faults::default();
         let housekeeper = Arc::new(Housekeeper::start(
             folder,
             Arc::clone(&objects),
+            states.upkeep(),
             settings.table,
             Arc::clone(&settings.clock),
         ));
@@ -117,15 +124,17 @@ impl EmbeddedCloud {
             dynamodb,
             s3: s3::service(objects),
             eventbridge: EventBridge::new(settings.bus, settings.clock),
+            states,
             faults,
         });
+        engines.states.set_engines(Arc::downgrade(&engines));
         Ok(Self {
             engines,
             housekeeper,
         })
     }
 
-    /// The HTTP client that SDK clients of DynamoDB, S3, EventBridge and STS run on. It needs region
+    /// The HTTP client that SDK clients of DynamoDB, S3, EventBridge, Step Functions and STS run on. It needs region
     /// [`REGION`], the static credentials [`ACCESS_KEY_ID`] and [`SECRET_ACCESS_KEY`], and path-style
     /// addressing for S3.
     pub fn http_client(&self) -> SharedHttpClient {
@@ -145,6 +154,22 @@ impl EmbeddedCloud {
     /// Hands every event that the bus takes from now on to `sink`; `false` where there is one already.
     pub fn set_event_sink(&self, sink: Arc<dyn EventSink>) -> bool {
         self.engines.eventbridge.set_sink(sink)
+    }
+
+    /// Has tools called for the tasks of workflows by `tools`; `false` where that is settled already. From now
+    /// on workflows that another process left behind are taken over. Within a runtime.
+    pub fn set_tool_caller(&self, tools: Arc<dyn ToolCaller>) -> bool {
+        self.engines.states.set_tools(tools)
+    }
+
+    /// Has the tasks of workflows publish to `topics`; `false` where that is settled already.
+    pub fn set_topics(&self, topics: Arc<dyn Topics>) -> bool {
+        self.engines.states.set_topics(topics)
+    }
+
+    /// Takes no more steps of workflows; another process goes on with them, or the next one. Within a runtime.
+    pub async fn stop_workflows(&self) {
+        self.engines.states.stop().await;
     }
 
     /// Takes one bounded step of what else happens in the background every minute: expired rows, forgotten files and uploads, the size of the journals.

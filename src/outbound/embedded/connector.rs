@@ -17,6 +17,7 @@ use super::dynamodb::Dynamo;
 use super::eventbridge::EventBridge;
 use super::faults::{Fault, Faults, Service};
 use super::s3;
+use super::states::States;
 use super::sts;
 use super::wire::Answer;
 
@@ -26,12 +27,16 @@ const DYNAMODB_TARGET: &str = "DynamoDB_20120810.";
 /// What `x-amz-target` begins with in requests to EventBridge.
 const EVENTBRIDGE_TARGET: &str = "AWSEvents.";
 
+/// What `x-amz-target` begins with in requests to Step Functions.
+const STATES_TARGET: &str = "AWSStepFunctions.";
+
 /// Everything that answers requests.
 #[derive(Debug)]
 pub(super) struct Engines {
     pub(super) dynamodb: Dynamo,
     pub(super) s3: S3Service,
     pub(super) eventbridge: EventBridge,
+    pub(super) states: States,
     pub(super) faults: Faults,
 }
 
@@ -98,6 +103,7 @@ impl Engines {
         let answer = match service {
             Service::DynamoDb => self.dynamodb.answer(operation, body).await,
             Service::EventBridge => self.eventbridge.answer(operation, &body),
+            Service::States => self.states.answer(operation, &body).await,
             Service::Sts | Service::S3 => sts::answer(&body),
         };
         Ok(answer.into_response())
@@ -133,6 +139,8 @@ fn addressee(request: &HttpRequest) -> (Service, &'static str) {
         Some(target) => {
             if let Some(name) = target.strip_prefix(DYNAMODB_TARGET) {
                 (Service::DynamoDb, Dynamo::operation(name))
+            } else if let Some(name) = target.strip_prefix(STATES_TARGET) {
+                (Service::States, States::operation(name))
             } else {
                 let name = target.strip_prefix(EVENTBRIDGE_TARGET).unwrap_or_default();
                 (Service::EventBridge, EventBridge::operation(name))

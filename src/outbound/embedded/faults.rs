@@ -16,6 +16,8 @@ pub enum Service {
     S3,
     /// The bus.
     EventBridge,
+    /// State machines.
+    States,
     /// Who the caller is.
     Sts,
 }

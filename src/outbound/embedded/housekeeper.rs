@@ -11,6 +11,7 @@ use rusqlite::{Connection, OpenFlags, TransactionBehavior, params};
 use super::folder::{Failure, Folder};
 use super::lock::{ProcessLock, WAIT_MAX};
 use super::objects::{Fault, ObjectStore};
+use super::states::Upkeep;
 use crate::mesh::store::table::EXPIRY_ATTRIBUTE;
 use crate::mesh::{Clock, Error, Timestamp};
 
@@ -42,6 +43,8 @@ pub struct Swept {
     pub files: usize,
     /// Uploads that were begun long ago and never completed.
     pub uploads: usize,
+    /// Executions of workflows that ended long ago.
+    pub executions: usize,
 }
 
 /// The thread that takes the steps, and what it needs.
@@ -54,6 +57,7 @@ pub(super) struct Housekeeper {
 struct Chores {
     folder: Arc<Folder>,
     objects: Arc<ObjectStore>,
+    workflows: Upkeep,
     table: String,
     clock: Arc<dyn Clock>,
     tools: Mutex<Option<Tools>>,
@@ -81,12 +85,14 @@ impl Housekeeper {
     pub(super) fn start(
         folder: Arc<Folder>,
         objects: Arc<ObjectStore>,
+        workflows: Upkeep,
         table: String,
         clock: Arc<dyn Clock>,
     ) -> Self {
         let chores = Arc::new(Chores {
             folder,
             objects,
+            workflows,
             table,
             clock,
             tools: Mutex::new(None),
@@ -159,10 +165,13 @@ impl Chores {
         let forgotten = self.objects.sweep().map_err(|fault| self.refusal(fault))?;
         self.cut_journals(tools)
             .map_err(|fault| self.refusal(fault))?;
+        let cut = journal_bytes(self.folder.executions_path()) > JOURNAL_BYTES_MAX;
+        let executions = self.workflows.step(self.clock.now(), cut);
         Ok(Swept {
             rows,
             files: forgotten.files,
             uploads: forgotten.uploads,
+            executions,
         })
     }
 

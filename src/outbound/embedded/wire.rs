@@ -19,7 +19,7 @@ pub const STORAGE_READ_ONLY_CODE: &str = "EmbeddedStorageReadOnly";
 /// The status for a disk that cannot take more.
 pub(super) const INSUFFICIENT_STORAGE: u16 = 507;
 
-/// The media type of DynamoDB's answers.
+/// The media type of DynamoDB's and Step Functions' answers.
 pub(super) const JSON_1_0: &str = "application/x-amz-json-1.0";
 
 /// The media type of EventBridge's answers.
@@ -90,6 +90,7 @@ impl Answer {
                 message,
             ),
             Service::EventBridge => Self::json_error(JSON_1_1, 400, "ThrottlingException", message),
+            Service::States => Self::json_error(JSON_1_0, 400, "ThrottlingException", message),
             Service::S3 => {
                 Self::xml_error(service, 503, "SlowDown", "Please reduce your request rate.")
             }
@@ -108,6 +109,7 @@ impl Answer {
                 message,
             ),
             Service::EventBridge => Self::json_error(JSON_1_1, 500, "InternalException", message),
+            Service::States => Self::json_error(JSON_1_0, 500, "InternalServerError", message),
             Service::S3 => Self::xml_error(service, 500, "InternalError", message),
             Service::Sts => Self::xml_error(service, 500, "InternalFailure", message),
         }

@@ -6,6 +6,7 @@
 
 pub(crate) mod context;
 mod cursor;
+mod document;
 pub(crate) mod error;
 pub(crate) mod flaw;
 mod glob;
@@ -15,6 +16,7 @@ pub(crate) mod machine;
 mod meter;
 mod path;
 pub(crate) mod payload;
+mod read;
 pub(crate) mod resource;
 pub(crate) mod retry;
 mod rule;

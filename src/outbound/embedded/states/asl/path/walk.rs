@@ -138,10 +138,8 @@ fn select<'v>(
                 }
             }
         }
-        (Selector::Filter(test), Value::Object(_)) => {
-            if test.passes(node, root, meter)? {
-                found.push(node);
-            }
+        (Selector::Filter(test), Value::Object(_)) if test.passes(node, root, meter)? => {
+            found.push(node);
         }
         _ => {}
     }
