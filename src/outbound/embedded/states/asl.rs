@@ -27,10 +27,7 @@ mod time;
 pub(crate) use context::{Context, Entropy, Execution, Scope};
 pub(crate) use error::{StateError, StateResult};
 pub(crate) use flaw::Flaw;
-pub(crate) use machine::{
-    Branches, Catcher, Choice, Fail, Flow, Jitter, Kind, Machine, Map, Retrier, Seconds, State,
-    Task, Text, Then, Wait,
-};
+pub(crate) use machine::{Branches, Flow, Kind, Machine, Map, State, Task, Then};
 pub(crate) use payload::fit;
 pub(crate) use resource::{DynamoDbAction, Resource};
 pub(crate) use retry::{find_catcher, find_retrier};

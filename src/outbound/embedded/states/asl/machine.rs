@@ -257,11 +257,6 @@ impl Machine {
 }
 
 impl Flow {
-    /// The state of that name.
-    pub(crate) fn state(&self, name: &str) -> Option<&State> {
-        self.states.get(name)
-    }
-
     fn collect<'f>(&'f self, states: &mut Vec<&'f State>) {
         for state in self.states.values() {
             states.push(state);

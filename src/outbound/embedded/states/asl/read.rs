@@ -5,6 +5,8 @@ mod failure;
 mod graph;
 mod members;
 mod state;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 
