@@ -12,9 +12,11 @@ mod folder;
 mod housekeeper;
 mod lane;
 mod lock;
+mod machines;
 mod newborn;
 mod objects;
 mod s3;
+mod sns;
 mod states;
 mod sts;
 #[cfg(test)]
@@ -29,9 +31,9 @@ use aws_smithy_runtime_api::client::http::SharedHttpClient;
 pub use eventbridge::{EventSink, TakenEvent};
 pub use faults::{Fault, Faults, Service};
 pub use housekeeper::Swept;
+pub use machines::FolderMachines;
 pub use wire::{STORAGE_FULL_CODE, STORAGE_READ_ONLY_CODE};
 
-use crate::mesh::store::Topics;
 use crate::mesh::workflow::ToolCaller;
 use crate::mesh::{Clock, Error};
 use connector::{Connector, Engines};
@@ -40,6 +42,7 @@ use eventbridge::EventBridge;
 use folder::Folder;
 use housekeeper::Housekeeper;
 use objects::ObjectStore;
+use sns::Sns;
 use states::States;
 
 /// The region of the embedded cloud, whatever the environment says.
@@ -110,11 +113,13 @@ impl EmbeddedCloud {
         )?);
         let states = States::open(&folder, settings.table.clone(), Arc::clone(&settings.clock))?;
         drop(opening);
+        let sns = Sns::open(&folder, Arc::clone(&settings.clock))?;
         let faults = Faults::default();
         let housekeeper = Arc::new(Housekeeper::start(
             folder,
             Arc::clone(&objects),
             states.upkeep(),
+            sns.mails(),
             settings.table,
             Arc::clone(&settings.clock),
         ));
@@ -123,6 +128,7 @@ impl EmbeddedCloud {
             s3: s3::service(objects),
             eventbridge: EventBridge::new(settings.bus, settings.clock),
             states,
+            sns,
             faults,
         });
         engines.states.set_engines(Arc::downgrade(&engines));
@@ -132,9 +138,9 @@ impl EmbeddedCloud {
         })
     }
 
-    /// The HTTP client that SDK clients of DynamoDB, S3, EventBridge, Step Functions and STS run on. It needs region
-    /// [`REGION`], the static credentials [`ACCESS_KEY_ID`] and [`SECRET_ACCESS_KEY`], and path-style
-    /// addressing for S3.
+    /// The HTTP client that SDK clients of DynamoDB, S3, EventBridge, SNS, Step Functions and STS run on. It
+    /// needs region [`REGION`], the static credentials [`ACCESS_KEY_ID`] and [`SECRET_ACCESS_KEY`], and
+    /// path-style addressing for S3.
     pub fn http_client(&self) -> SharedHttpClient {
         SharedHttpClient::new(Connector::new(Arc::clone(&self.engines)))
     }
@@ -160,18 +166,14 @@ impl EmbeddedCloud {
         self.engines.states.set_tools(tools)
     }
 
-    /// Has the tasks of workflows publish to `topics`; `false` where that is settled already.
-    pub fn set_topics(&self, topics: Arc<dyn Topics>) -> bool {
-        self.engines.states.set_topics(topics)
-    }
-
     /// Takes no more steps of workflows; another process goes on with them, or the next one. Within a runtime.
     pub async fn stop_workflows(&self) {
         self.engines.states.stop().await;
     }
 
-    /// Takes one bounded step of what else happens in the background every minute: expired rows, forgotten files and uploads, the size of the journals.
-    /// It blocks for some milliseconds. Nothing is swept while another process does it.
+    /// Takes one bounded step of what else happens in the background every minute: expired rows, forgotten
+    /// files and uploads, old mails, executions of workflows that ended long ago, the size of the journals. It
+    /// blocks for some milliseconds. Nothing is swept while another process does it.
     ///
     /// # Errors
     /// `AWS_UNAVAILABLE` where the folder cannot be written.

@@ -18,6 +18,8 @@ pub enum Service {
     EventBridge,
     /// State machines.
     States,
+    /// The topics.
+    Sns,
     /// Who the caller is.
     Sts,
 }

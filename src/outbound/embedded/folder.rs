@@ -108,6 +108,16 @@ impl Folder {
         self.path.join("workflow-owners")
     }
 
+    /// Where topics and their subscriptions are kept.
+    pub(super) fn topics_path(&self) -> PathBuf {
+        self.path.join("topics")
+    }
+
+    /// Where mails are left.
+    pub(super) fn mail_path(&self) -> PathBuf {
+        self.path.join("mail")
+    }
+
     /// Where the bytes of objects lie.
     pub(super) fn objects_path(&self) -> PathBuf {
         self.path.join("objects")

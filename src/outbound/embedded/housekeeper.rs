@@ -1,4 +1,4 @@
-//! What happens in the background: expired rows, forgotten files and uploads, the journals' size.
+//! What happens in the background: expired rows, forgotten files and uploads, old mails, the journals' size.
 
 use std::fs;
 use std::path::PathBuf;
@@ -11,6 +11,7 @@ use rusqlite::{Connection, OpenFlags, TransactionBehavior, params};
 use super::folder::{Failure, Folder};
 use super::lock::{ProcessLock, WAIT_MAX};
 use super::objects::{Fault, ObjectStore};
+use super::sns::MailFolder;
 use super::states::Upkeep;
 use crate::mesh::store::table::EXPIRY_ATTRIBUTE;
 use crate::mesh::{Clock, Error, Timestamp};
@@ -45,6 +46,8 @@ pub struct Swept {
     pub uploads: usize,
     /// Executions of workflows that ended long ago.
     pub executions: usize,
+    /// Mails that were too old or too many.
+    pub mails: usize,
 }
 
 /// The thread that takes the steps, and what it needs.
@@ -58,6 +61,7 @@ struct Chores {
     folder: Arc<Folder>,
     objects: Arc<ObjectStore>,
     workflows: Upkeep,
+    mails: Arc<MailFolder>,
     table: String,
     clock: Arc<dyn Clock>,
     tools: Mutex<Option<Tools>>,
@@ -86,6 +90,7 @@ impl Housekeeper {
         folder: Arc<Folder>,
         objects: Arc<ObjectStore>,
         workflows: Upkeep,
+        mails: Arc<MailFolder>,
         table: String,
         clock: Arc<dyn Clock>,
     ) -> Self {
@@ -93,6 +98,7 @@ impl Housekeeper {
             folder,
             objects,
             workflows,
+            mails,
             table,
             clock,
             tools: Mutex::new(None),
@@ -163,6 +169,8 @@ impl Chores {
         );
         let rows = rows.map_err(|fault| self.refusal(fault))?;
         let forgotten = self.objects.sweep().map_err(|fault| self.refusal(fault))?;
+        let mails = self.mails.sweep();
+        let mails = mails.map_err(|error| self.folder.refusal(error))?;
         self.cut_journals(tools)
             .map_err(|fault| self.refusal(fault))?;
         let cut = journal_bytes(self.folder.executions_path()) > JOURNAL_BYTES_MAX;
@@ -172,6 +180,7 @@ impl Chores {
             files: forgotten.files,
             uploads: forgotten.uploads,
             executions,
+            mails,
         })
     }
 

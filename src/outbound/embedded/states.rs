@@ -28,7 +28,6 @@ use std::time::Duration;
 use super::connector::Engines;
 use super::folder::Folder;
 use super::wire::Answer;
-use crate::mesh::store::Topics;
 use crate::mesh::workflow::ToolCaller;
 use crate::mesh::{Clock, Error, Timestamp};
 use definition::Definitions;
@@ -80,11 +79,6 @@ impl States {
     /// The engines that tasks use.
     pub(super) fn set_engines(&self, engines: Weak<Engines>) {
         self.integrations.set_engines(engines);
-    }
-
-    /// Who publishes to topics for tasks; `false` where that is known already.
-    pub(super) fn set_topics(&self, topics: Arc<dyn Topics>) -> bool {
-        self.integrations.set_topics(topics)
     }
 
     /// Who calls tools for tasks; `false` where that is known already. From now on executions that another

@@ -17,6 +17,7 @@ mod figures;
 mod folder;
 mod processes;
 mod s3;
+mod sns;
 mod states;
 
 use std::path::Path;

@@ -3,7 +3,7 @@
 //!
 //! On AWS the role of a machine decides what it may touch. Here nobody has a role, so the run's tenant, which
 //! the execution's name says, decides: a machine reaches the tenant's shared values and partitions of its own
-//! under the tenant's, sends events under the tenant's source alone, and publishes to the tenant's topic alone.
+//! under the tenant's, sends events under the tenant's source alone, and publishes to no other tenant's topic.
 
 mod request;
 
@@ -16,11 +16,11 @@ use serde_json::{Map, Value, json};
 
 use super::asl::{DynamoDbAction, PAYLOAD_BYTES_MAX, Resource, StateError, StateResult, error};
 use super::work::{Work, Worker};
-use crate::mesh::store::Topics;
 use crate::mesh::workflow::run::run_of;
 use crate::mesh::workflow::{ToolCaller, ToolTask};
 use crate::mesh::{Error, ErrorKind};
 use crate::outbound::embedded::connector::Engines;
+use crate::outbound::embedded::sns::Refusal;
 use crate::outbound::embedded::wire::Answer;
 
 /// What does the work, as far as it has been told.
@@ -28,7 +28,6 @@ use crate::outbound::embedded::wire::Answer;
 pub(super) struct Integrations {
     engines: OnceLock<Weak<Engines>>,
     tools: OnceLock<Arc<dyn ToolCaller>>,
-    topics: OnceLock<Arc<dyn Topics>>,
     table: String,
 }
 
@@ -37,7 +36,6 @@ impl std::fmt::Debug for Integrations {
         formatter
             .debug_struct("Integrations")
             .field("tools", &self.tools.get().is_some())
-            .field("topics", &self.topics.get().is_some())
             .finish_non_exhaustive()
     }
 }
@@ -60,11 +58,6 @@ impl Integrations {
     /// Who calls tools; `false` where that is known already.
     pub(super) fn set_tools(&self, tools: Arc<dyn ToolCaller>) -> bool {
         self.tools.set(tools).is_ok()
-    }
-
-    /// Who publishes to topics; `false` where that is known already.
-    pub(super) fn set_topics(&self, topics: Arc<dyn Topics>) -> bool {
-        self.topics.set(topics).is_ok()
     }
 
     async fn call_tool(&self, tool: &str, work: Work) -> StateResult<Value> {
@@ -120,20 +113,27 @@ impl Integrations {
 
     async fn publish(&self, work: Work) -> StateResult<Value> {
         let (tenant, _) = run_of(&work.execution).ok_or_else(nobodys)?;
-        let topics = self.topics.get().ok_or_else(|| {
-            StateError::new(
-                "SNS.NotFoundException",
-                "There are no topics in this process.",
-            )
-        })?;
-        let refused = |error: Error| {
-            StateError::new(format!("SNS.{}", error.kind().code()), told(&error).cause)
-        };
-        let topic = topics.tenant_topic(&tenant).await.map_err(refused)?;
-        let notice = request::notice(&topic, &work.arguments)?;
-        let published = topics.publish(&tenant, &topic, &notice);
-        published.await.map_err(refused)?;
-        Ok(json!({"MessageId": work.step}))
+        let publication = request::publication(&tenant, &work.arguments)?;
+        let engines = self.engines()?;
+        let published =
+            tokio::task::spawn_blocking(move || engines.sns.publish(&publication)).await;
+        match published {
+            Ok(Ok(id)) => Ok(json!({"MessageId": id})),
+            Ok(Err(Refusal::Request(_, code, message))) => {
+                Err(StateError::new(format!("SNS.{code}Exception"), message))
+            }
+            Ok(Err(Refusal::Storage(failure))) => {
+                tracing::warn!(%failure, "a workflow could not publish");
+                Err(StateError::new(
+                    "SNS.InternalErrorException",
+                    "The topic cannot be written.",
+                ))
+            }
+            Err(_) => Err(StateError::new(
+                "SNS.InternalErrorException",
+                "The topic broke down.",
+            )),
+        }
     }
 }
 

@@ -2,20 +2,18 @@
 
 use serde_json::{Value, json};
 
-use super::super::asl::{DynamoDbAction, StateError, StateResult, error};
+use super::super::asl::{DynamoDbAction, StateError, StateResult};
 use crate::mesh::Timestamp;
 use crate::mesh::store::key::PARTITION_ROOT;
-use crate::mesh::store::topics::{NOTICE_BYTES_MAX, Notice, SUBJECT_CHARS_MAX};
+use crate::mesh::store::topics::TENANT_TOPIC_PREFIX;
 use crate::mesh::tenant::TenantId;
+use crate::outbound::embedded::sns::Publication;
 
 /// The family of the tenant's shared values.
 const SHARED_VALUES: &str = "KV#T";
 
 /// What the partitions that machines may make up begin with, after the tenant.
 const OWN: &str = "APP#";
-
-/// The subject of a notice that says none.
-const SUBJECT_DEFAULT: &str = "Notice of a workflow";
 
 /// The operation of DynamoDB behind an action.
 pub(super) fn table_operation(action: DynamoDbAction) -> &'static str {
@@ -108,40 +106,34 @@ fn malformed(what: &str) -> StateError {
     )
 }
 
-/// What is to be published to `topic`, the tenant's own.
-pub(super) fn notice(topic: &str, arguments: &Value) -> StateResult<Notice> {
-    if arguments["TopicArn"] != topic {
+/// What is to be published: to the tenant's topic, or to one that is no tenant's.
+pub(super) fn publication(tenant: &TenantId, arguments: &Value) -> StateResult<Publication> {
+    let topic = arguments["TopicArn"].as_str().unwrap_or_default();
+    let name = topic.rsplit(':').next().unwrap_or_default();
+    let owner = name.strip_prefix(TENANT_TOPIC_PREFIX);
+    if owner.is_some_and(|owner| owner != tenant.as_str()) {
         return Err(StateError::new(
             "SNS.AuthorizationErrorException",
-            format!("A workflow publishes to its tenant's topic alone; its TopicArn is {topic}."),
+            format!(
+                "Of the topics of tenants a workflow reaches {TENANT_TOPIC_PREFIX}{tenant} alone."
+            ),
         ));
     }
-    let text = match &arguments["Message"] {
+    let message = match &arguments["Message"] {
         Value::String(text) => text.clone(),
         Value::Null => String::new(),
         other => other.to_string(),
     };
-    let subject = arguments["Subject"].as_str().unwrap_or(SUBJECT_DEFAULT);
-    let is_subject = (1..=SUBJECT_CHARS_MAX).contains(&subject.len())
-        && subject.bytes().all(|byte| (b' '..=b'~').contains(&byte));
-    if text.is_empty() || !is_subject {
-        return Err(StateError::new(
-            "SNS.InvalidParameterException",
-            format!(
-                "Message must not be empty, and Subject has up to {SUBJECT_CHARS_MAX} printable ASCII characters."
-            ),
-        ));
-    }
-    if text.len() > NOTICE_BYTES_MAX {
-        return Err(StateError::new(
-            error::DATA_LIMIT_EXCEEDED,
-            format!("The message is larger than {NOTICE_BYTES_MAX} bytes."),
-        ));
-    }
-    Ok(Notice {
-        subject: subject.to_owned(),
-        text,
-        alerts: Vec::new(),
-        addresses: Vec::new(),
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let attributes = arguments["MessageAttributes"].as_object();
+    let attributes = attributes.into_iter().flatten().map(|(name, attribute)| {
+        let (kind, value) = (&attribute["DataType"], &attribute["StringValue"]);
+        (name.clone(), text(kind), text(value))
+    });
+    Ok(Publication {
+        topic: topic.to_owned(),
+        subject: arguments["Subject"].as_str().map(str::to_owned),
+        message,
+        attributes: attributes.collect(),
     })
 }

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::super::asl::DynamoDbAction;
-use super::request::{check_item, events, notice};
+use super::request::{check_item, events, publication};
 use crate::mesh::tenant::TenantId;
 
 fn acme() -> TenantId {
@@ -109,32 +109,37 @@ fn events_have_the_tenants_source_whatever_the_machine_says() {
 }
 
 #[test]
-fn a_notice_goes_to_the_tenants_topic_alone() {
-    let topic = "arn:aws:sns:us-west-2:000000000000:agent-mesh-alerts-acme";
-    let told = notice(
-        topic,
-        &json!({"TopicArn": topic, "Message": {"a": 1}, "Subject": "S"}),
-    )
-    .unwrap();
+fn a_notice_goes_to_no_other_tenants_topic() {
+    let topic = |name: &str| format!("arn:aws:sns:us-west-2:000000000000:{name}");
+    let published = |name: &str| {
+        let arguments = json!({
+            "TopicArn": topic(name),
+            "Message": {"a": 1},
+            "Subject": "S",
+            "MessageAttributes": {"to": {"DataType": "String", "StringValue": "ada@example.com"}},
+        });
+        publication(&acme(), &arguments)
+    };
+    let told = published("agent-mesh-alerts-acme").unwrap();
+    assert_eq!(told.topic, topic("agent-mesh-alerts-acme"));
     assert_eq!(
-        (told.subject.as_str(), told.text.as_str()),
-        ("S", "{\"a\":1}")
+        (told.subject.as_deref(), told.message.as_str()),
+        (Some("S"), "{\"a\":1}")
     );
-    let other = "arn:aws:sns:us-west-2:000000000000:agent-mesh-alerts-other";
-    for arguments in [
-        json!({"TopicArn": other, "Message": "m"}),
-        json!({"Message": "m"}),
-        json!({"TopicArn": topic}),
-        json!({"TopicArn": topic, "Message": "m", "Subject": "a\nb"}),
-        json!({"TopicArn": topic, "Message": "m", "Subject": "x".repeat(100)}),
+    let attribute = (
+        "to".to_owned(),
+        "String".to_owned(),
+        "ada@example.com".to_owned(),
+    );
+    assert_eq!(told.attributes, [attribute]);
+    assert!(published("ops").is_ok());
+    for other in [
+        "agent-mesh-alerts-other",
+        "agent-mesh-alerts-acme2",
+        "agent-mesh-alerts-",
+        "agent-mesh-alerts-acm",
     ] {
-        assert!(notice(topic, &arguments).is_err(), "{arguments}");
+        let refused = published(other).unwrap_err();
+        assert_eq!(refused.error, "SNS.AuthorizationErrorException", "{other}");
     }
-    assert!(
-        notice(
-            topic,
-            &json!({"TopicArn": topic, "Message": "m", "Subject": "x".repeat(99)})
-        )
-        .is_ok()
-    );
 }
