@@ -1,5 +1,7 @@
 //! Settings: flags, environment and file into typed values, all mistakes at once.
 
+mod arn;
+mod automation;
 mod backend;
 mod check;
 mod document;
@@ -17,6 +19,7 @@ mod toolset;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+pub use automation::{AutomationSettings, LOGICAL_NAME_BYTES_MAX, SharedNames};
 pub use backend::{Backend, BackendChoice};
 pub use document::{example, settings_table_markdown};
 pub use environment::Environment;
@@ -71,6 +74,8 @@ pub struct Config {
     pub read_only: bool,
     /// How events are recorded and kept.
     pub events: EventSettings,
+    /// What rules, alerts and workflows may reach.
+    pub automation: AutomationSettings,
     /// What is logged, and how.
     pub log: LogSettings,
     /// What of the SDK's own environment tells one target from another.
@@ -175,11 +180,19 @@ impl Config {
         let outbox_dir = reader.read_path(&OUTBOX_DIR, beside, not_a_file);
         let caller = LocalCaller::read(reader, environment);
         let identity = Identity::read(reader, environment, &mut warnings);
-        let tenants = read_tenants(reader, caller.as_ref(), &identity, &mut warnings);
+        let tenants_path = reader.read_path(&TENANTS_FILE, None, identity::existing_file);
         let toolsets = reader.read(&TOOLSETS, Toolsets::ALL, Toolsets::parse);
         let read_only = reader.read(&READ_ONLY, false, check::switch);
         let events = EventSettings::read(reader);
+        let automation = AutomationSettings::read(reader, &mut warnings);
         let log = LogSettings::read(reader);
+        let sources = TenantSources {
+            path: tenants_path,
+            caller: caller.as_ref(),
+            identity: &identity,
+            shared: &automation.shared,
+        };
+        let tenants = read_tenants(reader, sources, &mut warnings);
         let caller = caller?;
         if let Some(warning) = shared_tenant(backend.backend, &identity, &caller) {
             warnings.push(warning);
@@ -197,6 +210,7 @@ impl Config {
             toolsets,
             read_only,
             events,
+            automation,
             log,
             aws: AwsEnvironment::read(environment),
             file,
@@ -245,26 +259,32 @@ fn read_data_dir(reader: &mut Reader, environment: &Environment) -> Option<PathB
     folder
 }
 
+/// What makes the tenants that are known.
+struct TenantSources<'config> {
+    path: Option<PathBuf>,
+    caller: Option<&'config LocalCaller>,
+    identity: &'config Identity,
+    shared: &'config SharedNames,
+}
+
 /// The tenants of the file and of the environment. Under `jwt` a tenant that nobody named is not made up,
 /// and one that is named takes the tokens of every issuer that the server takes.
 fn read_tenants(
     reader: &mut Reader,
-    caller: Option<&LocalCaller>,
-    identity: &Identity,
+    sources: TenantSources<'_>,
     warnings: &mut Vec<String>,
 ) -> Option<Arc<TenantsFile>> {
-    let path = reader.read_path(&TENANTS_FILE, None, identity::existing_file);
-    let (named, issuers) = match identity {
-        Identity::Env => (caller, Vec::new()),
+    let (named, issuers) = match sources.identity {
+        Identity::Env => (sources.caller, Vec::new()),
         Identity::Jwt(settings) => (
-            caller.filter(|caller| caller.tenant_is_named),
+            sources.caller.filter(|caller| caller.tenant_is_named),
             settings.issuers.clone(),
         ),
     };
     let named = named.map(|caller| (caller.tenant.clone(), issuers));
-    match TenantsFile::open(path.as_deref(), named) {
+    let shared = sources.shared.clone();
+    match TenantsFile::open(sources.path.as_deref(), named, shared) {
         Ok(tenants) => {
-            warnings.extend(tenants.warnings());
             if tenants.count() == 0 {
                 warnings.push(no_tenant());
             }

@@ -115,6 +115,20 @@ settings! {
         "How much unpublished events may take on the disk: 1 MiB to 1 TiB";
     EVENT_RETENTION_DAYS = "AGENT_MESH_EVENT_RETENTION_DAYS", Kind::Number, "30", "30",
         "How long the history of events is kept: 1 to 3650 days";
+    WORKFLOWS = "AGENT_MESH_WORKFLOWS", Kind::List,
+        "refund=arn:aws:states:us-west-2:123456789012:stateMachine:refund",
+        "none; embedded: the files `workflows/<name>.asl.json` of the data folder",
+        "The state machines that every tenant may start, each as `name=ARN`";
+    ALERT_DOMAINS = "AGENT_MESH_ALERT_DOMAINS", Kind::List, "example.com", "none",
+        "The domains that alerts may be mailed to, without their subdomains";
+    ALERT_TOPICS = "AGENT_MESH_ALERT_TOPICS", Kind::List,
+        "ops=arn:aws:sns:us-west-2:123456789012:ops", "none",
+        "The topics that alerts of every tenant may go to, each as `name=ARN`";
+    NATIVE_RULES_MAX = "AGENT_MESH_NATIVE_RULES_MAX", Kind::Number, "10", "0",
+        "How many rules of its own on the bus a tenant may have: 0 to 300";
+    EVENTS_ROLE_ARN = "AGENT_MESH_EVENTS_ROLE_ARN", Kind::Text,
+        "arn:aws:iam::123456789012:role/agent-mesh-events", "none",
+        "The role that EventBridge takes to start the workflow of a native rule";
     LOG_LEVEL = "LOG_LEVEL", Kind::Word(&["error", "warn", "info", "debug", "trace"]), "info", "`info`",
         "How much is logged";
     RUST_LOG = "RUST_LOG", Kind::Text, "info,agent_mesh=debug", "none",
@@ -125,11 +139,6 @@ settings! {
 
 /// Settings of the contract that this version cannot honour yet: setting one is no mistake, but is said.
 pub(crate) const LATER: &[&str] = &[
-    "AGENT_MESH_WORKFLOWS",
-    "AGENT_MESH_ALERT_DOMAINS",
-    "AGENT_MESH_ALERT_TOPICS",
-    "AGENT_MESH_NATIVE_RULES_MAX",
-    "AGENT_MESH_EVENTS_ROLE_ARN",
     "AGENT_MESH_ALLOWED_COMMANDS",
     "AGENT_MESH_TEMPLATES_FILE",
     "AGENT_MESH_CHILD_PATHS",

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, SystemTime};
 
+use super::automation::SharedNames;
 use super::mistake::{ConfigErrors, Mistakes, Place};
 use super::read_bounded;
 use crate::mesh::tenant::record::TenantDirectory;
@@ -27,6 +28,7 @@ pub const POLL_INTERVAL: Duration = Duration::from_secs(2);
 pub struct TenantsFile {
     path: Option<PathBuf>,
     named: Option<(TenantId, Vec<String>)>,
+    shared: SharedNames,
     current: RwLock<Arc<Tenants>>,
     seen: Mutex<Seen>,
 }
@@ -51,7 +53,6 @@ pub enum Look {
 #[derive(Debug, Default)]
 struct Tenants {
     records: HashMap<TenantId, Arc<TenantRecord>>,
-    warnings: Vec<String>,
 }
 
 /// What tells one version of a file from another without reading it.
@@ -71,22 +72,25 @@ struct Seen {
 
 impl TenantsFile {
     /// The tenants of the file at `path`, if there is one, and the tenant that the environment names with
-    /// the issuers whose tokens may name it; where the file knows that tenant too, the file counts.
+    /// the issuers whose tokens may name it; where the file knows that tenant too, the file counts. Each
+    /// may reach what is `shared` by name, unless its own of that name is something else.
     ///
     /// # Errors
     /// Every mistake in the file.
     pub fn open(
         path: Option<&Path>,
         named: Option<(TenantId, Vec<String>)>,
+        shared: SharedNames,
     ) -> Result<Self, ConfigErrors> {
         let applied = path.and_then(Stamp::of);
         let tenants = match path {
-            Some(path) => read(path, named.as_ref())?,
-            None => Tenants::with(HashMap::new(), &Arc::default(), named.as_ref()),
+            Some(path) => read(path, named.as_ref(), &shared)?,
+            None => Tenants::with(HashMap::new(), &Arc::default(), named.as_ref(), &shared),
         };
         Ok(Self {
             path: path.map(Path::to_owned),
             named,
+            shared,
             current: RwLock::new(Arc::new(tenants)),
             seen: Mutex::new(Seen {
                 last: applied.clone(),
@@ -98,11 +102,6 @@ impl TenantsFile {
     /// How many tenants are known.
     pub fn count(&self) -> usize {
         self.current().records.len()
-    }
-
-    /// What in the file this version does not support yet.
-    pub fn warnings(&self) -> Vec<String> {
-        self.current().warnings.clone()
     }
 
     /// Looks at the file, and takes its tenants once it has stopped changing. Reads the disk, so it must
@@ -124,7 +123,7 @@ impl TenantsFile {
             }
             seen.applied = stamp;
         }
-        match read(path, self.named.as_ref()) {
+        match read(path, self.named.as_ref(), &self.shared) {
             Ok(tenants) => {
                 let count = tenants.records.len();
                 *self.current.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(tenants);
@@ -193,6 +192,7 @@ impl Tenants {
         mut records: HashMap<TenantId, Arc<TenantRecord>>,
         default_limits: &Arc<Limits>,
         named: Option<&(TenantId, Vec<String>)>,
+        shared: &SharedNames,
     ) -> Self {
         if let Some((tenant, issuers)) = named {
             records.entry(tenant.clone()).or_insert_with(|| {
@@ -202,15 +202,12 @@ impl Tenants {
                     issuers: issuers.clone(),
                     event_shards: 1,
                     limits: Arc::clone(default_limits),
-                    workflows: Default::default(),
-                    alert_topics: Default::default(),
+                    workflows: Arc::clone(&shared.workflows),
+                    alert_topics: Arc::clone(&shared.alert_topics),
                 })
             });
         }
-        Self {
-            records,
-            warnings: Vec::new(),
-        }
+        Self { records }
     }
 }
 
@@ -238,18 +235,19 @@ fn file_number(_found: &Metadata) -> u64 {
 }
 
 /// The tenants of the file at `path`.
-fn read(path: &Path, named: Option<&(TenantId, Vec<String>)>) -> Result<Tenants, ConfigErrors> {
+fn read(
+    path: &Path,
+    named: Option<&(TenantId, Vec<String>)>,
+    shared: &SharedNames,
+) -> Result<Tenants, ConfigErrors> {
     let text = read_bounded(path, TENANTS_FILE_BYTES_MAX).or_else(|message| {
         let mut mistakes = Mistakes::default();
         mistakes.add_at(Place::new(path, 0), "tenants", message);
         mistakes.demand(None)
     })?;
-    let parsed = parse::parse(path, &text)?;
-    let tenants = Tenants::with(parsed.records, &parsed.default_limits, named);
-    Ok(Tenants {
-        warnings: parsed.warnings,
-        ..tenants
-    })
+    let parsed = parse::parse(path, &text, shared)?;
+    let limits = &parsed.default_limits;
+    Ok(Tenants::with(parsed.records, limits, named, shared))
 }
 
 #[cfg(test)]

@@ -175,7 +175,7 @@ fn every_setting_refuses_a_wrong_text_or_shows_a_right_one() {
 fn a_variable_that_is_no_setting_is_a_warning_with_the_nearest_name() {
     let config = given(&[
         ("AGENT_MESH_KV_TABEL", "x"),
-        ("AGENT_MESH_WORKFLOWS", "a=arn"),
+        ("AGENT_MESH_EGRESS_ALLOW", "10.0.0.0/8"),
         ("AGENT_MESH_STATE_KEYS", "c2VjcmV0"),
         ("AGENT_MESH_TEST_REQUIRE", "ministack"),
         ("AGENT_MESH_EMPTY", ""),
@@ -187,16 +187,71 @@ fn a_variable_that_is_no_setting_is_a_warning_with_the_nearest_name() {
     assert_eq!(config.warnings.len(), 4, "{warnings}");
     assert!(warnings.contains("AGENT_MESH_KV_TABEL"), "{warnings}");
     assert!(warnings.contains("did you mean `AGENT_MESH_KV_TABLE`?"));
-    assert!(warnings.contains("AGENT_MESH_WORKFLOWS is set, but this version does not support"));
+    assert!(warnings.contains("AGENT_MESH_EGRESS_ALLOW is set, but this version does not support"));
     assert!(!warnings.contains("c2VjcmV0"));
     assert_eq!(warnings.matches("did you mean").count(), 1, "{warnings}");
 }
 
 #[test]
 fn what_the_contract_has_for_later_is_no_mistake_in_a_file_either() {
-    let config = given(&[]).file("workflows = 'a=b'\n").ok();
+    let config = given(&[]).file("egress_allow = '10.0.0.0/8'\n").ok();
     assert_eq!(config.warnings.len(), 1);
-    assert!(LATER.contains(&"AGENT_MESH_WORKFLOWS"));
+    assert!(LATER.contains(&"AGENT_MESH_EGRESS_ALLOW"));
+}
+
+#[test]
+fn what_rules_and_workflows_may_reach_is_read_and_reaches_every_tenant() {
+    use crate::mesh::tenant::record::TenantDirectory;
+
+    let machine = "arn:aws:states:us-west-2:123456789012:stateMachine:refund";
+    let topic = "arn:aws:sns:us-west-2:123456789012:ops";
+    let role = "arn:aws:iam::123456789012:role/events";
+    let workflows = format!("refund={machine}, again={machine}:PROD");
+    let config = given(&[
+        ("AGENT_MESH_WORKFLOWS", &workflows),
+        ("AGENT_MESH_ALERT_DOMAINS", "Example.com"),
+        ("AGENT_MESH_NATIVE_RULES_MAX", "300"),
+        ("AGENT_MESH_EVENTS_ROLE_ARN", role),
+    ])
+    .file(&format!("alert_topics = ['ops={topic}']\n"))
+    .ok();
+    assert!(config.warnings.is_empty(), "{:?}", config.warnings);
+    let automation = &config.automation;
+    assert_eq!(
+        automation.shared.workflows["again"],
+        format!("{machine}:PROD")
+    );
+    assert_eq!(automation.shared.alert_topics["ops"], topic);
+    assert_eq!(automation.alert_domains, ["example.com"]);
+    assert_eq!(automation.native_rules_max, 300);
+    assert_eq!(automation.events_role_arn.as_deref(), Some(role));
+    let shown = config.value(&setting::WORKFLOWS).unwrap().value.clone();
+    assert_eq!(
+        shown,
+        Some(format!("again={machine}:PROD,refund={machine}"))
+    );
+    let local = config.tenants.find(&config.caller.tenant).unwrap();
+    assert_eq!(local.workflows["refund"], machine);
+    assert_eq!(local.alert_topics["ops"], topic);
+    assert_eq!(given(&[]).ok().automation, AutomationSettings::default());
+}
+
+#[test]
+fn native_rules_and_their_role_are_warned_of_where_one_is_set_alone() {
+    let rules = given(&[("AGENT_MESH_NATIVE_RULES_MAX", "1")]).ok().warnings;
+    assert!(
+        rules[0].contains("without AGENT_MESH_EVENTS_ROLE_ARN"),
+        "{rules:?}"
+    );
+    let role = "arn:aws:iam::123456789012:role/events";
+    let role = given(&[("AGENT_MESH_EVENTS_ROLE_ARN", role)]).ok().warnings;
+    assert!(role[0].contains("does nothing"), "{role:?}");
+    assert_eq!(
+        given(&[("AGENT_MESH_NATIVE_RULES_MAX", "301")])
+            .mistakes()
+            .len(),
+        1
+    );
 }
 
 #[test]

@@ -75,6 +75,7 @@ impl Server {
         let mut request = Request::new(Presented {
             token: presented.token.map(Token::new),
             foreign: presented.foreign || named,
+            run: None,
         });
         request.cancelled = context.ct.clone();
         request.trace_id = trace_id(&context.meta);

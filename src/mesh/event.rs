@@ -4,11 +4,14 @@ pub mod analytics;
 pub mod counters;
 pub mod detail;
 pub mod history;
+pub mod native_rules;
 pub mod outbox;
+pub mod pattern;
 pub mod publisher;
 pub mod record;
 pub mod rollup;
 pub mod rule;
+pub mod rules;
 
 #[cfg(test)]
 mod fakes;

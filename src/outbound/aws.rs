@@ -11,15 +11,21 @@ mod error;
 
 pub mod bucket;
 pub mod bus;
+pub mod bus_rules;
 pub mod clients;
 pub mod credentials;
 pub mod probe;
 pub mod provision;
 pub mod settings;
+pub mod states;
 pub mod table;
+pub mod topics;
 
 pub use bucket::AwsBucket;
 pub use bus::AwsBus;
+pub use bus_rules::AwsBusRules;
 pub use clients::Connection;
 pub use settings::{AwsSettings, CredentialSource, Timeouts};
+pub use states::AwsStates;
 pub use table::AwsTable;
+pub use topics::AwsTopics;

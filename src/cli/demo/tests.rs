@@ -53,6 +53,8 @@ fn the_tenants_of_the_demonstration_are_a_valid_file() {
     prepare(&environment, folder.path())
         .map_err(|message| panic!("{message}"))
         .ok();
-    let tenants = crate::config::TenantsFile::open(Some(&folder.path().join("tenants.toml")), None);
+    let path = folder.path().join("tenants.toml");
+    let tenants =
+        crate::config::TenantsFile::open(Some(&path), None, crate::config::SharedNames::default());
     assert_eq!(tenants.unwrap().count(), 2);
 }

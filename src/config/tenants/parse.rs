@@ -1,7 +1,7 @@
 //! `tenants.toml`, strictly: an unknown key, a wrong type and a number out of range are all told at once.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::ops::RangeInclusive;
 use std::path::Path;
 use std::sync::Arc;
@@ -9,9 +9,10 @@ use std::sync::Arc;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use crate::config::check;
+use crate::config::automation::{SharedNames, logical_name};
 use crate::config::mistake::{ConfigErrors, Mistakes, did_you_mean};
 use crate::config::toml_text::{TomlText, integer, kind_of};
+use crate::config::{arn, check};
 use crate::mesh::tenant::{Limits, TenantId, TenantRecord, TenantStatus};
 
 /// What a file of tenants says.
@@ -19,7 +20,6 @@ use crate::mesh::tenant::{Limits, TenantId, TenantRecord, TenantStatus};
 pub(super) struct Parsed {
     pub(super) records: HashMap<TenantId, Arc<TenantRecord>>,
     pub(super) default_limits: Arc<Limits>,
-    pub(super) warnings: Vec<String>,
 }
 
 /// One limit: its name and how it gets into [`Limits`].
@@ -67,6 +67,7 @@ const LIMITS: &[Limit] = limits! {
     integrations: 0..=COUNT_MAX;
     children: 0..=COUNT_MAX;
     workflows_running: 0..=COUNT_MAX;
+    alerts_per_day: 0..=COUNT_MAX;
 };
 
 const TENANT_KEYS: [&str; 6] = [
@@ -82,23 +83,20 @@ const TENANT_KEYS: [&str; 6] = [
 ///
 /// # Errors
 /// Every mistake in it, each with its line.
-pub(super) fn parse(path: &Path, text: &str) -> Result<Parsed, ConfigErrors> {
+pub(super) fn parse(path: &Path, text: &str, shared: &SharedNames) -> Result<Parsed, ConfigErrors> {
     let mut parser = Parser {
         toml: TomlText::new(path, text),
         mistakes: Mistakes::default(),
-        warnings: Vec::new(),
+        shared,
     };
     let parsed = parser.parse_root();
-    parser.mistakes.unless(Parsed {
-        warnings: parser.warnings,
-        ..parsed
-    })
+    parser.mistakes.unless(parsed)
 }
 
 struct Parser<'text> {
     toml: TomlText<'text>,
     mistakes: Mistakes,
-    warnings: Vec<String>,
+    shared: &'text SharedNames,
 }
 
 impl Parser<'_> {
@@ -126,7 +124,6 @@ impl Parser<'_> {
         Parsed {
             records,
             default_limits,
-            warnings: Vec::new(),
         }
     }
 
@@ -154,9 +151,9 @@ impl Parser<'_> {
                 Arc::new(limits)
             }
         };
-        for later in ["workflows", "alert_topics"] {
-            self.read_later(table, &prefix, later);
-        }
+        let (machines, topics) = (&self.shared.workflows, &self.shared.alert_topics);
+        let workflows = self.read_names(table, &prefix, "workflows", machines, arn::machine);
+        let alert_topics = self.read_names(table, &prefix, "alert_topics", topics, arn::topic);
         Some(TenantRecord {
             id: id.ok()?,
             status: self.read_status(table, &prefix),
@@ -166,8 +163,8 @@ impl Parser<'_> {
                 .and_then(|shards| shards.try_into().ok())
                 .unwrap_or(1),
             limits,
-            workflows: Default::default(),
-            alert_topics: Default::default(),
+            workflows,
+            alert_topics,
         })
     }
 
@@ -255,21 +252,38 @@ impl Parser<'_> {
         }
     }
 
-    /// A table of texts that the contract knows and this version does nothing with.
-    fn read_later(&mut self, table: &DeTable<'_>, prefix: &str, key: &str) {
+    /// The names of the table at `key`, each with its ARN, besides those that every tenant has; a tenant
+    /// without names of its own has no copy of them.
+    fn read_names(
+        &mut self,
+        table: &DeTable<'_>,
+        prefix: &str,
+        key: &str,
+        shared: &Arc<BTreeMap<String, String>>,
+        check: fn(&str) -> Result<String, String>,
+    ) -> Arc<BTreeMap<String, String>> {
         let Some(entries) = self.table(table, prefix, key) else {
-            return;
+            return Arc::clone(shared);
         };
+        let mut names = BTreeMap::clone(shared);
         for (entry, value) in entries {
-            if !matches!(value.get_ref(), DeValue::String(_)) {
-                let name = format!("{prefix}{key}.{}", entry.get_ref());
-                let message = format!("it must be a text, not {}", kind_of(value.get_ref()));
-                self.mistake(value, name, message);
+            let logical: &str = entry.get_ref();
+            let name = format!("{prefix}{key}.{logical}");
+            if let Err(message) = logical_name(logical) {
+                self.mistake(entry, &name, message);
+            }
+            let arn = match value.get_ref() {
+                DeValue::String(text) => check(text.trim()),
+                other => Err(format!("it must be a text, not {}", kind_of(other))),
+            };
+            match arn {
+                Ok(arn) => {
+                    names.insert(logical.to_owned(), arn);
+                }
+                Err(message) => self.mistake(value, name, message),
             }
         }
-        self.warnings.push(format!(
-            "{prefix}{key} is set, but this version does not support it yet and goes on without"
-        ));
+        Arc::new(names)
     }
 
     /// The table at `key`, where there is one.
@@ -342,6 +356,7 @@ alerts = 20
 integrations = 50
 children = 16
 workflows_running = 100
+alerts_per_day = 1000             # what the tenant's alerts send, mails and notices together
 
 # One table for each tenant; its name is 1 to 32 of a-z, 0-9 and -.
 [tenants.acme]
@@ -352,6 +367,13 @@ event_shards = 1                  # over how many partitions a day's events are 
 # Only what differs from the defaults.
 [tenants.acme.limits]
 requests_per_minute = 6000
+
+# State machines that it may start and topics that its alerts may go to, by the names that it knows them
+# by, besides those of AGENT_MESH_WORKFLOWS and AGENT_MESH_ALERT_TOPICS; the same name here wins.
+[tenants.acme.workflows]
+refund = "arn:aws:states:us-west-2:123456789012:stateMachine:refund"
+[tenants.acme.alert_topics]
+ops = "arn:aws:sns:us-west-2:123456789012:acme-ops"
 "#;
 
 #[cfg(test)]

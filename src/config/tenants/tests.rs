@@ -25,7 +25,7 @@ impl Folder {
     }
 
     fn open(&self) -> TenantsFile {
-        TenantsFile::open(Some(&self.path()), None).unwrap()
+        TenantsFile::open(Some(&self.path()), None, SharedNames::default()).unwrap()
     }
 }
 
@@ -37,12 +37,13 @@ fn id(text: &str) -> TenantId {
 fn the_tenant_of_the_environment_is_known_with_the_files_defaults_and_no_other_is() {
     let folder = Folder::with("[defaults.limits]\nrules = 3\n");
     let named = Some((id("local"), vec!["https://id".to_owned()]));
-    let tenants = TenantsFile::open(Some(&folder.path()), named.clone()).unwrap();
+    let tenants =
+        TenantsFile::open(Some(&folder.path()), named.clone(), SharedNames::default()).unwrap();
     let record = tenants.find(&id("local")).unwrap();
     assert_eq!(record.limits.rules, 3);
     assert_eq!(record.issuers, ["https://id"]);
     assert_eq!(tenants.find(&id("other")), None);
-    let alone = TenantsFile::open(None, named).unwrap();
+    let alone = TenantsFile::open(None, named, SharedNames::default()).unwrap();
     assert_eq!(*alone.find(&id("local")).unwrap().limits, Limits::default());
     assert_eq!(alone.look(), Look::Unchanged);
 }
@@ -51,10 +52,29 @@ fn the_tenant_of_the_environment_is_known_with_the_files_defaults_and_no_other_i
 fn what_the_file_says_of_the_tenant_of_the_environment_counts() {
     let folder = Folder::with("[tenants.local]\nstatus = \"suspended\"\n");
     let named = Some((id("local"), vec!["https://id".to_owned()]));
-    let tenants = TenantsFile::open(Some(&folder.path()), named).unwrap();
+    let tenants = TenantsFile::open(Some(&folder.path()), named, SharedNames::default()).unwrap();
     let record = tenants.find(&id("local")).unwrap();
     assert_eq!(record.status, TenantStatus::Suspended);
     assert!(record.issuers.is_empty());
+}
+
+#[test]
+fn every_tenant_may_reach_what_is_shared_also_after_a_reload() {
+    let shared = SharedNames {
+        workflows: Arc::new([("refund".to_owned(), "arn".to_owned())].into()),
+        alert_topics: Arc::new([("ops".to_owned(), "arn".to_owned())].into()),
+    };
+    let folder = Folder::with(GOOD);
+    let named = Some((id("local"), Vec::new()));
+    let tenants = TenantsFile::open(Some(&folder.path()), named, shared).unwrap();
+    folder.write(MORE);
+    tenants.look();
+    assert_eq!(tenants.look(), Look::Reloaded { tenants: 3 });
+    for tenant in ["acme", "beta", "local"] {
+        let record = tenants.find(&id(tenant)).unwrap();
+        assert_eq!(record.workflows["refund"], "arn", "{tenant}");
+        assert_eq!(record.alert_topics["ops"], "arn", "{tenant}");
+    }
 }
 
 #[test]
@@ -124,7 +144,7 @@ fn a_file_that_is_too_large_is_refused_and_one_at_the_edge_is_not() {
     let folder = Folder::with(&format!("#{}", "x".repeat(most - 1)));
     assert_eq!(folder.open().count(), 0);
     folder.write(&format!("#{}", "x".repeat(most)));
-    let errors = TenantsFile::open(Some(&folder.path()), None).unwrap_err();
+    let errors = TenantsFile::open(Some(&folder.path()), None, SharedNames::default()).unwrap_err();
     assert!(
         errors.to_string().contains("larger than 16 MiB"),
         "{errors}"

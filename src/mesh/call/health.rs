@@ -12,6 +12,9 @@ use crate::mesh::tenant::TenantId;
 /// How long a part may take to tell how it is.
 const PATIENCE: Duration = Duration::from_secs(3);
 
+/// How many of a tenant's workflows are looked at.
+const WORKFLOWS_CHECKED_MAX: usize = 10;
+
 /// An event that waits longer than this makes the publisher degraded.
 const BACKLOG_AGE_MAX_MS: u64 = 60_000;
 
@@ -75,13 +78,52 @@ impl<'call> Health<'call> {
         let Backplane {
             table, bucket, bus, ..
         } = self.backplane;
-        let (table, bucket, bus) = futures::join!(
+        let (table, bucket, bus, workflows) = futures::join!(
             self.ask("table", table.check()),
             self.ask("bucket", bucket.check()),
             self.ask("bus", bus.check()),
+            self.workflows(),
         );
         let [history, publisher] = self.ways();
-        vec![table, bucket, bus, history, self.outbox(), publisher]
+        vec![
+            table,
+            bucket,
+            bus,
+            history,
+            self.outbox(),
+            publisher,
+            workflows,
+        ]
+    }
+
+    /// Whether the tenant's workflows are there to be started. One that is not leaves the others as they
+    /// are.
+    async fn workflows(&self) -> PartHealth {
+        let mut part = self.ask("workflows", self.broken_workflow()).await;
+        if part.status == Status::Unhealthy {
+            part.status = Status::Degraded;
+        }
+        part
+    }
+
+    /// The first of the tenant's workflows that cannot be started, as an error.
+    async fn broken_workflow(&self) -> Result<(), Error> {
+        let Backplane {
+            workflows, runs, ..
+        } = self.backplane;
+        let states = &runs.parts().states;
+        let names = workflows.all(self.tenant).await?;
+        let checks = names.iter().take(WORKFLOWS_CHECKED_MAX).map(async |name| {
+            let Some(machine) = workflows.machine(self.tenant, name) else {
+                return Ok(());
+            };
+            states.check(&machine).await.map_err(|error| {
+                let message = format!("the workflow `{name}`: {}", public_message(&error));
+                Error::new(error.kind(), message).caused_by(error)
+            })
+        });
+        let results = futures::future::join_all(checks).await;
+        results.into_iter().collect()
     }
 
     async fn ask(

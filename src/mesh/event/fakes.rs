@@ -174,9 +174,15 @@ impl Table for FakeTable {
         &'a self,
         key: &'a RowKey,
         row: Row,
-        _condition: Condition,
+        condition: Condition,
     ) -> Reply<'a, Metered<WriteOutcome>> {
         async move {
+            if let Condition::Absent { .. } = condition
+                && let Some(current) = self.get(key, true).await?.value
+            {
+                let current = Some(current);
+                return Ok(metered(WriteOutcome::ConditionFailed { current }));
+            }
             let failed = self.put_all(&[(key.clone(), row)]).await?;
             assert!(failed.value.is_empty());
             let replaced = Replaced::Known(None);
@@ -197,13 +203,39 @@ impl Table for FakeTable {
         async move {
             self.begin().await?;
             self.queries.fetch_add(1, Ordering::SeqCst);
+            if self.is_throttled(partition.key()) {
+                return Err(Error::new(ErrorKind::AwsThrottled, "throttled"));
+            }
             Ok(metered(self.page(partition, range)))
         }
         .boxed()
     }
 
-    fn add<'a>(&'a self, _key: &'a RowKey, _additions: &'a [Addition]) -> Reply<'a, Metered<bool>> {
-        unreachable!("events are never added to")
+    fn add<'a>(&'a self, key: &'a RowKey, additions: &'a [Addition]) -> Reply<'a, Metered<bool>> {
+        async move {
+            self.begin().await?;
+            if self.is_throttled(key.partition()) {
+                return Err(Error::new(ErrorKind::AwsThrottled, "throttled"));
+            }
+            let mut rows = self.rows.lock().unwrap();
+            let key = (key.partition().to_owned(), key.sort().to_owned());
+            let mut row = rows.get(&key).cloned().unwrap_or_default();
+            for &Addition {
+                name,
+                delta,
+                ceiling,
+            } in additions
+            {
+                let sum = row.number(name).unwrap_or(0) + delta;
+                if delta > 0 && sum > ceiling {
+                    return Ok(metered(false));
+                }
+                row = row.with_number(name, sum);
+            }
+            rows.insert(key, row);
+            Ok(metered(true))
+        }
+        .boxed()
     }
 
     fn put_all<'a>(&'a self, rows: &'a [(RowKey, Row)]) -> Reply<'a, Metered<Vec<usize>>> {

@@ -162,6 +162,8 @@ pub struct Range {
     pub descending: bool,
     /// At most this many rows are looked at: 1 to 1000.
     pub limit: u32,
+    /// Rows are as the last write that was answered left them, for twice the read units.
+    pub consistent: bool,
     /// Only these attributes are wanted; none means all.
     pub attributes: Vec<&'static str>,
 }

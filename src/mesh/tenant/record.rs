@@ -19,9 +19,9 @@ pub struct TenantRecord {
     /// What it may use.
     pub limits: Arc<Limits>,
     /// The state machines that it may start, by the names that it knows them by: ARNs.
-    pub workflows: BTreeMap<String, String>,
+    pub workflows: Arc<BTreeMap<String, String>>,
     /// The operator's topics that its alerts may go to, by the names that it knows them by: ARNs.
-    pub alert_topics: BTreeMap<String, String>,
+    pub alert_topics: Arc<BTreeMap<String, String>>,
 }
 
 /// Whether a tenant may call.
@@ -60,6 +60,7 @@ pub struct Limits {
     pub integrations: u32,
     pub children: u32,
     pub workflows_running: u32,
+    pub alerts_per_day: u32,
 }
 
 impl Default for Limits {
@@ -84,6 +85,7 @@ impl Default for Limits {
             integrations: 50,
             children: 16,
             workflows_running: 100,
+            alerts_per_day: 1000,
         }
     }
 }

@@ -64,6 +64,8 @@ pub struct Run {
     pub cause: Option<Ulid>,
     /// How many events led to it.
     pub depth: u8,
+    /// The name of the error that it ended with.
+    pub error: Option<String>,
 }
 
 /// The name of a run's execution: the tenant and the run's id.

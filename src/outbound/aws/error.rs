@@ -1,5 +1,7 @@
 //! SDK errors to kinds: the only place that knows what AWS calls its faults.
 
+mod automation;
+
 use std::error::Error as StdError;
 use std::time::Duration;
 
@@ -20,6 +22,10 @@ pub(super) enum Part {
     Bucket,
     /// The bus.
     Bus,
+    /// Step Functions.
+    States,
+    /// SNS.
+    Topics,
     /// Who the credentials are.
     Identity,
 }
@@ -30,6 +36,8 @@ impl Part {
             Self::Table => "the table",
             Self::Bucket => "the bucket",
             Self::Bus => "the event bus",
+            Self::States => "the workflow service",
+            Self::Topics => "the notification service",
             Self::Identity => "the AWS sign-in service",
         }
     }
@@ -42,7 +50,7 @@ const INIT: &str = "the operator can run `use_aws_mcp init aws` to create what i
 const THROTTLE_WAIT: Duration = Duration::from_secs(2);
 
 /// Codes that say "too fast".
-const THROTTLES: [&str; 14] = [
+const THROTTLES: [&str; 18] = [
     "Throttling",
     "ThrottlingException",
     "ThrottledException",
@@ -57,6 +65,10 @@ const THROTTLES: [&str; 14] = [
     "PriorRequestNotComplete",
     "TransactionInProgressException",
     "ThrottledRequest",
+    "Throttled",
+    "KMSThrottling",
+    "KmsThrottlingException",
+    "ExecutionLimitExceeded",
 ];
 
 /// Codes of faults, by their status the service's own, that say that nothing was done: throttles of S3, and
@@ -69,7 +81,7 @@ pub(super) const IDLE_FAULTS: [&str; 4] = [
 ];
 
 /// Codes of AWS's own faults, whatever their status.
-const FAULTS: [&str; 10] = [
+const FAULTS: [&str; 11] = [
     "InternalFailure",
     "InternalException",
     "InternalError",
@@ -80,10 +92,11 @@ const FAULTS: [&str; 10] = [
     "RequestTimeout",
     "RequestTimeoutException",
     "OperationAborted",
+    "ConcurrentAccess",
 ];
 
 /// Codes that say that the role lacks a permission, or that the bucket is another account's.
-const DENIALS: [&str; 7] = [
+const DENIALS: [&str; 10] = [
     "AccessDenied",
     "AccessDeniedException",
     "AllAccessDisabled",
@@ -91,6 +104,9 @@ const DENIALS: [&str; 7] = [
     "NotAuthorizedException",
     "NotAuthorizedForSourceException",
     "UnauthorizedOperation",
+    "AuthorizationError",
+    "KMSAccessDenied",
+    "KmsAccessDeniedException",
 ];
 
 /// Codes that say that the table, the bucket or the bus is not there.
@@ -115,6 +131,8 @@ const EXCESSES: [&str; 4] = [
     "ItemCollectionSizeLimitExceededException",
     "KeyTooLongError",
 ];
+
+pub(super) use automation::express;
 
 /// The failure of a call to `part`, for callers and for the log.
 pub(super) fn fault<E>(part: Part, error: SdkError<E, HttpResponse>) -> Error
@@ -158,6 +176,22 @@ where
 
 /// The failure that `code` stands for.
 pub(super) fn of_code(
+    part: Part,
+    code: &str,
+    message: &str,
+    status: u16,
+    retry_after: Option<Duration>,
+) -> Error {
+    let own = match part {
+        Part::States => automation::of_states(code),
+        Part::Topics => automation::of_topics(code, message),
+        Part::Table | Part::Bucket | Part::Bus | Part::Identity => None,
+    };
+    own.unwrap_or_else(|| of_any(part, code, message, status, retry_after))
+}
+
+/// The failure that `code` stands for, whichever service says it.
+fn of_any(
     part: Part,
     code: &str,
     message: &str,

@@ -192,6 +192,7 @@ impl AwsTable {
             .set_expression_attribute_values(Some(values))
             .set_exclusive_start_key(start)
             .scan_index_forward(!wanted.descending)
+            .consistent_read(wanted.consistent)
             .limit(i32::try_from(wanted.limit.clamp(1, range::LIMIT_MAX)).unwrap_or(1))
             .return_consumed_capacity(ReturnConsumedCapacity::Total)
             .send()

@@ -3,7 +3,7 @@
 use super::*;
 
 fn parse_text(text: &str) -> Result<Parsed, ConfigErrors> {
-    parse(Path::new("tenants.toml"), text)
+    parse(Path::new("tenants.toml"), text, &SharedNames::default())
 }
 
 fn mistakes_of(text: &str) -> Vec<String> {
@@ -29,7 +29,9 @@ fn the_example_holds_every_limit_at_its_default() {
         ..Limits::default()
     };
     assert_eq!(*acme.limits, own);
-    assert!(parsed.warnings.is_empty());
+    let names = |names: &BTreeMap<String, String>| names.keys().cloned().collect::<Vec<_>>();
+    assert_eq!(names(&acme.workflows), ["refund"]);
+    assert_eq!(names(&acme.alert_topics), ["ops"]);
 }
 
 #[test]
@@ -72,6 +74,9 @@ event_shards = 65
 colour = \"red\"
 [tenants.good.workflows]
 refund = 1
+Refund = 'arn:aws:states:us-west-2:123456789012:stateMachine:refund'
+[tenants.good.alert_topics]
+ops = 'arn'
 [tenants]
 flat = 1
 ";
@@ -89,7 +94,9 @@ flat = 1
             "tenants.toml:11: tenants.good.event_shards: 65 is not within 1 and 64",
             "tenants.toml:12: tenants.good.colour: there is no such setting",
             "tenants.toml:14: tenants.good.workflows.refund: it must be a text, not a whole number",
-            "tenants.toml:16: tenants.flat: it must be a table, not a whole number",
+            "tenants.toml:15: tenants.good.workflows.Refund: a name is 1 to 64 of a-z, 0-9 and . _ -, and begins with a letter or digit",
+            "tenants.toml:17: tenants.good.alert_topics.ops: it must be a topic's ARN, like arn:aws:sns:us-west-2:123456789012:ops",
+            "tenants.toml:19: tenants.flat: it must be a table, not a whole number",
         ]
     );
 }
@@ -121,11 +128,35 @@ fn numbers_hold_at_their_edges() {
 }
 
 #[test]
-fn what_the_contract_has_for_later_is_a_warning() {
-    let text = "[tenants.a.alert_topics]\nops = \"arn\"\n";
-    let parsed = parse_text(text).unwrap();
-    assert_eq!(parsed.warnings.len(), 1);
-    assert!(parsed.warnings[0].starts_with("tenants.a.alert_topics"));
+fn a_tenants_own_names_win_over_those_that_every_tenant_has() {
+    let machine = |name: &str| format!("arn:aws:states:us-west-2:123456789012:stateMachine:{name}");
+    let shared = SharedNames {
+        workflows: Arc::new(
+            [("refund", "all"), ("report", "all")]
+                .map(|(name, of)| (name.to_owned(), machine(of)))
+                .into(),
+        ),
+        alert_topics: Arc::default(),
+    };
+    let text = format!(
+        "[tenants.a]\n[tenants.b.workflows]\nrefund = \"{}\"\nship = \"{}\"\n",
+        machine("own"),
+        machine("own"),
+    );
+    let parsed = parse(Path::new("tenants.toml"), &text, &shared).unwrap();
+    let of = |tenant: &str| Arc::clone(&parsed.records[&tenant.parse().unwrap()].workflows);
+    assert!(Arc::ptr_eq(&of("a"), &shared.workflows));
+    let named: Vec<(String, String)> = of("b").as_ref().clone().into_iter().collect();
+    assert_eq!(
+        named,
+        [("refund", "own"), ("report", "all"), ("ship", "own")]
+            .map(|(name, of)| (name.to_owned(), machine(of)))
+    );
+    assert!(
+        parsed.records[&"b".parse().unwrap()]
+            .alert_topics
+            .is_empty()
+    );
 }
 
 #[test]

@@ -25,6 +25,9 @@ use crate::mesh::{Clock, Error};
 /// How often what has left is acknowledged.
 const ACKNOWLEDGE_EVERY: Duration = Duration::from_millis(250);
 
+/// For how many lingers what fills no batch waits for more.
+const PARTIAL_LINGERS: u32 = 2;
+
 /// A batch that was sent; of one tenant that is held back, or of any that are not.
 struct Attempt {
     deferred: Option<TenantId>,
@@ -51,6 +54,8 @@ pub(super) struct Pipeline<S> {
     flush_backoff: Backoff,
     linger: Duration,
     linger_until: Option<Instant>,
+    /// Until when what does not fill a batch waits for more of it.
+    partial_until: Option<Instant>,
     /// When something was last read.
     taken_at: Instant,
     acknowledge_at: Instant,
@@ -90,6 +95,7 @@ impl<S: Sink> Pipeline<S> {
             backoff,
             linger: pace.linger_shortest,
             linger_until: None,
+            partial_until: None,
             taken_at: Instant::now(),
             acknowledge_at: Instant::now(),
             has_news: false,
@@ -177,6 +183,9 @@ impl<S: Sink> Pipeline<S> {
         }
         while self.in_flight.len() < batches_max && !self.ready.is_empty() {
             self.hold_back_deferred();
+            if self.waits_for_more() {
+                return;
+            }
             let batch = Self::batch(&mut self.ready);
             if batch.is_empty() {
                 break;
@@ -184,6 +193,33 @@ impl<S: Sink> Pipeline<S> {
             self.ready_bytes -= batch.iter().map(|record| record.bytes).sum::<u64>();
             self.send(batch, None);
         }
+    }
+
+    /// Whether what is ready fills no batch and may wait for more. A caller that goes on at a steady pace
+    /// would else leave a small batch behind each full one, and a request costs more than what is in it.
+    fn waits_for_more(&mut self) -> bool {
+        let fills_a_batch =
+            self.ready.len() >= S::BATCH_MAX || self.ready_bytes >= S::BATCH_BYTES_MAX as u64;
+        let is_steady = self.linger > self.pace.linger_shortest;
+        let may_wait = !self.ready.is_empty()
+            && !fills_a_batch
+            && is_steady
+            && !self.is_last
+            && !self.backoff.has_failed()
+            && !self.lane.is_hurried()
+            && !self.outbox.is_pressed();
+        if !may_wait {
+            self.partial_until = None;
+            return false;
+        }
+        let now = Instant::now();
+        let until = *self
+            .partial_until
+            .get_or_insert(now + self.linger * PARTIAL_LINGERS);
+        if until <= now {
+            self.partial_until = None;
+        }
+        until > now
     }
 
     /// After a failure one batch goes ahead to see whether it is over.
@@ -408,6 +444,7 @@ impl<S: Sink> Pipeline<S> {
             |at: Instant, earliest: Option<Instant>| earliest.map_or(at, |other| other.max(at));
         [
             self.linger_until,
+            self.partial_until,
             held_back,
             deferred.map(|at| after(at, held_back)),
             flush.map(|at| after(at, self.flush_backoff.until())),

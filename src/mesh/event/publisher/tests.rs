@@ -685,3 +685,26 @@ async fn a_health_check_of_a_working_publisher_shows_no_fault() {
     process.send(unknown);
     assert!(process.publisher.stored(&tenant("acme"), SOON).await);
 }
+
+#[tokio::test]
+async fn a_steady_callers_events_fill_batches() {
+    const EVENTS: usize = 150;
+    const PAUSE: Duration = Duration::from_millis(15);
+    let world = World::new();
+    let process = world.start();
+    let started = Instant::now();
+    for _ in 0..EVENTS {
+        process.send(now("acme"));
+        tokio::time::sleep(PAUSE).await;
+    }
+    let elapsed = started.elapsed();
+    until("all are on the bus", || world.bus.count() == EVENTS).await;
+    // Seven come together in a linger, which would be twenty-three requests. On a machine so busy that there was
+    // no steady pace, nothing can be said.
+    let puts = world.bus.puts.load(Ordering::SeqCst);
+    let is_steady = elapsed < PAUSE * EVENTS as u32 * 5 / 4;
+    assert!(
+        puts <= EVENTS / 10 + 5 || !is_steady,
+        "{puts} requests in {elapsed:?}"
+    );
+}
