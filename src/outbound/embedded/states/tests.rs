@@ -252,7 +252,7 @@ fn machine(states: Value) -> Value {
 fn task(parameters: Value) -> Value {
     json!({
         "Type": "Task",
-        "Resource": "arn:aws:states:::agent-mesh:work",
+        "Resource": "arn:aws:states:::agent-mesh:kv_set",
         "Parameters": parameters,
         "End": true,
     })
