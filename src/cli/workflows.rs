@@ -34,3 +34,6 @@ pub(super) fn run(arguments: &Arguments, config: &Config, output: &mut Output) -
         Command::Run(run) => run::run(run, config, output),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -484,9 +484,10 @@ fn check_trace(trace: &str) -> usize {
     again
 }
 
-/// Prints how long it takes from asking for a start until the machine's first step is taken.
+/// Prints how long a start takes until it is answered: the execution is then on the disk and under way.
+#[ignore = "it prints figures, which mean something on a machine that does nothing else"]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn starts_are_fast_under_load() {
+async fn figures_of_starts_at_200_a_second() {
     let folder = tempfile::tempdir().unwrap();
     let cloud = cloud(folder.path());
     cloud.set_tool_caller(Arc::new(Echo));
