@@ -28,5 +28,6 @@ mod model;
 mod protocol;
 mod resources;
 mod tables;
+mod tasks;
 mod tools;
 mod workflows;
