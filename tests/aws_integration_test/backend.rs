@@ -54,8 +54,6 @@ pub(crate) struct Stage {
     pub(crate) folder: Option<PathBuf>,
     pub(crate) tenant: TenantId,
     pub(crate) wire: Lossy,
-    /// For clients of the case's own.
-    pub(crate) sdk: SdkConfig,
     /// Names of the table, the bucket and the bus.
     pub(crate) names: [String; 3],
     /// Where definitions of state machines are put; none where they are created by a call.
@@ -254,17 +252,6 @@ impl Backend {
         settings.can_presign = self.http_client.is_none();
         settings.backoff_max = Duration::from_millis(50);
         let connection = Connection::new(settings, Arc::new(SystemClock::new()));
-        let sdk = SdkConfig::builder()
-            .behavior_version(BehaviorVersion::latest())
-            .region(Region::from_static("us-west-2"))
-            .credentials_provider(SharedCredentialsProvider::new(Credentials::from_keys(
-                key, key, None,
-            )))
-            .http_client(wire.clone());
-        let sdk = match self.cloud {
-            Some(_) => sdk,
-            None => sdk.endpoint_url(&self.url),
-        };
         Stage {
             table: AwsTable::new(connection.clone()),
             bucket: AwsBucket::new(connection.clone()),
@@ -279,7 +266,6 @@ impl Backend {
             connection,
             tenant: tenant(),
             wire,
-            sdk: sdk.build(),
             names: names.clone(),
             workflows: self
                 .cloud

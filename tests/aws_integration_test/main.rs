@@ -126,7 +126,7 @@ fn backend_trials(
     is_there: bool,
     left_out: &mut Vec<String>,
 ) -> Vec<Trial> {
-    let families: [(&str, &[Case]); 7] = [
+    let families: [(&str, &[Case]); 9] = [
         ("table", table::CASES),
         ("bucket", bucket::CASES),
         ("bus", bus::CASES),
