@@ -166,9 +166,13 @@ impl Server {
         }
     }
 
-    /// Whether anything here has an address: artifacts have, and values that are too large for an answer.
+    /// Whether anything here has an address: artifacts have, and values and events that are too large for
+    /// an answer.
     fn has_resources(&self) -> bool {
-        self.shared.catalog.has(Toolset::Artifacts) || self.shared.catalog.has(Toolset::Kv)
+        let with_addresses = [Toolset::Artifacts, Toolset::Events, Toolset::Kv];
+        with_addresses
+            .into_iter()
+            .any(|toolset| self.shared.catalog.has(toolset))
     }
 
     fn capabilities(&self) -> ServerCapabilities {

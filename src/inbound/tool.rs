@@ -69,6 +69,7 @@ pub fn describe(tool: Tool) -> Option<Description> {
         | Tool::ResourcesList
         | Tool::ResourcesRead
         | Tool::ValuesRead
+        | Tool::EventRead
         | Tool::ResourcesSubscribe => {
             return None;
         }
@@ -111,6 +112,7 @@ pub async fn call(
         | Tool::ResourcesList
         | Tool::ResourcesRead
         | Tool::ValuesRead
+        | Tool::EventRead
         | Tool::ResourcesSubscribe => {
             let error = Error::internal("a method was called as a tool");
             Ok(Reply::failed(&error, request.id))
@@ -124,9 +126,9 @@ async fn answered<O: Operation>(
     operation: Result<O, Error>,
 ) -> Result<Reply, CallFault> {
     let answer = backplane.call(request, operation).await?;
-    let link = answer.result().as_ref().ok().and_then(O::link).cloned();
+    let links = answer.result().as_ref().map(O::links);
     Ok(Reply {
-        links: link.into_iter().collect(),
+        links: links.unwrap_or_default(),
         ..Reply::of(&answer)
     })
 }

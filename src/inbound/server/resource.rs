@@ -1,4 +1,4 @@
-//! Resources: artifacts, and values that are too large for an answer, by their addresses.
+//! Resources: artifacts, and values and events that are too large for an answer, by their addresses.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -10,6 +10,7 @@ use super::{LIST_FRESH_MS, Server, cursor_error, invalid};
 use crate::mesh::call::tool::{Tool, Toolset};
 use crate::mesh::service::address::InvalidAddress;
 use crate::mesh::service::artifacts::{ArtifactAddress, is_text_type};
+use crate::mesh::service::events::{EVENT_TYPE, EventAddress, EventRead};
 use crate::mesh::service::kv::{VALUE_TYPE, ValueAddress, ValueRead};
 use crate::mesh::service::resources::{Complete, ResourcesList, ResourcesRead};
 use crate::mesh::store::artifacts::KEY_BYTES_MAX;
@@ -17,6 +18,9 @@ use crate::mesh::store::key::Scope;
 
 /// The template of the artifacts' addresses.
 const ARTIFACT_TEMPLATE: &str = "mesh://artifacts/{scope}/{+key}";
+
+/// The template of the events' addresses.
+const EVENT_TEMPLATE: &str = "mesh://events/{event_id}";
 
 /// The template of the values' addresses.
 const VALUE_TEMPLATE: &str = "mesh://values/{scope}/{+key}";
@@ -72,6 +76,14 @@ impl Server {
                  a part of it.",
             ));
         }
+        if self.shared.catalog.offers(Tool::EventRead) {
+            templates.push(template(
+                EVENT_TEMPLATE,
+                "event",
+                "Event",
+                "One event with all of its detail, as JSON. Add ?range=first-last for a part of it.",
+            ));
+        }
         let mut result = ListResourceTemplatesResult::with_all_items(templates);
         result.ttl_ms = Some(LIST_FRESH_MS);
         result.cache_scope = Some(CacheScope::Private);
@@ -89,6 +101,13 @@ impl Server {
             Ok(address) if self.shared.catalog.offers(Tool::ValuesRead) => {
                 let (found, _) = self.run(context, ValueRead { address }).await?;
                 (VALUE_TYPE.to_owned(), found.body.into())
+            }
+            _ if self.shared.catalog.offers(Tool::EventRead)
+                && uri.parse::<EventAddress>().is_ok() =>
+            {
+                let address = uri.parse().map_err(no_resource)?;
+                let (found, _) = self.run(context, EventRead { address }).await?;
+                (EVENT_TYPE.to_owned(), found.body.into())
             }
             _ => {
                 let address = self.artifact_address(&uri)?;
@@ -153,6 +172,9 @@ impl Server {
             (Reference::Resource(template), "key") if template.uri == VALUE_TEMPLATE => {
                 (Vec::new(), false)
             }
+            (Reference::Resource(template), "event_id") if template.uri == EVENT_TEMPLATE => {
+                (Vec::new(), false)
+            }
             (Reference::Prompt(_), _) => (Vec::new(), false),
             _ => {
                 return Err(invalid(
@@ -171,7 +193,10 @@ impl Server {
             true => uri.parse(),
             false => Err(InvalidAddress),
         };
-        address
-            .map_err(|error| ErrorData::new(ErrorCode::RESOURCE_NOT_FOUND, error.to_string(), None))
+        address.map_err(no_resource)
     }
+}
+
+fn no_resource(error: InvalidAddress) -> ErrorData {
+    ErrorData::new(ErrorCode::RESOURCE_NOT_FOUND, error.to_string(), None)
 }

@@ -45,6 +45,8 @@ pub enum Tool {
     ResourcesRead,
     /// `resources/read` of a value.
     ValuesRead,
+    /// `resources/read` of an event.
+    EventRead,
     /// `resources/subscribe`, or one resource of `subscriptions/listen`.
     ResourcesSubscribe,
 }
@@ -92,7 +94,7 @@ impl Toolset {
 
 impl Tool {
     /// Every tool and method: the tools sorted by name, then the methods.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 22] = [
         Self::ArtifactsDelete,
         Self::ArtifactsGet,
         Self::ArtifactsList,
@@ -113,6 +115,7 @@ impl Tool {
         Self::ResourcesList,
         Self::ResourcesRead,
         Self::ValuesRead,
+        Self::EventRead,
         Self::ResourcesSubscribe,
     ];
 
@@ -137,7 +140,7 @@ impl Tool {
             Self::WorkflowStop => "workflow_stop",
             Self::Complete => "completion/complete",
             Self::ResourcesList => "resources/list",
-            Self::ResourcesRead | Self::ValuesRead => "resources/read",
+            Self::ResourcesRead | Self::ValuesRead | Self::EventRead => "resources/read",
             Self::ResourcesSubscribe => "resources/subscribe",
         }
     }
@@ -150,6 +153,7 @@ impl Tool {
                 | Self::ResourcesList
                 | Self::ResourcesRead
                 | Self::ValuesRead
+                | Self::EventRead
                 | Self::ResourcesSubscribe
         )
     }
@@ -168,7 +172,8 @@ impl Tool {
             | Self::ResourcesList
             | Self::ResourcesRead
             | Self::ResourcesSubscribe => Toolset::Artifacts,
-            Self::EventsAnalytics
+            Self::EventRead
+            | Self::EventsAnalytics
             | Self::EventsHealthCheck
             | Self::EventsQuery
             | Self::EventsSend => Toolset::Events,
@@ -192,7 +197,7 @@ impl Tool {
             | Self::ResourcesSubscribe => Permission::ArtifactsRead,
             Self::ArtifactsPut | Self::ArtifactsDelete => Permission::ArtifactsWrite,
             Self::EventsSend => Permission::EventsSend,
-            Self::EventsQuery | Self::EventsAnalytics => Permission::EventsRead,
+            Self::EventsQuery | Self::EventRead | Self::EventsAnalytics => Permission::EventsRead,
             Self::EventsHealthCheck => Permission::HealthRead,
             Self::WorkflowList | Self::WorkflowStatus => Permission::WorkflowRead,
             Self::WorkflowStart | Self::WorkflowStop => Permission::WorkflowRun,
@@ -213,7 +218,7 @@ impl Tool {
             Self::ArtifactsDelete => "Artifacts.Deleted",
             Self::ResourcesSubscribe => "Artifacts.Subscribed",
             Self::EventsSend => "Events.Send",
-            Self::EventsQuery => "Events.Query",
+            Self::EventsQuery | Self::EventRead => "Events.Query",
             Self::EventsAnalytics => "Events.Analytics",
             Self::EventsHealthCheck => "Events.HealthCheck",
             Self::WorkflowList => "Workflow.Listed",
@@ -246,6 +251,7 @@ impl Tool {
             | Self::ResourcesList
             | Self::ResourcesRead
             | Self::ValuesRead
+            | Self::EventRead
             | Self::ResourcesSubscribe => Effect::Read,
         }
     }

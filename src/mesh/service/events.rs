@@ -3,9 +3,11 @@
 pub mod analytics;
 pub mod health;
 pub mod query;
+pub mod resource;
 pub mod send;
 
 pub use analytics::EventsAnalytics;
 pub use health::EventsHealthCheck;
 pub use query::EventsQuery;
+pub use resource::{EVENT_TYPE, EventAddress, EventRead};
 pub use send::{EventsSend, NewEvent};
