@@ -235,6 +235,11 @@ impl Error {
         ))
     }
 
+    /// Whether the change that failed is known not to have been done, whatever the kind of the failure.
+    pub fn is_known_not_done(&self) -> bool {
+        self.0.may_be_done == Some(false)
+    }
+
     /// What caused it, the outermost first, for an operator and never for a caller; a cause that says no more
     /// than one before it is left out.
     pub fn causes(&self) -> Option<String> {

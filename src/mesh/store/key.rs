@@ -255,6 +255,11 @@ impl Keyspace {
         }
     }
 
+    /// The row that counts the alerts that a tenant has raised on a day.
+    pub(in crate::mesh) fn alerts_raised(&self, day: Timestamp) -> RowKey {
+        self.quota(&format!("ALERTS#{}", day_name(day)))
+    }
+
     /// The row of the place that is held for what will be uploaded to `path`.
     pub(in crate::mesh) fn upload(&self, path: &str) -> RowKey {
         RowKey {
