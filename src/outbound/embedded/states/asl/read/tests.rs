@@ -706,6 +706,8 @@ fn everything_wrong_is_told_at_once_up_to_a_limit() {
     assert_eq!(flaws(&many).len(), 50);
     let long = json!({"StartAt": "S", "States": {"S": {"Type": "x".repeat(10_000)}}});
     assert!(flaws(&long)[0].len() < 300);
+    let long = json!({"StartAt": "S", "States": {"x".repeat(10_000): {"Type": "Pass", "y".repeat(10_000): 1}}});
+    assert!(flaws(&long).iter().all(|flaw| flaw.len() < 500));
 }
 
 /// A file of this package.
