@@ -29,7 +29,11 @@ pub(crate) async fn prepare_run(caller: &Caller) {
 }
 
 fn sample_run() -> String {
-    RUN.with_borrow(Clone::clone)
+    let run = RUN.with_borrow(Clone::clone);
+    match run.is_empty() {
+        true => "01ARZ3NDEKTSV4RRFFQ69G5FAV".to_owned(),
+        false => run,
+    }
 }
 
 /// Arguments with which `tool` works in a world that [`prepare`] has seen; for a method its parameters.
