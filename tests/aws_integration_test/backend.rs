@@ -30,7 +30,7 @@ use crate::lossy::Lossy;
 pub(crate) struct Backend {
     pub(crate) name: &'static str,
     pub(crate) url: String,
-    /// Cases, or families of them, that it cannot pass through a fault of its own, and which fault.
+    /// Cases, and families of them, that it cannot pass through a fault of its own, and which fault.
     pub(crate) lacks: &'static [(&'static str, &'static str)],
     /// What carries requests in place of the network; it decides what is there, too.
     http_client: Option<SharedHttpClient>,
@@ -54,8 +54,6 @@ pub(crate) struct Stage {
     pub(crate) folder: Option<PathBuf>,
     pub(crate) tenant: TenantId,
     pub(crate) wire: Lossy,
-    /// For clients of the case's own.
-    pub(crate) sdk: SdkConfig,
     /// Names of the table, the bucket and the bus.
     pub(crate) names: [String; 3],
     /// Where definitions of state machines are put; none where they are created by a call.
@@ -63,10 +61,11 @@ pub(crate) struct Stage {
 }
 
 /// What the cloud in a folder does not do: it is opened with its resources and set up by nobody.
-const EMBEDDED_LACKS: [(&str, &str); 7] = [
-    ("states", "has no workflows yet"),
+const EMBEDDED_LACKS: [(&str, &str); 8] = [
     ("an_express_machine_is_refused", "has standard ones only"),
     ("a_version_is_started", "keeps no versions"),
+    ("native", "matches events before they reach its bus"),
+    ("patterns", "matches events before they reach its bus"),
     (
         "what_is_missing_is_planned_and_created",
         "is opened with its resources",
@@ -128,6 +127,8 @@ pub(crate) fn all() -> Vec<Backend> {
             "moto",
             url("AGENT_MESH_TEST_MOTO_URL", "http://127.0.0.1:5000"),
             &[
+                ("native", "takes no events once a rule has a target"),
+                ("patterns", "has no answers of its own for patterns"),
                 (
                     "reads_and_writes_are_metered",
                     "reports one unit for whatever is done",
@@ -251,17 +252,6 @@ impl Backend {
         settings.can_presign = self.http_client.is_none();
         settings.backoff_max = Duration::from_millis(50);
         let connection = Connection::new(settings, Arc::new(SystemClock::new()));
-        let sdk = SdkConfig::builder()
-            .behavior_version(BehaviorVersion::latest())
-            .region(Region::from_static("us-west-2"))
-            .credentials_provider(SharedCredentialsProvider::new(Credentials::from_keys(
-                key, key, None,
-            )))
-            .http_client(wire.clone());
-        let sdk = match self.cloud {
-            Some(_) => sdk,
-            None => sdk.endpoint_url(&self.url),
-        };
         Stage {
             table: AwsTable::new(connection.clone()),
             bucket: AwsBucket::new(connection.clone()),
@@ -276,7 +266,6 @@ impl Backend {
             connection,
             tenant: tenant(),
             wire,
-            sdk: sdk.build(),
             names: names.clone(),
             workflows: self
                 .cloud
