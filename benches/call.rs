@@ -125,6 +125,7 @@ fn resolve(criterion: &mut Criterion) {
     let presented = Presented {
         token: Some(Token::new(token)),
         foreign: false,
+        ..Presented::default()
     };
     let runtime = Runtime::new().unwrap();
     runtime.block_on(by_token.resolve(&presented, now)).unwrap();

@@ -7,10 +7,12 @@ use tokio::sync::broadcast;
 
 use crate::config::{self, Backend, Config, Identity, JwksSource, JwtSettings};
 use crate::inbound::server::{Server, Shared, Streams};
+use crate::inbound::task::RunTools;
 use crate::inbound::tool::catalog::Catalog;
 use crate::mesh::call::sequence::IdSequence;
 use crate::mesh::call::tool::Toolset;
 use crate::mesh::call::{Backplane, CALL_TIME_MAX};
+use crate::mesh::event::rules::{RuleBook, RuleParts};
 use crate::mesh::event::{
     EventReads, Outbox, OutboxSettings, Pace, Publisher, PublisherSettings, Rollup, Target,
 };
@@ -18,19 +20,28 @@ use crate::mesh::limit::Limiter;
 use crate::mesh::tenant::{
     EnvironmentIdentity, KeySource, Limits, Resolver, TenantDirectory, TokenSettings,
 };
+use crate::mesh::workflow::{
+    LocalMachines, RunBook, RunBookParts, WatchPace, Watcher, WorkflowNames,
+};
 use crate::mesh::{Clock, Error, SystemClock};
-use crate::outbound::aws::{AwsBucket, AwsBus, AwsSettings, AwsTable, Connection};
-use crate::outbound::embedded::{EmbeddedCloud, EmbeddedSettings};
+use crate::outbound::aws::{
+    AwsBucket, AwsBus, AwsSettings, AwsStates, AwsTable, AwsTopics, Connection,
+};
+use crate::outbound::embedded::{EmbeddedCloud, EmbeddedSettings, FolderMachines};
 use crate::outbound::jwks::{InvalidLocation, Jwks, JwksLocation};
 
 /// How many changes of artifacts may wait to be told to those who watch.
 const CHANGES_WAITING_MAX: usize = 256;
+
+/// How many alerts may wait to be told to those who watch.
+const ALERTS_WAITING_MAX: usize = 1024;
 
 /// Everything that one process is made of, whatever transports it serves.
 pub struct App {
     shared: Arc<Shared>,
     connection: Arc<Connection>,
     embedded: Option<EmbeddedCloud>,
+    watcher: Watcher,
 }
 
 impl App {
@@ -60,12 +71,33 @@ impl App {
         let bus: Arc<AwsBus> = Arc::new(AwsBus::new(Arc::clone(&connection)));
         let directory: Arc<dyn TenantDirectory> = Arc::clone(&config.tenants) as _;
         let rollup = Rollup::new(outbox.clone(), Arc::clone(&clock));
+        let runs = RunBook::new(RunBookParts {
+            table: Arc::clone(&table) as _,
+            states: Arc::new(AwsStates::new(Arc::clone(&connection))),
+            outbox: outbox.clone(),
+            tenants: Arc::clone(&directory),
+            clock: Arc::clone(&clock),
+            pace: match config.backend.backend {
+                Backend::Aws => WatchPace::AWS,
+                Backend::Embedded => WatchPace::EMBEDDED,
+            },
+            retention_days: config.events.retention_days,
+        });
+        let watcher = runs.watch();
+        let rules = RuleParts {
+            book: Arc::new(RuleBook::new(Arc::clone(&table) as _, Arc::clone(&clock))),
+            launcher: Arc::new(runs.clone()),
+            workflows: workflows(config, &directory),
+            topics: Arc::new(AwsTopics::new(Arc::clone(&connection))),
+            alerts: broadcast::channel(ALERTS_WAITING_MAX).0,
+        };
         let publisher = Publisher::start(PublisherSettings {
             outbox: outbox.clone(),
             table: Arc::clone(&table) as _,
             bucket: Arc::clone(&bucket) as _,
             bus: Arc::clone(&bus) as _,
             tenants: Arc::clone(&directory),
+            rules: Some(rules.clone()),
             rollup: rollup.clone(),
             retention_days: config.events.retention_days,
             clock: Arc::clone(&clock),
@@ -87,6 +119,8 @@ impl App {
             table,
             bucket,
             bus,
+            runs,
+            workflows: rules.workflows,
             event_ids: IdSequence::default(),
             changes: broadcast::channel(CHANGES_WAITING_MAX).0,
             clock,
@@ -98,11 +132,15 @@ impl App {
             by_token: matches!(config.identity, Identity::Jwt(_)),
             streams: Streams::default(),
         });
+        if let Some(cloud) = &embedded {
+            cloud.set_tool_caller(Arc::new(RunTools::new(&shared)));
+        }
         tokio::spawn(config.tenants.watch(config::tenants::POLL_INTERVAL));
         Ok(Self {
             shared,
             connection,
             embedded,
+            watcher,
         })
     }
 
@@ -129,6 +167,10 @@ impl App {
     /// Publishes what waits in the outbox, as far as that goes within `time`. What does not go is handed
     /// over through the bucket on AWS, and what cannot be stays in the outbox for the next process.
     pub async fn close(self, time: Duration) {
+        drop(self.watcher);
+        if let Some(cloud) = &self.embedded {
+            cloud.stop_workflows().await;
+        }
         let drained = self.shared.backplane.publisher.drain(time).await;
         if drained.left > 0 {
             tracing::warn!(
@@ -137,6 +179,18 @@ impl App {
             );
         }
     }
+}
+
+/// Which state machines tenants mean: those that the operator has given them, and in the embedded cloud
+/// those of the folder.
+pub(crate) fn workflows(config: &Config, directory: &Arc<dyn TenantDirectory>) -> WorkflowNames {
+    let local = match config.backend.backend {
+        Backend::Aws => None,
+        Backend::Embedded => {
+            Some(Arc::new(FolderMachines::new(&config.data_dir)) as Arc<dyn LocalMachines>)
+        }
+    };
+    WorkflowNames::new(Arc::clone(directory), local)
 }
 
 /// Who calls is told by the environment, or by a token in each request.
@@ -261,7 +315,8 @@ pub(crate) fn catalog(config: &Config) -> Catalog {
         config::Toolset::Kv => Some(Toolset::Kv),
         config::Toolset::Artifacts => Some(Toolset::Artifacts),
         config::Toolset::Events => Some(Toolset::Events),
-        config::Toolset::Workflows | config::Toolset::Integrations => None,
+        config::Toolset::Workflows => Some(Toolset::Workflows),
+        config::Toolset::Integrations => None,
     };
     let toolsets: Vec<_> = config.toolsets.iter().filter_map(toolset).collect();
     Catalog::new(&toolsets, config.read_only)

@@ -4,5 +4,6 @@ pub mod error;
 pub mod prompt;
 pub mod server;
 pub mod session;
+pub mod task;
 pub mod tool;
 pub mod transport;

@@ -7,9 +7,9 @@ use std::time::Duration;
 use tokio::runtime::Runtime;
 use tokio_util::sync::CancellationToken;
 
-use super::{ExitStatus, Output, runtime};
+use super::{ExitStatus, Output};
 use crate::app::App;
-use crate::config::Config;
+use crate::config::{Config, Identity};
 use crate::inbound::session::{self, DrainTimes, EndCause};
 use crate::inbound::transport::{Limits, stdio};
 use crate::platform;
@@ -25,7 +25,7 @@ pub fn run(config: &Config, output: &mut Output) -> ExitStatus {
     if std::io::stdin().is_terminal() {
         output.error(terminal_hint());
     }
-    let runtime = match runtime() {
+    let runtime = match runtime_for(&config.identity) {
         Ok(runtime) => runtime,
         Err(error) => {
             output.error(&format!("the runtime could not be started: {error}"));
@@ -35,6 +35,17 @@ pub fn run(config: &Config, output: &mut Output) -> ExitStatus {
     let status = serve(&runtime, config, output);
     runtime.shutdown_timeout(STRAGGLERS_TIME_MAX);
     status
+}
+
+/// A runtime for who calls. One person's calls run on one worker: what a call leads to would otherwise go to
+/// and fro between two threads, each of which has to be woken for it, and that takes longer than the work. A
+/// process that serves many tenants has a worker for each core, so that a large call of one holds up no other.
+fn runtime_for(identity: &Identity) -> std::io::Result<Runtime> {
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    if matches!(identity, Identity::Env) {
+        builder.worker_threads(1);
+    }
+    builder.enable_all().build()
 }
 
 fn serve(runtime: &Runtime, config: &Config, output: &mut Output) -> ExitStatus {

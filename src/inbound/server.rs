@@ -2,6 +2,7 @@
 
 mod resource;
 mod subscription;
+mod task;
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -75,6 +76,7 @@ impl Server {
         let mut request = Request::new(Presented {
             token: presented.token.map(Token::new),
             foreign: presented.foreign || named,
+            run: None,
         });
         request.cancelled = context.ct.clone();
         request.trace_id = trace_id(&context.meta);
@@ -173,6 +175,11 @@ impl Server {
     fn capabilities(&self) -> ServerCapabilities {
         let mut capabilities = ServerCapabilities::default();
         capabilities.tools = Some(ToolsCapability::default());
+        if self.has_tasks() {
+            let mut extensions = ExtensionCapabilities::new();
+            extensions.insert(TASKS_EXTENSION_ID.to_owned(), JsonObject::new());
+            capabilities.extensions = Some(extensions);
+        }
         if !prompt::list(&self.shared.catalog).is_empty() {
             capabilities.prompts = Some(PromptsCapability::default());
         }
@@ -233,8 +240,47 @@ impl ServerHandler for Server {
                 None => return Err(identity_error(error)),
             },
         };
+        if let Some(task) = self.started_task(tool, &reply, &context) {
+            return Ok(CallToolResponse::Task(task));
+        }
         let json = reply.to_json(is_stateless(&context));
         answer_exactly::<CallToolResult>(&context, json).map(CallToolResponse::from)
+    }
+
+    /// The handshake of the older revisions, in which there are no tasks.
+    async fn initialize(
+        &self,
+        request: InitializeRequestParams,
+        context: RequestContext<RoleServer>,
+    ) -> Result<InitializeResult, ErrorData> {
+        context.peer.set_peer_info(request.clone());
+        let mut result = self.negotiate_initialize(&request)?;
+        result.capabilities.extensions = None;
+        Ok(result)
+    }
+
+    async fn get_task(
+        &self,
+        params: GetTaskParams,
+        context: RequestContext<RoleServer>,
+    ) -> Result<GetTaskResult, ErrorData> {
+        self.task(&params.task_id, &context).await
+    }
+
+    async fn update_task(
+        &self,
+        _: UpdateTaskParams,
+        context: RequestContext<RoleServer>,
+    ) -> Result<(), ErrorData> {
+        self.refuse_input(&context).await
+    }
+
+    async fn cancel_task(
+        &self,
+        params: CancelTaskParams,
+        context: RequestContext<RoleServer>,
+    ) -> Result<(), ErrorData> {
+        self.stop_task(&params.task_id, &context).await
     }
 
     async fn list_tools(

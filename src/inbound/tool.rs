@@ -7,6 +7,7 @@ pub mod description;
 pub mod document;
 pub mod events;
 pub mod kv;
+pub mod workflows;
 
 use serde::Serialize;
 
@@ -60,6 +61,10 @@ pub fn describe(tool: Tool) -> Option<Description> {
         Tool::EventsQuery => events::query::describe(),
         Tool::EventsAnalytics => events::analytics::describe(),
         Tool::EventsHealthCheck => events::describe_health_check(),
+        Tool::WorkflowList => workflows::describe_list(),
+        Tool::WorkflowStart => workflows::describe_start(),
+        Tool::WorkflowStatus => workflows::describe_status(),
+        Tool::WorkflowStop => workflows::describe_stop(),
         Tool::Complete
         | Tool::ResourcesList
         | Tool::ResourcesRead
@@ -98,6 +103,10 @@ pub async fn call(
         Tool::EventsHealthCheck => {
             answered(backplane, request, events::health_check(arguments)).await
         }
+        Tool::WorkflowList => answered(backplane, request, workflows::list(arguments)?).await,
+        Tool::WorkflowStart => answered(backplane, request, workflows::start(arguments)).await,
+        Tool::WorkflowStatus => answered(backplane, request, workflows::status(arguments)).await,
+        Tool::WorkflowStop => answered(backplane, request, workflows::stop(arguments)).await,
         Tool::Complete
         | Tool::ResourcesList
         | Tool::ResourcesRead

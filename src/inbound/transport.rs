@@ -99,6 +99,13 @@ impl<R: AsyncRead + Send + Unpin> LineTransport<R> {
         }
     }
 
+    /// Has lone answers written by `at_once`, another way to where the writer writes, which must never wait.
+    #[must_use]
+    pub(crate) fn writing_at_once(self, at_once: impl io::Write + Send + 'static) -> Self {
+        self.link.output.write_lone_lines(Box::new(at_once));
+        self
+    }
+
     /// What the session needs to end this transport.
     pub(crate) fn link(&self) -> Arc<Link> {
         Arc::clone(&self.link)

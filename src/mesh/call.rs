@@ -21,6 +21,7 @@ use crate::mesh::limit::Limiter;
 use crate::mesh::store::artifacts::Change;
 use crate::mesh::store::{Bucket, Bus, Table};
 use crate::mesh::tenant::{IdentityError, Resolver, TenantContext};
+use crate::mesh::workflow::{RunBook, WorkflowNames};
 use crate::mesh::{Clock, Error, ErrorKind};
 
 use grant::Granted;
@@ -56,6 +57,10 @@ pub struct Backplane {
     pub bucket: Arc<dyn Bucket>,
     /// The bus.
     pub bus: Arc<dyn Bus>,
+    /// The runs of workflows.
+    pub runs: RunBook,
+    /// Which state machines tenants mean.
+    pub workflows: WorkflowNames,
     /// What this process changes among the artifacts, for those who watch them.
     pub changes: broadcast::Sender<Change>,
     /// Ids of events.
@@ -83,6 +88,7 @@ impl Backplane {
             .resolver
             .resolve(&request.presented, self.clock.now())
             .await?;
+        self.runs.note_active(context.tenant_id());
         let arrived = Arrived::new(self, request, context);
 
         let admitted = match arrived.permit(operation).admit() {

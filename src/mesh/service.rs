@@ -6,3 +6,4 @@ pub mod cursor;
 pub mod events;
 pub mod kv;
 pub mod resources;
+pub mod workflows;

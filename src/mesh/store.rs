@@ -10,6 +10,7 @@ pub mod bus_rules;
 pub mod events;
 pub mod idempotency;
 pub mod key;
+pub mod runs;
 pub mod states;
 pub mod table;
 pub mod topics;

@@ -12,7 +12,9 @@ pub mod token;
 pub(crate) mod test_key;
 
 pub use id::{TenantId, UserId};
-pub use identity::{EnvironmentIdentity, IdentityError, Presented, Refusal, Token};
+pub use identity::{
+    EnvironmentIdentity, IdentityError, Origin, Presented, Refusal, RunIdentity, Token,
+};
 pub use key_set::{KeySet, KeySource, KeysUnavailable, SignatureKey};
 pub use record::{Limits, TenantDirectory, TenantRecord, TenantStatus};
 pub use resolver::{ContextType, Resolver, TenantContext};

@@ -1,19 +1,26 @@
 //! Runs of workflows: how they are kept, started, watched to their end, and what they may do meanwhile.
 
 pub mod book;
+mod caller;
+pub mod ending;
 #[cfg(test)]
 mod fakes;
 pub(in crate::mesh) mod meter;
 pub mod names;
 mod quota;
 pub(in crate::mesh) mod row;
+pub(in crate::mesh) mod rows;
 pub mod run;
 pub mod task;
+mod watch;
+pub mod watcher;
 
-pub use book::{RunBook, RunBookParts, WatchPace};
+pub use book::{RunBook, RunBookParts};
 pub use names::{LocalMachines, WorkflowNames};
 pub use run::{NewRun, Run, RunState};
 pub use task::{ToolCaller, ToolTask};
+pub use watch::WatchPace;
+pub use watcher::Watcher;
 
 use crate::mesh::store::Reply;
 use crate::mesh::tenant::{Limits, TenantId, TenantRecord};

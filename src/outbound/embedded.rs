@@ -12,9 +12,11 @@ mod folder;
 mod housekeeper;
 mod lane;
 mod lock;
+mod machines;
 mod newborn;
 mod objects;
 mod s3;
+mod sns;
 mod states;
 mod sts;
 #[cfg(test)]
@@ -29,8 +31,10 @@ use aws_smithy_runtime_api::client::http::SharedHttpClient;
 pub use eventbridge::{EventSink, TakenEvent};
 pub use faults::{Fault, Faults, Service};
 pub use housekeeper::Swept;
+pub use machines::FolderMachines;
 pub use wire::{STORAGE_FULL_CODE, STORAGE_READ_ONLY_CODE};
 
+use crate::mesh::workflow::ToolCaller;
 use crate::mesh::{Clock, Error};
 use connector::{Connector, Engines};
 use dynamodb::Dynamo;
@@ -38,6 +42,8 @@ use eventbridge::EventBridge;
 use folder::Folder;
 use housekeeper::Housekeeper;
 use objects::ObjectStore;
+use sns::Sns;
+use states::States;
 
 /// The region of the embedded cloud, whatever the environment says.
 pub const REGION: &str = "us-west-2";
@@ -105,11 +111,15 @@ impl EmbeddedCloud {
             &settings.bucket,
             Arc::clone(&settings.clock),
         )?);
+        let states = States::open(&folder, settings.table.clone(), Arc::clone(&settings.clock))?;
         drop(opening);
+        let sns = Sns::open(&folder, Arc::clone(&settings.clock))?;
         let faults = Faults::default();
         let housekeeper = Arc::new(Housekeeper::start(
             folder,
             Arc::clone(&objects),
+            states.upkeep(),
+            sns.mails(),
             settings.table,
             Arc::clone(&settings.clock),
         ));
@@ -117,17 +127,20 @@ impl EmbeddedCloud {
             dynamodb,
             s3: s3::service(objects),
             eventbridge: EventBridge::new(settings.bus, settings.clock),
+            states,
+            sns,
             faults,
         });
+        engines.states.set_engines(Arc::downgrade(&engines));
         Ok(Self {
             engines,
             housekeeper,
         })
     }
 
-    /// The HTTP client that SDK clients of DynamoDB, S3, EventBridge and STS run on. It needs region
-    /// [`REGION`], the static credentials [`ACCESS_KEY_ID`] and [`SECRET_ACCESS_KEY`], and path-style
-    /// addressing for S3.
+    /// The HTTP client that SDK clients of DynamoDB, S3, EventBridge, SNS, Step Functions and STS run on. It
+    /// needs region [`REGION`], the static credentials [`ACCESS_KEY_ID`] and [`SECRET_ACCESS_KEY`], and
+    /// path-style addressing for S3.
     pub fn http_client(&self) -> SharedHttpClient {
         SharedHttpClient::new(Connector::new(Arc::clone(&self.engines)))
     }
@@ -147,8 +160,20 @@ impl EmbeddedCloud {
         self.engines.eventbridge.set_sink(sink)
     }
 
-    /// Takes one bounded step of what else happens in the background every minute: expired rows, forgotten files and uploads, the size of the journals.
-    /// It blocks for some milliseconds. Nothing is swept while another process does it.
+    /// Has tools called for the tasks of workflows by `tools`; `false` where that is settled already. From now
+    /// on workflows that another process left behind are taken over. Within a runtime.
+    pub fn set_tool_caller(&self, tools: Arc<dyn ToolCaller>) -> bool {
+        self.engines.states.set_tools(tools)
+    }
+
+    /// Takes no more steps of workflows; another process goes on with them, or the next one. Within a runtime.
+    pub async fn stop_workflows(&self) {
+        self.engines.states.stop().await;
+    }
+
+    /// Takes one bounded step of what else happens in the background every minute: expired rows, forgotten
+    /// files and uploads, old mails, executions of workflows that ended long ago, the size of the journals. It
+    /// blocks for some milliseconds. Nothing is swept while another process does it.
     ///
     /// # Errors
     /// `AWS_UNAVAILABLE` where the folder cannot be written.

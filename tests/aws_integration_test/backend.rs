@@ -1,6 +1,7 @@
 //! The backends that cases run on: what is started outside, and the cloud in a folder.
 
 use std::net::{TcpStream, ToSocketAddrs};
+use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -9,11 +10,16 @@ use agent_mesh::mesh::store::key::{self, ObjectKey, ObjectPrefix, Partition, Row
 use agent_mesh::mesh::tenant::TenantId;
 use agent_mesh::outbound::aws::provision::{self, Differences};
 use agent_mesh::outbound::aws::{
-    AwsBucket, AwsBus, AwsSettings, AwsTable, Connection, CredentialSource,
+    AwsBucket, AwsBus, AwsSettings, AwsStates, AwsTable, AwsTopics, Connection, CredentialSource,
 };
 use agent_mesh::outbound::embedded::{EmbeddedCloud, EmbeddedSettings};
+use aws_credential_types::Credentials;
+use aws_credential_types::provider::SharedCredentialsProvider;
 use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
+use aws_smithy_runtime_api::client::behavior_version::BehaviorVersion;
 use aws_smithy_runtime_api::client::http::SharedHttpClient;
+use aws_types::SdkConfig;
+use aws_types::region::Region;
 use futures::future::BoxFuture;
 use tempfile::TempDir;
 use ulid::Ulid;
@@ -34,18 +40,30 @@ pub(crate) struct Backend {
     cloud: Option<(EmbeddedCloud, TempDir)>,
 }
 
-/// What a case works with: the three adapters, a tenant of its own and a wire that can be cut.
+/// What a case works with: the adapters, a tenant of its own and a wire that can be cut.
 pub(crate) struct Stage {
     pub(crate) connection: Arc<Connection>,
     pub(crate) table: AwsTable,
     pub(crate) bucket: AwsBucket,
     pub(crate) bus: AwsBus,
+    pub(crate) states: AwsStates,
+    pub(crate) topics: AwsTopics,
+    /// What makes clients of the SDK itself, for what the adapters do not do.
+    pub(crate) sdk: SdkConfig,
+    /// The folder of the cloud of this process.
+    pub(crate) folder: Option<PathBuf>,
     pub(crate) tenant: TenantId,
     pub(crate) wire: Lossy,
+    /// Names of the table, the bucket and the bus.
+    pub(crate) names: [String; 3],
+    /// Where definitions of state machines are put; none where they are created by a call.
+    pub(crate) workflows: Option<PathBuf>,
 }
 
 /// What the cloud in a folder does not do: it is opened with its resources and set up by nobody.
-const EMBEDDED_LACKS: [(&str, &str); 6] = [
+const EMBEDDED_LACKS: [(&str, &str); 8] = [
+    ("an_express_machine_is_refused", "has standard ones only"),
+    ("a_version_is_started", "keeps no versions"),
     ("native", "matches events before they reach its bus"),
     ("patterns", "matches events before they reach its bus"),
     (
@@ -66,6 +84,21 @@ const EMBEDDED_LACKS: [(&str, &str); 6] = [
     ),
 ];
 
+const NO_MAIL: (&str, &str) = (
+    "a_notice_reaches_its_addresses_and_nobody_else",
+    "sends no mail that could be read",
+);
+
+const NO_ADDRESSES: (&str, &str) = (
+    "what_is_no_address_is_refused",
+    "takes any text for an address",
+);
+
+const NO_CONFLICT: (&str, &str) = (
+    "an_address_that_was_subscribed_by_hand_gets_its_filter",
+    "ignores the attributes of a second subscription",
+);
+
 /// Every backend, there or not.
 pub(crate) fn all() -> Vec<Backend> {
     let url = |variable: &str, default: &str| {
@@ -85,6 +118,9 @@ pub(crate) fn all() -> Vec<Backend> {
                     "a_strangers_bucket_is_refused",
                     "ignores the expected owner",
                 ),
+                NO_MAIL,
+                NO_ADDRESSES,
+                NO_CONFLICT,
             ],
         ),
         Backend::at(
@@ -105,6 +141,10 @@ pub(crate) fn all() -> Vec<Backend> {
                     "parts_keep_their_condition",
                     "ignores conditions on uploads in parts",
                 ),
+                ("states", "runs no machine"),
+                NO_MAIL,
+                NO_ADDRESSES,
+                NO_CONFLICT,
             ],
         ),
     ]
@@ -162,7 +202,7 @@ impl Backend {
     }
 
     /// Runs a case in a runtime of its own, with clients of its own.
-    pub(crate) fn run(&self, case: fn(Stage) -> BoxFuture<'static, ()>) {
+    pub(crate) fn run(&self, case: impl FnOnce(Stage) -> BoxFuture<'static, ()>) {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
             .enable_all()
@@ -216,10 +256,35 @@ impl Backend {
             table: AwsTable::new(connection.clone()),
             bucket: AwsBucket::new(connection.clone()),
             bus: AwsBus::new(connection.clone()),
+            states: AwsStates::new(connection.clone()),
+            topics: AwsTopics::new(connection.clone()),
+            sdk: self.sdk(key, &wire),
+            folder: self
+                .cloud
+                .as_ref()
+                .map(|(_, folder)| folder.path().to_owned()),
             connection,
             tenant: tenant(),
             wire,
+            names: names.clone(),
+            workflows: self
+                .cloud
+                .as_ref()
+                .map(|(_, folder)| folder.path().join("workflows")),
         }
+    }
+}
+
+impl Backend {
+    fn sdk(&self, key: &str, wire: &Lossy) -> SdkConfig {
+        let credentials = Credentials::new(key, key, None, None, "tests");
+        let mut builder = SdkConfig::builder()
+            .behavior_version(BehaviorVersion::latest())
+            .region(Region::from_static("us-west-2"))
+            .credentials_provider(SharedCredentialsProvider::new(credentials))
+            .http_client(wire.clone());
+        builder.set_endpoint_url(self.cloud.is_none().then(|| self.url.clone()));
+        builder.build()
     }
 }
 

@@ -22,12 +22,15 @@ mod bucket;
 mod bus;
 mod lossy;
 mod lost;
+mod machines;
 mod native;
 mod patterns;
 #[cfg(feature = "mock-aws")]
 mod scripted;
 mod setup;
+mod states;
 mod table;
+mod topics;
 
 use std::sync::Arc;
 
@@ -70,6 +73,7 @@ fn main() {
             left_out.push(format!("{} (not at {})", backend.name, backend.url));
         }
         trials.extend(backend_trials(&backend, is_there, &mut left_out));
+        trials.extend(machine_trials(&backend, is_there, &mut left_out));
     }
     #[cfg(feature = "mock-aws")]
     trials.extend(scripted::trials());
@@ -86,12 +90,43 @@ fn main() {
     conclusion.exit();
 }
 
+/// One trial for each state machine.
+fn machine_trials(
+    backend: &Arc<Backend>,
+    is_there: bool,
+    left_out: &mut Vec<String>,
+) -> Vec<Trial> {
+    if backend.name == "moto" {
+        if is_there {
+            left_out.push("moto::machines (runs no state machines)".to_owned());
+        }
+        return Vec::new();
+    }
+    let files = machines::all();
+    if is_there && backend.name == "ministack" {
+        left_out.push(format!(
+            "ministack::machines: {} cases (see their member `emulator`)",
+            machines::left_to_us(&files)
+        ));
+    }
+    let trial = |(name, file): (String, machines::MachineFile)| {
+        let backend = Arc::clone(backend);
+        let title = format!("{}::machines::{name}", backend.name);
+        let run = move || {
+            backend.run(|stage| Box::pin(machines::run(stage, name, file)));
+            Ok(())
+        };
+        Trial::test(title, run).with_ignored_flag(!is_there)
+    };
+    files.into_iter().map(trial).collect()
+}
+
 fn backend_trials(
     backend: &Arc<Backend>,
     is_there: bool,
     left_out: &mut Vec<String>,
 ) -> Vec<Trial> {
-    let families: [(&str, &[Case]); 7] = [
+    let families: [(&str, &[Case]); 9] = [
         ("table", table::CASES),
         ("bucket", bucket::CASES),
         ("bus", bus::CASES),
@@ -99,6 +134,8 @@ fn backend_trials(
         ("native", native::CASES),
         ("patterns", patterns::CASES),
         ("setup", setup::CASES),
+        ("states", states::CASES),
+        ("topics", topics::CASES),
     ];
     let mut trials = Vec::new();
     for (family, cases) in families {
@@ -111,11 +148,14 @@ fn backend_trials(
         }
         for case in cases {
             let lack = lacks_family.or_else(|| lacking(case.name));
-            if let Some((name, reason)) = lack
+            if let Some((_, reason)) = lack
                 && is_there
                 && lacks_family.is_none()
             {
-                left_out.push(format!("{}::{family}::{name} ({reason})", backend.name));
+                left_out.push(format!(
+                    "{}::{family}::{} ({reason})",
+                    backend.name, case.name
+                ));
             }
             let stage_of = backend.clone();
             let run = case.run;

@@ -4,6 +4,8 @@
 
 mod buckets;
 mod credentials;
+mod executions;
+mod notices;
 mod outcomes;
 mod tables;
 
@@ -15,7 +17,9 @@ use std::time::Duration;
 use agent_mesh::mesh::store::key;
 use agent_mesh::mesh::tenant::TenantId;
 use agent_mesh::mesh::{Clock, SystemClock};
-use agent_mesh::outbound::aws::{AwsBucket, AwsBus, AwsSettings, AwsTable, Connection};
+use agent_mesh::outbound::aws::{
+    AwsBucket, AwsBus, AwsSettings, AwsStates, AwsTable, AwsTopics, Connection,
+};
 use aws_smithy_mocks::{MockResponseInterceptor, Rule, RuleMode, create_mock_http_client};
 use aws_smithy_runtime_api::client::http::{
     HttpClient, HttpConnector, HttpConnectorFuture, HttpConnectorSettings, SharedHttpClient,
@@ -52,6 +56,8 @@ pub(crate) fn trials() -> Vec<Trial> {
         ("tables", tables::CASES),
         ("buckets", buckets::CASES),
         ("credentials", credentials::CASES),
+        ("executions", executions::CASES),
+        ("notices", notices::CASES),
         ("outcomes", outcomes::CASES),
     ];
     let mut trials = Vec::new();
@@ -73,11 +79,13 @@ pub(crate) fn trials() -> Vec<Trial> {
     trials
 }
 
-/// The three adapters on one connection.
+/// The adapters on one connection.
 struct Cloud {
     table: AwsTable,
     bucket: AwsBucket,
     bus: AwsBus,
+    states: AwsStates,
+    topics: AwsTopics,
 }
 
 impl Cloud {
@@ -86,7 +94,9 @@ impl Cloud {
         Self {
             table: AwsTable::new(connection.clone()),
             bucket: AwsBucket::new(connection.clone()),
-            bus: AwsBus::new(connection),
+            bus: AwsBus::new(connection.clone()),
+            states: AwsStates::new(connection.clone()),
+            topics: AwsTopics::new(connection),
         }
     }
 

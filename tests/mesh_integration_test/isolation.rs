@@ -16,11 +16,14 @@ struct Stage {
     /// An administrator of the owner's tenant.
     admin: Caller,
     stranger: Caller,
+    /// A run of the owner's.
+    run: String,
 }
 
 impl Stage {
     async fn set(world: &World) -> Self {
-        let stage = Self {
+        let mut stage = Self {
+            run: String::new(),
             owner: world.user("acme", "ada", "user").await,
             fellow: world.user("acme", "bob", "user").await,
             admin: world.user("acme", "amy", "admin").await,
@@ -42,6 +45,9 @@ impl Stage {
             "idempotency_key": "k",
         });
         stage.owner.ok("events_send", event).await;
+        let start = json!({"name": "sample", "input": {"of": "acme"}, "idempotency_key": "k"});
+        let started = stage.owner.ok("workflow_start", start).await;
+        stage.run = started["run_id"].as_str().expect("an id").to_owned();
         stage
     }
 
@@ -82,6 +88,9 @@ async fn hold(tool: Tool, stage: &Stage) {
         Tool::EventsHealthCheck => {
             stage.stranger(tool, json!({"verbose": true})).await;
         }
+        Tool::WorkflowList => workflow_list(stage).await,
+        Tool::WorkflowStart => workflow_start(stage).await,
+        Tool::WorkflowStatus | Tool::WorkflowStop => workflow_run(tool, stage).await,
         Tool::Complete => complete(stage).await,
         Tool::ResourcesList => resources_list(stage).await,
         Tool::ResourcesRead => resources_read(tool, "artifacts", stage).await,
@@ -104,6 +113,9 @@ async fn a_stranger_sees_nothing_whatever_is_called() {
             let artifact = stage.owner(Tool::ArtifactsGet, key).await;
             assert_eq!(artifact["content"], "of acme", "after {}", tool.name());
         }
+        let run = json!({"run_id": stage.run});
+        let run = stage.owner(Tool::WorkflowStatus, run).await;
+        assert_eq!(run["status"], "running", "after {}", tool.name());
     }
 }
 
@@ -243,6 +255,48 @@ async fn events_analytics(stage: &Stage) {
         .owner(Tool::EventsAnalytics, json!({"time_range": "24h"}))
         .await;
     assert!(own["top_types"].to_string().contains("Acme.Told"), "{own}");
+}
+
+/// The same name and the same key are another run of another tenant, or of another user.
+async fn workflow_start(stage: &Stage) {
+    let start = json!({"name": "sample", "input": {"of": "others"}, "idempotency_key": "k"});
+    let foreign = stage.stranger(Tool::WorkflowStart, start.clone()).await;
+    let fellows = stage.fellow(Tool::WorkflowStart, start).await;
+    let runs = [&foreign["run_id"], &fellows["run_id"], &json!(stage.run)];
+    assert!(runs[0] != runs[1] && runs[1] != runs[2] && runs[0] != runs[2]);
+}
+
+/// Runs are the tenant's: a fellow sees them, a stranger does not.
+async fn workflow_list(stage: &Stage) {
+    let own = stage.fellow(Tool::WorkflowList, json!({})).await;
+    assert!(own.to_string().contains(&stage.run), "{own}");
+    for filter in [
+        json!({}),
+        json!({"name": "sample"}),
+        json!({"status": "running"}),
+    ] {
+        let seen = stage.stranger(Tool::WorkflowList, filter).await;
+        assert!(!seen.to_string().contains(&stage.run), "{seen}");
+    }
+}
+
+async fn workflow_run(tool: Tool, stage: &Stage) {
+    let absent = "01ARZ3NDEKTSV4RRFFQ69G5FAV";
+    let of = |run: &str| json!({ "run_id": run });
+    let none = call(&stage.stranger, tool, of(absent)).await.failed("none");
+    let foreign = call(&stage.stranger, tool, of(&stage.run))
+        .await
+        .failed("foreign");
+    assert_eq!((none.code(), foreign.code()), ("NOT_FOUND", "NOT_FOUND"));
+    assert_eq!(
+        none.message().replace(absent, "X"),
+        foreign.message().replace(&stage.run, "X"),
+        "as what is not there at all"
+    );
+    if tool == Tool::WorkflowStatus {
+        let seen = stage.fellow(tool, of(&stage.run)).await;
+        assert_eq!(seen["status"], "running");
+    }
 }
 
 async fn complete(stage: &Stage) {

@@ -29,3 +29,4 @@ mod protocol;
 mod resources;
 mod tables;
 mod tools;
+mod workflows;

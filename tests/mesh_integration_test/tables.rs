@@ -8,14 +8,14 @@ use agent_mesh::mesh::tenant::{Permission, Role};
 use serde_json::{Value, json};
 
 use crate::support::bus::Heard;
-use crate::support::calls::{SECRET, call, prepare, sample};
+use crate::support::calls::{SECRET, call, prepare, prepare_run, sample};
 use crate::support::token::claims;
 use crate::support::world::stopped_clock;
 use crate::support::{Caller, Plan, World};
 
 /// The permission, the type of the event and the limit that is reached first, as the contract has them.
 fn row(tool: Tool) -> (Permission, &'static str, Option<Direction>) {
-    use Direction::{DynamodbRead, DynamodbWrite, Eventbridge, S3Get, S3List, S3Put};
+    use Direction::{DynamodbRead, DynamodbWrite, Eventbridge, S3Get, S3List, S3Put, States};
     match tool {
         Tool::KvGet => (Permission::KvRead, "KV.Get", Some(DynamodbRead)),
         Tool::KvSet => (Permission::KvWrite, "KV.Set", Some(DynamodbWrite)),
@@ -33,6 +33,14 @@ fn row(tool: Tool) -> (Permission, &'static str, Option<Direction>) {
             Some(DynamodbRead),
         ),
         Tool::EventsHealthCheck => (Permission::HealthRead, "Events.HealthCheck", None),
+        Tool::WorkflowList => (
+            Permission::WorkflowRead,
+            "Workflow.Listed",
+            Some(DynamodbRead),
+        ),
+        Tool::WorkflowStart => (Permission::WorkflowRun, "Workflow.Started", Some(States)),
+        Tool::WorkflowStatus => (Permission::WorkflowRead, "Workflow.Status", Some(States)),
+        Tool::WorkflowStop => (Permission::WorkflowRun, "Workflow.Stopped", Some(States)),
         Tool::Complete => (Permission::ArtifactsRead, "Artifacts.List", Some(S3List)),
         Tool::ResourcesList => (Permission::ArtifactsRead, "Artifacts.List", Some(S3List)),
         Tool::ResourcesRead => (Permission::ArtifactsRead, "Artifacts.Get", Some(S3Get)),
@@ -218,12 +226,7 @@ async fn every_call_leaves_one_event_of_its_own() {
             assert_eq!(detail["data"]["key"], key, "{name}: what it was about");
         }
 
-        let narrow = narrowed(
-            &world,
-            &format!("{user}-denied"),
-            &[Permission::WorkflowRead],
-        )
-        .await;
+        let narrow = narrowed(&world, &format!("{user}-denied"), &[Permission::ProxyCall]).await;
         call(&narrow, tool, sample(tool)).await.failed(name);
         let denied = format!("{user}-denied");
         let events = heard
@@ -239,6 +242,10 @@ async fn every_call_leaves_one_event_of_its_own() {
         };
         assert_eq!(event.detail_type, expected, "{name}");
     }
+    // The sample of stopping ended the run that was prepared.
+    let end = |detail: &Value| detail["user_id"] == "ada" && detail["outcome"] == "error";
+    let ends = heard.wait(1, end).await;
+    assert_eq!(ends[0].0.detail_type, "Workflow.Aborted");
     let ids: BTreeSet<String> = heard
         .so_far(|_| true)
         .iter()
@@ -246,8 +253,8 @@ async fn every_call_leaves_one_event_of_its_own() {
         .collect();
     assert_eq!(
         ids.len(),
-        2 + 2 * by_token().count(),
-        "one each, and none besides"
+        4 + 2 * by_token().count(),
+        "one each, those of the preparation and of the run's end, and none besides"
     );
 }
 
@@ -295,6 +302,9 @@ async fn every_call_is_held_to_its_limit() {
                     json!({"key": "sample", "content": "x", "scope": "tenant"}),
                 )
                 .await;
+        }
+        if [Tool::WorkflowStatus, Tool::WorkflowStop].contains(&tool) {
+            prepare_run(&caller).await;
         }
         if tool == Tool::ValuesRead {
             caller

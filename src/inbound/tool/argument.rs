@@ -117,6 +117,11 @@ impl<'text> Arguments<'text> {
             .ok_or_else(|| self.missing::<AnyJson>(name))
     }
 
+    /// The argument `name` as JSON text, also where it is `null`, if it is given.
+    pub fn given_json(&mut self, name: &'static str) -> Result<Option<&'text RawValue>, Error> {
+        self.take(name)
+    }
+
     /// The argument `name` as JSON text, if it is given and not `null`.
     pub fn optional_json(&mut self, name: &'static str) -> Result<Option<&'text RawValue>, Error> {
         Ok(self.take(name)?.filter(|text| text.get() != "null"))

@@ -88,6 +88,11 @@ impl Catalog {
                  events_analytics counts them.",
             );
         }
+        if self.has(Toolset::Workflows) {
+            text.push_str(
+                " workflow_*: runs that go on in the background; workflow_status waits for their end.",
+            );
+        }
         if self.read_only {
             text.push_str(" This server is read-only.");
         }

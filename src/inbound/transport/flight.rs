@@ -159,6 +159,11 @@ impl Traffic {
         self.state().flights == 0
     }
 
+    /// Whether a single request is in flight.
+    pub(super) fn has_one(&self) -> bool {
+        self.state().flights == 1
+    }
+
     /// Requests in flight.
     #[cfg(test)]
     pub(super) fn count(&self) -> usize {

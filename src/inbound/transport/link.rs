@@ -137,6 +137,7 @@ impl Link {
             self.log_refusal(error.code);
         }
         let reply = flight.take_reply();
+        let is_lone = self.traffic.has_one();
         let write = |line: &mut Vec<u8>| write_answer(line, id, result, reply);
         if batch.is_some() {
             let mut text = Vec::new();
@@ -144,7 +145,7 @@ impl Link {
             self.deliver(written.ok(), Some(flight), batch.as_ref());
         } else {
             // A client that has gone is noticed by the writer.
-            let _ = self.output.line([flight], write);
+            let _ = self.output.line([flight], is_lone, write);
         }
     }
 
@@ -158,20 +159,20 @@ impl Link {
             (Some(batch), text) => match batch.done(text, held) {
                 Some(mut answers) => {
                     let held = std::mem::take(&mut answers.held);
-                    self.output.line(held, |line| {
+                    self.output.line(held, false, |line| {
                         answers.write(line);
                         Ok(())
                     })
                 }
                 None => Ok(0),
             },
-            (None, Some(text)) => self.output.line(held, |line| line.write_all(&text)),
+            (None, Some(text)) => self.output.line(held, false, |line| line.write_all(&text)),
             (None, None) => Ok(0),
         };
     }
 
     fn write(&self, message: &impl serde::Serialize) -> io::Result<u64> {
-        self.output.line([], |line| {
+        self.output.line([], false, |line| {
             serde_json::to_writer(line, message).map_err(io::Error::from)
         })
     }

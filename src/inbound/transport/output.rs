@@ -1,8 +1,11 @@
 //! Answers to bytes: one task writes what has gathered since its last write.
+//!
+//! A lone answer, beside which nothing is under way, is written by whoever brings it where that is possible
+//! without waiting: to have the task woken for it takes longer than to write it.
 
 use std::collections::VecDeque;
-use std::io;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::io::{self, Write};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 use tokio::sync::Notify;
@@ -12,10 +15,15 @@ use super::flight::Flight;
 /// A buffer that grew beyond this is given back after use, in bytes.
 const BUFFER_KEPT_BYTES: usize = 256 * 1024;
 
+/// Another way to where the writer writes, which never waits: what it cannot take now it answers with
+/// [`io::ErrorKind::WouldBlock`].
+pub(super) type AtOnce = Box<dyn Write + Send>;
+
 /// Lines on their way to the client.
 #[derive(Default)]
 pub(super) struct Output {
     state: Mutex<State>,
+    at_once: OnceLock<Mutex<AtOnce>>,
     /// Wakes the writer.
     filled: Notify,
     /// Wakes whoever waits for bytes to be written.
@@ -29,16 +37,39 @@ struct State {
     held: VecDeque<(u64, Arc<Flight>)>,
     enqueued: u64,
     written: u64,
+    /// Whether the task writes what was in the buffer before.
+    is_writing: bool,
     closing: bool,
     failed: bool,
 }
 
+impl State {
+    /// `count` more bytes are written; answers what was held for them.
+    fn advance(&mut self, count: usize) -> Vec<Arc<Flight>> {
+        self.written += u64::try_from(count).unwrap_or_default();
+        let mut done = Vec::new();
+        while let Some((end, _)) = self.held.front()
+            && *end <= self.written
+        {
+            done.extend(self.held.pop_front().map(|(_, flight)| flight));
+        }
+        done
+    }
+}
+
 impl Output {
+    /// From now on lone lines are written by `at_once`.
+    pub(super) fn write_lone_lines(&self, at_once: AtOnce) {
+        let _ = self.at_once.set(Mutex::new(at_once));
+    }
+
     /// Appends what `write` writes and a line break. `held` is dropped when the bytes are written, or
-    /// can no longer be. Returns the position after the line.
+    /// can no longer be. `is_lone` says that no other line is to be expected soon. Returns the position
+    /// after the line.
     pub(super) fn line(
         &self,
         held: impl IntoIterator<Item = Arc<Flight>>,
+        is_lone: bool,
         write: impl FnOnce(&mut Vec<u8>) -> io::Result<()>,
     ) -> io::Result<u64> {
         let mut state = self.state();
@@ -57,12 +88,33 @@ impl Output {
         state
             .held
             .extend(held.into_iter().map(|flight| (end, flight)));
-        let wake = before == 0;
+        let is_first = before == 0;
+        let done = match is_first && is_lone && !state.is_writing {
+            true => self.write_at_once(&mut state),
+            false => None,
+        };
+        let wake = is_first && !state.buffer.is_empty();
         drop(state);
+        if let Some(done) = done {
+            self.release(done);
+        }
         if wake {
             self.filled.notify_one();
         }
         Ok(end)
+    }
+
+    /// Writes as much of the buffer as goes without waiting. What was held for it is to be released.
+    fn write_at_once(&self, state: &mut State) -> Option<Vec<Arc<Flight>>> {
+        let at_once = self.at_once.get()?;
+        let mut at_once = at_once.lock().unwrap_or_else(PoisonError::into_inner);
+        // A fault is the task's to find, which tries the same again.
+        let count = at_once.write(&state.buffer).ok()?;
+        state.buffer.drain(..count);
+        if state.buffer.capacity() > BUFFER_KEPT_BYTES {
+            state.buffer.shrink_to_fit();
+        }
+        Some(state.advance(count))
     }
 
     /// Bytes that are not written yet.
@@ -108,6 +160,7 @@ impl Output {
             let closing = {
                 let mut state = self.state();
                 std::mem::swap(&mut state.buffer, &mut batch);
+                state.is_writing = !batch.is_empty();
                 state.closing
             };
             if batch.is_empty() {
@@ -135,17 +188,13 @@ impl Output {
     }
 
     fn advance(&self, count: usize) {
-        let mut done = Vec::new();
-        {
-            let mut state = self.state();
-            state.written += u64::try_from(count).unwrap_or_default();
-            while let Some((end, _)) = state.held.front()
-                && *end <= state.written
-            {
-                done.extend(state.held.pop_front());
-            }
-        }
-        // A flight tells the session that it has ended, so no lock is held meanwhile.
+        let done = self.state().advance(count);
+        self.release(done);
+    }
+
+    /// Lets go of what was held for bytes that are written. A flight tells the session that it has ended,
+    /// so no lock is held meanwhile.
+    fn release(&self, done: Vec<Arc<Flight>>) {
         drop(done);
         self.emptied.notify_waiters();
     }
@@ -181,5 +230,99 @@ impl Output {
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, duplex};
+
+    use super::*;
+
+    /// What was written at once, and how much may be written so each time.
+    #[derive(Clone, Default)]
+    struct Bounded(Arc<Mutex<(Vec<u8>, usize)>>);
+
+    impl Bounded {
+        fn of(bytes: usize) -> Self {
+            Self(Arc::new(Mutex::new((Vec::new(), bytes))))
+        }
+
+        fn taken(&self) -> Vec<u8> {
+            self.0.lock().unwrap().0.clone()
+        }
+    }
+
+    impl Write for Bounded {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            let (taken, most) = &mut *self.0.lock().unwrap();
+            let count = bytes.len().min(*most);
+            taken.extend(&bytes[..count]);
+            match count {
+                0 => Err(io::ErrorKind::WouldBlock.into()),
+                count => Ok(count),
+            }
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn say(output: &Output, is_lone: bool, text: &str) {
+        let write = |line: &mut Vec<u8>| {
+            line.extend(text.as_bytes());
+            Ok(())
+        };
+        output.line([], is_lone, write).unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_lone_line_is_written_at_once_and_another_is_not() {
+        let (output, bounded) = (Output::default(), Bounded::of(100));
+        output.write_lone_lines(Box::new(bounded.clone()));
+        say(&output, true, "one");
+        assert_eq!((output.unread(), bounded.taken()), (0, b"one\n".to_vec()));
+        say(&output, false, "two");
+        // Lines stay in order.
+        say(&output, true, "three");
+        assert_eq!((output.unread(), bounded.taken()), (10, b"one\n".to_vec()));
+    }
+
+    #[tokio::test]
+    async fn what_does_not_go_at_once_is_the_tasks_to_write() {
+        for most in [0, 2] {
+            let (output, bounded) = (Arc::new(Output::default()), Bounded::of(most));
+            output.write_lone_lines(Box::new(bounded.clone()));
+            let (writer, mut reader) = duplex(64);
+            let running = Arc::clone(&output);
+            let task = tokio::spawn(async move { running.run(writer).await });
+            say(&output, true, "lone");
+            output.below(0).await.unwrap();
+            output.close();
+            task.await.unwrap();
+            let mut text = bounded.taken();
+            assert_eq!(text.len(), most);
+            reader.read_to_end(&mut text).await.unwrap();
+            assert_eq!(text, b"lone\n");
+        }
+    }
+
+    #[tokio::test]
+    async fn nothing_is_written_at_once_into_what_the_task_writes() {
+        let (output, bounded) = (Arc::new(Output::default()), Bounded::of(100));
+        output.write_lone_lines(Box::new(bounded.clone()));
+        let (writer, mut reader) = duplex(4);
+        let running = Arc::clone(&output);
+        tokio::spawn(async move { running.run(writer).await });
+        say(&output, false, "longer than the pipe");
+        while output.unread() == 21 {
+            tokio::task::yield_now().await;
+        }
+        say(&output, true, "lone");
+        assert_eq!(bounded.taken(), b"");
+        let mut text = [0; 26];
+        reader.read_exact(&mut text).await.unwrap();
+        assert_eq!(&text, b"longer than the pipe\nlone\n");
     }
 }

@@ -33,7 +33,12 @@ pub type StdioTransport = LineTransport<Reader>;
 ///
 /// A pipe is switched to not waiting, for all who share it: with `2>&1` the log may lose lines.
 pub fn stdio(limits: Limits) -> io::Result<StdioTransport> {
-    Ok(LineTransport::new(stdin()?, stdout()?, limits))
+    let (writer, at_once) = stdout()?;
+    let transport = LineTransport::new(stdin()?, writer, limits);
+    Ok(match at_once {
+        Some(at_once) => transport.writing_at_once(at_once),
+        None => transport,
+    })
 }
 
 #[cfg(unix)]
@@ -43,12 +48,18 @@ fn stdin() -> io::Result<Reader> {
     reader(File::from(io::stdin().as_fd().try_clone_to_owned()?))
 }
 
+/// Where to write to, and where that never waits, a second way there.
 #[cfg(unix)]
-fn stdout() -> io::Result<Writer> {
+fn stdout() -> io::Result<(Writer, Option<File>)> {
     use std::os::fd::AsFd;
 
     let file = File::from(io::stdout().as_fd().try_clone_to_owned()?);
-    Ok(writer(file)?.unwrap_or_else(|| Box::new(tokio::io::stdout())))
+    // Both descriptors are of one open file, so that what makes the one never wait does so for the other.
+    let at_once = file.try_clone()?;
+    Ok(match writer(file)? {
+        Some(writer) => (writer, Some(at_once)),
+        None => (Box::new(tokio::io::stdout()), None),
+    })
 }
 
 #[cfg(not(unix))]
@@ -57,8 +68,8 @@ fn stdin() -> io::Result<Reader> {
 }
 
 #[cfg(not(unix))]
-fn stdout() -> io::Result<Writer> {
-    Ok(Box::new(tokio::io::stdout()))
+fn stdout() -> io::Result<(Writer, Option<File>)> {
+    Ok((Box::new(tokio::io::stdout()), None))
 }
 
 /// Reads from whatever `file` is.

@@ -18,9 +18,13 @@ use crate::mesh::store::artifacts::{Artifacts, Change};
 use crate::mesh::store::events::Events;
 use crate::mesh::store::idempotency::Idempotency;
 use crate::mesh::store::key::{Keyspace, Scope};
+use crate::mesh::store::runs::Runs;
 use crate::mesh::store::values::Values;
 use crate::mesh::store::{Bucket, Table};
-use crate::mesh::tenant::{Permission, TenantContext, UserId};
+use crate::mesh::tenant::{
+    Limits, Origin, Permission, PermissionSet, TenantContext, TenantId, UserId,
+};
+use crate::mesh::workflow::{RunBook, WorkflowNames};
 use crate::mesh::{Clock, Error, Timestamp};
 
 /// The parts of one admitted call that its handles borrow.
@@ -73,6 +77,16 @@ impl<'call, O: Operation> Granted<'call, O> {
     /// The tenant's events.
     pub fn events(&self) -> Events<'call, O::Needs> {
         Events::new(self.reach)
+    }
+
+    /// The tenant's workflow runs.
+    pub fn runs(&self) -> Runs<'call, O::Needs> {
+        Runs::new(self.reach)
+    }
+
+    /// Whether the caller wants to be told how far the work is.
+    pub fn tells_progress(&self) -> bool {
+        self.reach.ground.request.progress.is_some()
     }
 
     /// The state of the parts that the tenant uses.
@@ -198,6 +212,30 @@ impl<'call> Reach<'call> {
 
     pub(in crate::mesh) fn request_id(self) -> Ulid {
         self.ground.request.id
+    }
+
+    pub(in crate::mesh) fn tenant_id(self) -> &'call TenantId {
+        self.ground.context.tenant_id()
+    }
+
+    pub(in crate::mesh) fn permissions(self) -> PermissionSet {
+        self.ground.context.permissions()
+    }
+
+    pub(in crate::mesh) fn limits(self) -> &'call Arc<Limits> {
+        self.ground.context.limits()
+    }
+
+    pub(in crate::mesh) fn origin(self) -> Origin {
+        self.ground.context.origin()
+    }
+
+    pub(in crate::mesh) fn runs(self) -> &'call RunBook {
+        &self.ground.backplane.runs
+    }
+
+    pub(in crate::mesh) fn workflows(self) -> &'call WorkflowNames {
+        &self.ground.backplane.workflows
     }
 
     pub(in crate::mesh) fn now(self) -> Timestamp {

@@ -12,11 +12,17 @@ use crate::mesh::tenant::TenantId;
 /// How long a part may take to tell how it is.
 const PATIENCE: Duration = Duration::from_secs(3);
 
+/// How many of a tenant's workflows are looked at.
+const WORKFLOWS_CHECKED_MAX: usize = 10;
+
 /// An event that waits longer than this makes the publisher degraded.
 const BACKLOG_AGE_MAX_MS: u64 = 60_000;
 
 /// The share of the outbox from which on it is degraded.
 const OUTBOX_SHARE_MAX: f64 = 0.5;
+
+/// How long what became of a rule makes its part degraded.
+const RULE_TROUBLE_TIME: Duration = Duration::from_secs(3600);
 
 /// How a part is; a later one is worse.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -75,13 +81,53 @@ impl<'call> Health<'call> {
         let Backplane {
             table, bucket, bus, ..
         } = self.backplane;
-        let (table, bucket, bus) = futures::join!(
+        let (table, bucket, bus, workflows) = futures::join!(
             self.ask("table", table.check()),
             self.ask("bucket", bucket.check()),
             self.ask("bus", bus.check()),
+            self.workflows(),
         );
         let [history, publisher] = self.ways();
-        vec![table, bucket, bus, history, self.outbox(), publisher]
+        vec![
+            table,
+            bucket,
+            bus,
+            history,
+            self.outbox(),
+            publisher,
+            self.rules(),
+            workflows,
+        ]
+    }
+
+    /// Whether the tenant's workflows are there to be started. One that is not leaves the others as they
+    /// are.
+    async fn workflows(&self) -> PartHealth {
+        let mut part = self.ask("workflows", self.broken_workflow()).await;
+        if part.status == Status::Unhealthy {
+            part.status = Status::Degraded;
+        }
+        part
+    }
+
+    /// The first of the tenant's workflows that cannot be started, as an error.
+    async fn broken_workflow(&self) -> Result<(), Error> {
+        let Backplane {
+            workflows, runs, ..
+        } = self.backplane;
+        let states = &runs.parts().states;
+        let names = workflows.all(self.tenant).await?;
+        let checks = names.iter().take(WORKFLOWS_CHECKED_MAX).map(async |name| {
+            let Some(machine) = workflows.machine(self.tenant, name) else {
+                return Ok(());
+            };
+            states.check(&machine).await.map_err(|error| {
+                let message = format!("the workflow `{name}`: {}", public_message(&error));
+                Error::new(error.kind(), message).caused_by(error)
+            })
+        });
+        let results = futures::future::join_all(checks).await;
+        results.into_iter().collect()
     }
 
     async fn ask(
@@ -189,6 +235,47 @@ impl<'call> Health<'call> {
                 details,
             }
         })
+    }
+}
+
+impl Health<'_> {
+    /// The rules of the tenant: what waits for them, and what could not be done.
+    fn rules(&self) -> PartHealth {
+        let publisher = &self.backplane.publisher;
+        let (notes, waiting_bytes) = publisher.rules(self.tenant);
+        let now = self.backplane.clock.now();
+        let trouble = notes.trouble.as_ref();
+        let recent = trouble.filter(|(at, _)| now.since(*at) < RULE_TROUBLE_TIME);
+        let message = match (&notes.fault, recent) {
+            (Some(fault), _) => Some(format!(
+                "events wait for what rules do about them ({}: {}). Nothing is lost: it is tried again.",
+                fault.code, fault.message
+            )),
+            (None, Some((at, what))) => Some(format!("{what} (last at {at})")),
+            (None, None) => None,
+        };
+        let status = match message {
+            Some(_) => Status::Degraded,
+            None => Status::Healthy,
+        };
+        let mut details = serde_json::json!({
+            "waiting_bytes": waiting_bytes,
+            "started_workflows": notes.started,
+            "raised_alerts": notes.raised,
+            "cut_chains": notes.cut,
+            "refused_actions": notes.refused,
+            "alerts_over_limit": notes.limited,
+        });
+        if !self.backplane.serves_many {
+            details["waiting_events"] = publisher.stats().rules.records.into();
+        }
+        PartHealth {
+            name: "rules",
+            status,
+            latency_ms: None,
+            message,
+            details: Some(details),
+        }
     }
 }
 

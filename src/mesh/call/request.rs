@@ -88,8 +88,8 @@ impl Request {
             source: None,
             priority: Priority::Medium,
             tags: None,
-            cause: None,
-            depth: 0,
+            cause: context.origin().cause,
+            depth: context.origin().depth,
             data: Subject::none().into_data(Vec::new()),
         }
     }

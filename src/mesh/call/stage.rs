@@ -113,6 +113,14 @@ impl<'mesh> Arrived<'mesh> {
 
 fn denied<O: Operation>(context: &TenantContext) -> Error {
     let permission = O::Needs::PERMISSION.name();
+    if context.origin().run.is_some() {
+        let message = format!(
+            "the user of this run lacks the permission `{permission}`, or did when it was started"
+        );
+        return Error::new(ErrorKind::PermissionDenied, message)
+            .fix("Let somebody start it who has the permission; a rule starts it as whoever made the rule.")
+            .detail("permission", permission);
+    }
     let message = format!(
         "the role `{}` lacks the permission `{permission}`",
         context.role().name()

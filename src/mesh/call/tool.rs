@@ -29,6 +29,14 @@ pub enum Tool {
     KvList,
     /// Store a value.
     KvSet,
+    /// List workflow runs.
+    WorkflowList,
+    /// Start a workflow.
+    WorkflowStart,
+    /// See how a workflow run is.
+    WorkflowStatus,
+    /// Stop a workflow run.
+    WorkflowStop,
     /// `completion/complete` of a resource's key.
     Complete,
     /// `resources/list`.
@@ -50,6 +58,8 @@ pub enum Toolset {
     Artifacts,
     /// Events.
     Events,
+    /// Workflows.
+    Workflows,
 }
 
 /// What a call does to the tenant's data.
@@ -67,7 +77,7 @@ pub enum Effect {
 
 impl Toolset {
     /// Every family.
-    pub const ALL: [Self; 3] = [Self::Artifacts, Self::Events, Self::Kv];
+    pub const ALL: [Self; 4] = [Self::Artifacts, Self::Events, Self::Kv, Self::Workflows];
 
     /// The name in settings.
     pub const fn name(self) -> &'static str {
@@ -75,13 +85,14 @@ impl Toolset {
             Self::Kv => "kv",
             Self::Artifacts => "artifacts",
             Self::Events => "events",
+            Self::Workflows => "workflows",
         }
     }
 }
 
 impl Tool {
     /// Every tool and method: the tools sorted by name, then the methods.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 21] = [
         Self::ArtifactsDelete,
         Self::ArtifactsGet,
         Self::ArtifactsList,
@@ -94,6 +105,10 @@ impl Tool {
         Self::KvGet,
         Self::KvList,
         Self::KvSet,
+        Self::WorkflowList,
+        Self::WorkflowStart,
+        Self::WorkflowStatus,
+        Self::WorkflowStop,
         Self::Complete,
         Self::ResourcesList,
         Self::ResourcesRead,
@@ -116,6 +131,10 @@ impl Tool {
             Self::KvGet => "kv_get",
             Self::KvList => "kv_list",
             Self::KvSet => "kv_set",
+            Self::WorkflowList => "workflow_list",
+            Self::WorkflowStart => "workflow_start",
+            Self::WorkflowStatus => "workflow_status",
+            Self::WorkflowStop => "workflow_stop",
             Self::Complete => "completion/complete",
             Self::ResourcesList => "resources/list",
             Self::ResourcesRead | Self::ValuesRead => "resources/read",
@@ -153,6 +172,10 @@ impl Tool {
             | Self::EventsHealthCheck
             | Self::EventsQuery
             | Self::EventsSend => Toolset::Events,
+            Self::WorkflowList
+            | Self::WorkflowStart
+            | Self::WorkflowStatus
+            | Self::WorkflowStop => Toolset::Workflows,
         }
     }
 
@@ -171,6 +194,8 @@ impl Tool {
             Self::EventsSend => Permission::EventsSend,
             Self::EventsQuery | Self::EventsAnalytics => Permission::EventsRead,
             Self::EventsHealthCheck => Permission::HealthRead,
+            Self::WorkflowList | Self::WorkflowStatus => Permission::WorkflowRead,
+            Self::WorkflowStart | Self::WorkflowStop => Permission::WorkflowRun,
         }
     }
 
@@ -191,15 +216,22 @@ impl Tool {
             Self::EventsQuery => "Events.Query",
             Self::EventsAnalytics => "Events.Analytics",
             Self::EventsHealthCheck => "Events.HealthCheck",
+            Self::WorkflowList => "Workflow.Listed",
+            Self::WorkflowStart => "Workflow.Started",
+            Self::WorkflowStatus => "Workflow.Status",
+            Self::WorkflowStop => "Workflow.Stopped",
         }
     }
 
     /// What a call does.
     pub const fn effect(self) -> Effect {
         match self {
-            Self::KvSet | Self::KvDelete | Self::ArtifactsPut | Self::ArtifactsDelete => {
-                Effect::Mutation
-            }
+            Self::KvSet
+            | Self::KvDelete
+            | Self::ArtifactsPut
+            | Self::ArtifactsDelete
+            | Self::WorkflowStart
+            | Self::WorkflowStop => Effect::Mutation,
             Self::EventsSend => Effect::Events,
             Self::EventsHealthCheck => Effect::Health,
             Self::KvGet
@@ -208,6 +240,8 @@ impl Tool {
             | Self::ArtifactsList
             | Self::EventsQuery
             | Self::EventsAnalytics
+            | Self::WorkflowList
+            | Self::WorkflowStatus
             | Self::Complete
             | Self::ResourcesList
             | Self::ResourcesRead

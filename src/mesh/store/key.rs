@@ -250,6 +250,11 @@ impl Keyspace {
         }
     }
 
+    /// The row that counts the alerts that a tenant has raised on a day.
+    pub(in crate::mesh) fn alerts_raised(&self, day: Timestamp) -> RowKey {
+        self.quota(&format!("ALERTS#{}", day_name(day)))
+    }
+
     /// The row of an idempotency key: `hash` is of the user and the key.
     pub(in crate::mesh) fn idempotency(&self, tool: &str, hash: &str) -> RowKey {
         RowKey {

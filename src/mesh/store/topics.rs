@@ -3,6 +3,9 @@
 use super::Reply;
 use crate::mesh::tenant::TenantId;
 
+/// What the name of a tenant's topic begins with; the tenant's id is the rest.
+pub const TENANT_TOPIC_PREFIX: &str = "agent-mesh-alerts-";
+
 /// The most bytes of a notice's text: SNS takes 256 KiB with the attributes.
 pub const NOTICE_BYTES_MAX: usize = 128 << 10;
 

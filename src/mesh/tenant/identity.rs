@@ -1,9 +1,13 @@
 //! What a request presents as its identity, and why it may be refused.
 
 use std::fmt;
+use std::sync::Arc;
 
-use super::{Role, TenantId, UserId};
+use ulid::Ulid;
+
+use super::{PermissionSet, Role, TenantId, UserId};
 use crate::mesh::error::Error;
+use crate::mesh::workflow::Run;
 
 /// A bearer token as it came in. Nothing shows it: it is compared and verified, never printed.
 #[derive(Clone, PartialEq, Eq)]
@@ -17,6 +21,64 @@ pub struct Presented {
     /// Whether the request names somebody in a place that is never believed: `tenant_id` or `user_id`
     /// beside its parameters, or `arguments._context`.
     pub foreign: bool,
+    /// The workflow run that calls, where it is one. Only the mesh can say so, of a run in its rows.
+    pub run: Option<Arc<RunIdentity>>,
+}
+
+/// The identity of a workflow run that calls: its user, with what that user might do when it was started.
+#[derive(Debug, PartialEq, Eq)]
+pub struct RunIdentity {
+    run_id: Ulid,
+    tenant: TenantId,
+    user: UserId,
+    permissions: PermissionSet,
+    cause: Option<Ulid>,
+    depth: u8,
+}
+
+/// What led to a request.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Origin {
+    /// The workflow run that makes it.
+    pub run: Option<Ulid>,
+    /// The event that led to that run.
+    pub cause: Option<Ulid>,
+    /// How many events led here; 0 for what a client does.
+    pub depth: u8,
+}
+
+impl RunIdentity {
+    /// The identity of `run`, which is one of `tenant`'s.
+    pub(in crate::mesh) fn of(tenant: &TenantId, run: &Run) -> Self {
+        Self {
+            run_id: run.run_id,
+            tenant: tenant.clone(),
+            user: run.user.clone(),
+            permissions: run.permissions,
+            cause: run.cause,
+            depth: run.depth,
+        }
+    }
+
+    pub(super) fn tenant(&self) -> &TenantId {
+        &self.tenant
+    }
+
+    pub(super) fn user(&self) -> &UserId {
+        &self.user
+    }
+
+    pub(super) fn permissions(&self) -> PermissionSet {
+        self.permissions
+    }
+
+    pub(super) fn origin(&self) -> Origin {
+        Origin {
+            run: Some(self.run_id),
+            cause: self.cause,
+            depth: self.depth,
+        }
+    }
 }
 
 /// Who calls when the process belongs to one person: set once, by the environment.
@@ -170,7 +232,7 @@ mod tests {
     fn nothing_shows_a_token() {
         let presented = Presented {
             token: Some(Token::new("eyJhbGciOi.secret.part")),
-            foreign: false,
+            ..Presented::default()
         };
         assert_eq!(
             format!("{presented:?} {presented:#?}")

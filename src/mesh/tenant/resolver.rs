@@ -3,7 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::identity::{EnvironmentIdentity, IdentityError, Presented, Refusal, Token};
+use super::identity::{
+    EnvironmentIdentity, IdentityError, Origin, Presented, Refusal, RunIdentity, Token,
+};
 use super::key_set::{KeySource, KeysUnavailable};
 use super::record::{Limits, TenantDirectory, TenantRecord, TenantStatus};
 use super::role::{PermissionSet, Role};
@@ -50,6 +52,7 @@ struct Caller {
     permissions: PermissionSet,
     context_type: ContextType,
     ends_at: Option<Timestamp>,
+    origin: Origin,
 }
 
 enum Way {
@@ -108,6 +111,11 @@ impl TenantContext {
         &self.caller.context_type
     }
 
+    /// What led to the request: nothing, where a client makes it; where a workflow run does, that.
+    pub fn origin(&self) -> Origin {
+        self.caller.origin
+    }
+
     /// From when on this identity is no longer accepted: what streams to the caller ends then. An
     /// identity from the environment does not end.
     pub fn ends_at(&self) -> Option<Timestamp> {
@@ -138,6 +146,7 @@ impl Resolver {
             permissions: identity.role.permissions(),
             context_type: ContextType::Personal,
             ends_at: None,
+            origin: Origin::default(),
         });
         Self {
             directory,
@@ -170,6 +179,9 @@ impl Resolver {
         presented: &Presented,
         now: Timestamp,
     ) -> Result<TenantContext, IdentityError> {
+        if let Some(run) = &presented.run {
+            return self.of_run(run);
+        }
         match &self.way {
             Way::Environment { caller, unlisted } => self.of_process(presented, caller, unlisted),
             Way::Token {
@@ -197,6 +209,9 @@ impl Resolver {
         presented: &Presented,
         now: Timestamp,
     ) -> Option<Result<TenantContext, IdentityError>> {
+        if let Some(run) = &presented.run {
+            return Some(self.of_run(run));
+        }
         match &self.way {
             Way::Environment { caller, unlisted } => {
                 Some(self.of_process(presented, caller, unlisted))
@@ -206,6 +221,34 @@ impl Resolver {
                 Err(error) => Some(Err(error)),
             },
         }
+    }
+
+    /// A workflow run: its user, with no more than that user might do when it was started and may be
+    /// done now. A process of one person does so for its own tenant only.
+    fn of_run(&self, run: &RunIdentity) -> Result<TenantContext, IdentityError> {
+        let listed = self.directory.find(run.tenant());
+        let (tenant, role) = match &self.way {
+            Way::Environment { caller, unlisted } => {
+                if unlisted.id != *run.tenant() {
+                    return Err(Refusal::Tenant.into());
+                }
+                let tenant = listed.unwrap_or_else(|| Arc::clone(unlisted));
+                (tenant, caller.role)
+            }
+            Way::Token { .. } => (
+                listed.ok_or(Refusal::Tenant)?,
+                Role::least_with(run.permissions()),
+            ),
+        };
+        let caller = Caller {
+            user: run.user().clone(),
+            role,
+            permissions: role.permissions().intersection(run.permissions()),
+            context_type: ContextType::Personal,
+            ends_at: None,
+            origin: run.origin(),
+        };
+        context(tenant, Arc::new(caller))
     }
 
     /// The process's own user; an identity inside a request is refused, since whoever sent it expects
@@ -302,6 +345,7 @@ impl Caller {
                 },
                 None => ContextType::Personal,
             },
+            origin: Origin::default(),
         }
     }
 }

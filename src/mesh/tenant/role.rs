@@ -173,6 +173,15 @@ impl Role {
         }
     }
 
+    /// The least role that may do all of `permissions`.
+    pub fn least_with(permissions: PermissionSet) -> Self {
+        let may = |role: &Self| role.permissions().intersection(permissions) == permissions;
+        [Self::Viewer, Self::User]
+            .into_iter()
+            .find(may)
+            .unwrap_or(Self::Admin)
+    }
+
     /// All that the role may do.
     pub const fn permissions(self) -> PermissionSet {
         use Permission::*;
@@ -238,6 +247,14 @@ mod tests {
         );
         assert_eq!(user.intersection(viewer), viewer);
         assert_eq!(admin.intersection(user), user);
+    }
+
+    #[test]
+    fn the_least_role_holds_what_is_asked_for_and_the_one_below_does_not() {
+        for role in [Role::Viewer, Role::User, Role::Admin] {
+            assert_eq!(Role::least_with(role.permissions()), role);
+        }
+        assert_eq!(Role::least_with(PermissionSet::EMPTY), Role::Viewer);
     }
 
     #[test]

@@ -5,24 +5,25 @@
 //! by its mark.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use futures::FutureExt as _;
 use serde_json::value::RawValue;
-use ulid::Ulid;
 
 use super::meter::Meter;
 use super::quota::RunQuota;
 use super::row::{Kept, Mark};
+use super::rows::RunRows;
 use super::run::{NewRun, Run, RunState, execution_name};
+use super::watch::{Watch, WatchPace};
 use super::{LaunchLimits, Launcher};
 use crate::mesh::event::Outbox;
-use crate::mesh::store::key::{Keyspace, RowKey};
 use crate::mesh::store::states::{ExecutionStatus, NewExecution, PAYLOAD_BYTES_MAX, Started};
-use crate::mesh::store::table::{Condition, Row, WriteOutcome};
 use crate::mesh::store::{Reply, States, Table};
 use crate::mesh::tenant::{TenantDirectory, TenantId, UserId};
 use crate::mesh::{Clock, Error, ErrorKind};
+
+/// For how many days the row of a run is kept after its end: as long as Step Functions tells of it.
+pub const KEPT_DAYS_MIN: u32 = 90;
 
 /// What the book of runs is made of.
 #[derive(Clone)]
@@ -43,45 +44,33 @@ pub struct RunBookParts {
     pub retention_days: u32,
 }
 
-/// For how many days the row of a run is kept after its end: as long as Step Functions tells of it.
-pub const KEPT_DAYS_MIN: u32 = 90;
-
-/// How often a run is looked at, as the backend bears it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct WatchPace {
-    /// How long after its start a run is first looked at.
-    pub first: Duration,
-    /// The longest time between two looks; each is half as long again as the one before.
-    pub longest: Duration,
-    /// For how long a process that watches a run says so. It says so again in time, and when it has not,
-    /// another one takes over.
-    pub lease: Duration,
-}
-
-impl WatchPace {
-    /// For the embedded cloud, where a look costs microseconds.
-    pub const EMBEDDED: Self = Self {
-        first: Duration::from_millis(4),
-        longest: Duration::from_millis(250),
-        lease: Duration::from_secs(6),
-    };
-
-    /// For Step Functions on AWS, which allows a few requests a second for the whole account.
-    pub const AWS: Self = Self {
-        first: Duration::from_secs(1),
-        longest: Duration::from_secs(30),
-        lease: Duration::from_secs(120),
-    };
-}
-
 /// The book of runs. Clones are the same one.
 #[derive(Clone)]
-pub struct RunBook(Arc<RunBookParts>);
+pub struct RunBook(Arc<Inner>);
+
+struct Inner {
+    parts: RunBookParts,
+    watch: Watch,
+}
 
 impl RunBook {
-    /// The book of the runs in `parts`.
+    /// The book of the runs in `parts`. Somebody is to [watch](RunBook::watch) them.
     pub fn new(parts: RunBookParts) -> Self {
-        Self(Arc::new(parts))
+        let watch = Watch::new(parts.pace, Arc::clone(&parts.clock));
+        Self(Arc::new(Inner { parts, watch }))
+    }
+
+    pub(in crate::mesh) fn parts(&self) -> &RunBookParts {
+        &self.0.parts
+    }
+
+    pub(super) fn followed(&self) -> &Watch {
+        &self.0.watch
+    }
+
+    /// The rows of a tenant.
+    pub(in crate::mesh) fn rows(&self, tenant: &TenantId) -> RunRows<'_> {
+        RunRows::new(&self.0.parts.table, &self.0.parts.clock, tenant)
     }
 
     /// Starts `run`, or finds that it has been started.
@@ -98,30 +87,36 @@ impl RunBook {
         meter: &mut Meter,
     ) -> Result<Run, Error> {
         let input = wrapped_input(tenant, &run.user, &run.input)?;
-        let kept = match self.find(tenant, run.run_id, meter).await? {
-            Some(kept) => kept,
+        let kept = match self.rows(tenant).find(run.run_id, meter).await? {
+            Some(kept) => self.take_up(tenant, kept, meter).await?,
             None => self.enter(tenant, limits, run, meter).await?,
         };
-        match kept.run.state {
-            RunState::Starting => self.begin(tenant, limits, run, input, kept, meter).await,
-            RunState::Known(_) => Ok(kept.run),
+        if kept.run.state != RunState::Starting {
+            return Ok(kept.run);
         }
+        // Also where the start fails: what became of it is found out in time.
+        self.follow(tenant, run.run_id);
+        self.begin(tenant, limits, run, input, kept, meter).await
     }
 
-    /// The run, as its row has it.
-    pub(in crate::mesh) async fn find(
+    /// Says of a run that was entered before and has not begun that it is tried again now, so that nobody
+    /// takes it for one that never began.
+    async fn take_up(
         &self,
         tenant: &TenantId,
-        run_id: Ulid,
+        kept: Kept,
         meter: &mut Meter,
-    ) -> Result<Option<Kept>, Error> {
-        let name = run_id.to_string();
-        let key = Keyspace::of(tenant).run(&name);
-        let answer = self.0.table.get(&key, true).await?;
-        meter.read(answer.units);
-        let now = self.0.clock.now();
-        let live = answer.value.filter(|row| !row.is_expired(now));
-        live.map(|row| Kept::of(&name, &row)).transpose()
+    ) -> Result<Kept, Error> {
+        if kept.run.state != RunState::Starting {
+            return Ok(kept);
+        }
+        let mut next = kept.next();
+        next.run.started_at = self.0.parts.clock.now();
+        match self.rows(tenant).replace(&kept, &next, meter).await? {
+            Ok(()) => Ok(next),
+            Err(Some(current)) => Ok(current),
+            Err(None) => Err(Error::internal("the row of a run is gone")),
+        }
     }
 
     /// Sets the mark, takes from the quota, writes the row.
@@ -132,48 +127,39 @@ impl RunBook {
         run: &NewRun,
         meter: &mut Meter,
     ) -> Result<Kept, Error> {
-        let Self(parts) = self;
+        let parts = &self.0.parts;
         let now = parts.clock.now();
-        let keys = Keyspace::of(tenant);
-        let name = run.run_id.to_string();
+        let rows = self.rows(tenant);
         let mark = self.mark();
-        let absent = Condition::Absent { now };
-        let is_ours = self
-            .put(&keys.running(&name), mark.to_row(), absent.clone(), meter)
-            .await?
-            .is_ok();
-        let quota = RunQuota::new(&parts.table, &keys, limits.workflows_running);
+        let is_ours = rows.mark(run.run_id, &mark, meter).await?;
+        let quota = RunQuota::new(&parts.table, rows.keys(), limits.workflows_running);
         if let Err(refused) = quota.take(run.run_id, now, meter).await {
             // Somebody else may have started the same run meanwhile, and then needs the mark.
-            if let Some(kept) = self.find(tenant, run.run_id, meter).await? {
+            if let Some(kept) = rows.find(run.run_id, meter).await? {
                 return Ok(kept);
             }
             if is_ours {
-                self.unmark(&keys.running(&name), &mark, meter).await?;
+                rows.unmark(run.run_id, Some(&mark), meter).await?;
             }
             return Err(refused);
         }
-        let execution = parts
-            .states
-            .execution(&run.machine, &execution_name(tenant, run.run_id));
+        let execution = execution_name(tenant, run.run_id);
+        let execution = parts.states.execution(&run.machine, &execution);
         let kept = Kept::starting(run, execution, now);
-        match self
-            .put(&keys.run(&name), kept.to_row(), absent, meter)
-            .await?
-        {
+        match rows.enter(&kept, meter).await? {
             Ok(()) => {
                 if !is_ours {
                     // Whoever set it may be about to remove it, which this prevents.
-                    let row = self.mark().to_row();
-                    let _ = self
-                        .put(&keys.running(&name), row, Condition::Always, meter)
-                        .await?;
+                    rows.mark_anew(run.run_id, &self.mark(), meter).await?;
                 }
                 Ok(kept)
             }
             Err(current) => {
                 quota.give_back(meter).await?;
-                Kept::of(&name, &current.unwrap_or_default())
+                if is_ours && current.run.state.has_ended() {
+                    rows.unmark(run.run_id, Some(&mark), meter).await?;
+                }
+                Ok(current)
             }
         }
     }
@@ -195,7 +181,7 @@ impl RunBook {
         };
         meter.asked();
         let mut running = kept.next();
-        match self.0.states.start(tenant, &execution).await {
+        match self.0.parts.states.start(tenant, &execution).await {
             Ok(Started::Running {
                 execution,
                 started_at,
@@ -205,14 +191,14 @@ impl RunBook {
             }
             Ok(Started::AlreadyExists { execution }) => running.run.execution = execution,
             Err(error) => {
-                if is_refusal(error.kind()) {
+                if is_refusal(&error) {
                     self.withdraw(tenant, limits, &kept, meter).await?;
                 }
                 return Err(error);
             }
         }
         running.run.state = RunState::Known(ExecutionStatus::Running);
-        match self.replace(tenant, &kept, &running, meter).await {
+        match self.rows(tenant).replace(&kept, &running, meter).await {
             Ok(Ok(())) => Ok(running.run),
             // Somebody else has seen it run, or end.
             Ok(Err(Some(current))) => Ok(current.run),
@@ -232,93 +218,28 @@ impl RunBook {
         kept: &Kept,
         meter: &mut Meter,
     ) -> Result<(), Error> {
-        let Self(parts) = self;
-        let keys = Keyspace::of(tenant);
-        let name = kept.run.run_id.to_string();
-        let condition = Condition::Version {
-            version: kept.version.clone(),
-            now: parts.clock.now(),
-        };
-        let deleted = parts.table.delete(&keys.run(&name), condition).await?;
-        meter.written(deleted.units);
-        if let WriteOutcome::Done { .. } = deleted.value {
-            let quota = RunQuota::new(&parts.table, &keys, limits.workflows_running);
+        let rows = self.rows(tenant);
+        if rows.remove(kept, meter).await? {
+            let quota = RunQuota::new(&self.0.parts.table, rows.keys(), limits.workflows_running);
             quota.give_back(meter).await?;
-            let mark = parts
-                .table
-                .delete(&keys.running(&name), Condition::Always)
-                .await?;
-            meter.written(mark.units);
+            rows.unmark(kept.run.run_id, None, meter).await?;
         }
-        Ok(())
-    }
-
-    /// Writes `next` in place of `kept`; answers what is there where somebody else has written.
-    pub(super) async fn replace(
-        &self,
-        tenant: &TenantId,
-        kept: &Kept,
-        next: &Kept,
-        meter: &mut Meter,
-    ) -> Result<Result<(), Option<Kept>>, Error> {
-        let name = kept.run.run_id.to_string();
-        let condition = Condition::Version {
-            version: kept.version.clone(),
-            now: self.0.clock.now(),
-        };
-        let key = Keyspace::of(tenant).run(&name);
-        match self.put(&key, next.to_row(), condition, meter).await? {
-            Ok(()) => Ok(Ok(())),
-            Err(current) => {
-                let current = current.map(|row| Kept::of(&name, &row));
-                Ok(Err(current.transpose()?))
-            }
-        }
-    }
-
-    /// Puts a row under a condition; where that does not hold, answers what is there.
-    pub(super) async fn put(
-        &self,
-        key: &RowKey,
-        row: Row,
-        condition: Condition,
-        meter: &mut Meter,
-    ) -> Result<Result<(), Option<Row>>, Error> {
-        let answer = self.0.table.put(key, row, condition).await?;
-        meter.written(answer.units);
-        Ok(match answer.value {
-            WriteOutcome::Done { .. } => Ok(()),
-            WriteOutcome::ConditionFailed { current } => Err(current),
-        })
-    }
-
-    /// Removes the mark unless somebody else has set it anew.
-    async fn unmark(&self, key: &RowKey, mark: &Mark, meter: &mut Meter) -> Result<(), Error> {
-        let condition = Condition::Version {
-            version: mark.version.clone(),
-            now: self.0.clock.now(),
-        };
-        let deleted = self.0.table.delete(key, condition).await?;
-        meter.written(deleted.units);
         Ok(())
     }
 
     /// A mark by which this process says that it watches a run.
-    fn mark(&self) -> Mark {
-        let now = self.0.clock.now();
-        Mark {
-            version: Ulid::generate().to_string(),
-            marked_at: now,
-            watcher: self.0.outbox.writer().to_string(),
-            until: now.plus(self.0.pace.lease),
-        }
+    pub(super) fn mark(&self) -> Mark {
+        let parts = &self.0.parts;
+        let now = parts.clock.now();
+        Mark::new(parts.outbox.writer(), now, now.plus(parts.pace.lease))
     }
 }
 
 impl Launcher for RunBook {
     fn launch<'a>(&'a self, tenant: &'a TenantId, run: NewRun) -> Reply<'a, ()> {
         async move {
-            let limits = LaunchLimits::of(self.0.tenants.find(tenant).as_deref());
+            let record = self.0.parts.tenants.find(tenant);
+            let limits = LaunchLimits::of(record.as_deref());
             let mut uncharged = Meter::default();
             let started = self.start(tenant, limits, &run, &mut uncharged);
             started.await.map(drop)
@@ -328,16 +249,19 @@ impl Launcher for RunBook {
 }
 
 /// Whether an error of a start says that nothing was started.
-fn is_refusal(kind: ErrorKind) -> bool {
-    matches!(
-        kind,
+pub(in crate::mesh) fn is_refusal(error: &Error) -> bool {
+    let by_kind = matches!(
+        error.kind(),
         ErrorKind::NotFound
             | ErrorKind::NotSupported
             | ErrorKind::InvalidParameter
             | ErrorKind::TooLarge
             | ErrorKind::PermissionDenied
             | ErrorKind::AwsCredentials
-    )
+    );
+    error
+        .may_be_done()
+        .map_or(by_kind, |may_be_done| !may_be_done)
 }
 
 /// The input as the machine gets it: the tenant wrapped around the caller's own.

@@ -5,8 +5,13 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use futures::FutureExt as _;
+use ulid::Ulid;
 
-use crate::mesh::store::key::{Partition, RowKey};
+use super::meter::Meter;
+use super::row::Kept;
+use super::{Launcher as _, NewRun, RunBook, RunBookParts, WatchPace};
+use crate::mesh::event::{Outbox, OutboxSettings, Target};
+use crate::mesh::store::key::{Keyspace, Partition, RUNNING_PREFIX, RowKey};
 use crate::mesh::store::states::{
     Execution, ExecutionEvent, ExecutionStatus, NewExecution, Started, States,
 };
@@ -14,7 +19,9 @@ use crate::mesh::store::table::{
     Addition, Attribute, Condition, Page, Range, Replaced, Row, Table, WriteOutcome,
 };
 use crate::mesh::store::{Metered, Reply};
-use crate::mesh::tenant::{Limits, TenantDirectory, TenantId, TenantRecord, TenantStatus};
+use crate::mesh::tenant::{
+    Limits, Permission, PermissionSet, TenantDirectory, TenantId, TenantRecord, TenantStatus,
+};
 use crate::mesh::{Clock, Error, ErrorKind, ManualClock, Timestamp};
 
 /// A table in memory, with conditions and additions as DynamoDB has them.
@@ -23,7 +30,6 @@ pub(super) struct MemoryTable {
     pub(super) rows: Mutex<BTreeMap<(String, String), Row>>,
     /// How many more writes succeed before every further one fails; nothing for all.
     pub(super) writes_left: Mutex<Option<u64>>,
-    pub(super) queries: AtomicUsize,
 }
 
 fn metered<T>(value: T) -> Metered<T> {
@@ -133,7 +139,6 @@ impl Table for MemoryTable {
     fn query<'a>(&'a self, partition: &'a Partition, range: &'a Range) -> Reply<'a, Metered<Page>> {
         async move {
             tokio::task::yield_now().await;
-            self.queries.fetch_add(1, Ordering::SeqCst);
             let mut sorts = self.sorts(partition, &range.prefix);
             if range.descending {
                 sorts.reverse();
@@ -202,8 +207,6 @@ pub(super) struct ScriptedStates {
     pub(super) start_faults: Mutex<VecDeque<(ErrorKind, bool)>>,
     /// How often an execution came to be.
     pub(super) starts: AtomicUsize,
-    /// How often it was asked how an execution is.
-    pub(super) describes: AtomicUsize,
 }
 
 impl ScriptedStates {
@@ -213,7 +216,6 @@ impl ScriptedStates {
             executions: Mutex::default(),
             start_faults: Mutex::default(),
             starts: AtomicUsize::new(0),
-            describes: AtomicUsize::new(0),
         }
     }
 
@@ -288,7 +290,6 @@ impl States for ScriptedStates {
     ) -> Reply<'a, Option<Execution>> {
         async move {
             tokio::task::yield_now().await;
-            self.describes.fetch_add(1, Ordering::SeqCst);
             let executions = self.executions.lock().unwrap();
             Ok(executions.get(execution).map(|(_, known)| known.clone()))
         }
@@ -352,4 +353,139 @@ impl TenantDirectory for Allowing {
 /// A clock at a moment of 2026.
 pub(super) fn clock() -> Arc<ManualClock> {
     Arc::new(ManualClock::at(Timestamp::from_seconds(1_790_000_000)))
+}
+
+/// A book of runs over a table and executions in memory.
+pub(super) struct Bench {
+    pub(super) table: Arc<MemoryTable>,
+    pub(super) states: Arc<ScriptedStates>,
+    pub(super) book: RunBook,
+    pub(super) tenant: TenantId,
+    folder: tempfile::TempDir,
+}
+
+impl Bench {
+    /// One whose tenants may have so many workflows running.
+    pub(super) fn new(workflows_running: u32) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let clock = clock();
+        let table = Arc::new(MemoryTable::default());
+        let states = Arc::new(ScriptedStates::new(&clock));
+        let book = book(&folder, &table, &states, workflows_running);
+        Self {
+            table,
+            states,
+            book,
+            tenant: "acme".parse().unwrap(),
+            folder,
+        }
+    }
+
+    /// Another process over the same table and executions.
+    pub(super) fn other(&self) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        Self {
+            table: Arc::clone(&self.table),
+            states: Arc::clone(&self.states),
+            book: book(&folder, &self.table, &self.states, 100),
+            tenant: self.tenant.clone(),
+            folder,
+        }
+    }
+
+    pub(super) async fn launch(&self, run: &NewRun) -> Result<(), Error> {
+        self.book.launch(&self.tenant, run.clone()).await
+    }
+
+    pub(super) async fn kept(&self, run: &NewRun) -> Option<Kept> {
+        let mut meter = Meter::default();
+        let rows = self.book.rows(&self.tenant);
+        rows.find(run.run_id, &mut meter).await.unwrap()
+    }
+
+    pub(super) fn marks(&self) -> usize {
+        let runs = Keyspace::of(&self.tenant).runs();
+        self.table.sorts(&runs, RUNNING_PREFIX).len()
+    }
+
+    /// What the quota's row says.
+    pub(super) fn used(&self) -> i64 {
+        let row = self
+            .table
+            .row(&Keyspace::of(&self.tenant).quota("WORKFLOWS"));
+        row.and_then(|row| row.number("running")).unwrap_or(0)
+    }
+
+    pub(super) fn started(&self) -> usize {
+        self.states.starts.load(Ordering::SeqCst)
+    }
+
+    /// How many events this process has recorded.
+    pub(super) fn events(&self) -> u64 {
+        self.book.parts().outbox.stats().records
+    }
+
+    /// The text of the outbox, in which the events stand.
+    pub(super) fn outbox(&self) -> String {
+        fn read(folder: &std::path::Path, text: &mut String) {
+            for entry in std::fs::read_dir(folder).unwrap() {
+                let path = entry.unwrap().path();
+                if path.is_dir() {
+                    read(&path, text);
+                } else if path.extension().is_some_and(|extension| extension == "log") {
+                    text.push_str(&String::from_utf8_lossy(&std::fs::read(path).unwrap()));
+                }
+            }
+        }
+        let mut text = String::new();
+        read(self.folder.path(), &mut text);
+        text
+    }
+}
+
+fn book(
+    folder: &tempfile::TempDir,
+    table: &Arc<MemoryTable>,
+    states: &Arc<ScriptedStates>,
+    workflows_running: u32,
+) -> RunBook {
+    let clock = Arc::clone(&states.clock);
+    let outbox = Outbox::open(OutboxSettings {
+        root: folder.path().to_owned(),
+        target: Target {
+            backend: "test".to_owned(),
+            endpoint: String::new(),
+            region: String::new(),
+            account: String::new(),
+            table: "t".to_owned(),
+            bus: "b".to_owned(),
+        },
+        bytes_max: 1 << 24,
+        clock: Arc::clone(&clock) as _,
+    })
+    .unwrap();
+    RunBook::new(RunBookParts {
+        table: Arc::clone(table) as _,
+        states: Arc::clone(states) as _,
+        outbox,
+        tenants: Arc::new(Allowing(workflows_running)),
+        clock,
+        pace: WatchPace::EMBEDDED,
+        retention_days: 30,
+    })
+}
+
+/// A run that a client starts.
+pub(super) fn run() -> NewRun {
+    NewRun {
+        run_id: Ulid::generate(),
+        workflow: "refund".to_owned(),
+        machine: "arn:refund".to_owned(),
+        input: r#"{"order": 1.50}"#.to_owned(),
+        user: "ada".parse().unwrap(),
+        permissions: PermissionSet::of(&[Permission::KvRead]),
+        rule: None,
+        cause: None,
+        depth: 0,
+    }
 }

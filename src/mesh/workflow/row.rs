@@ -28,9 +28,6 @@ const WATCHER: &str = "watcher";
 /// The word for a run that Step Functions has yet to know.
 const STARTING: &str = "starting";
 
-/// The most characters that are kept of the name of an error.
-const ERROR_CHARS_MAX: usize = 256;
-
 /// A run with what its row says beside it.
 #[derive(Clone, Debug)]
 pub(in crate::mesh) struct Kept {
@@ -99,8 +96,7 @@ impl Kept {
             row = row.with_text(CAUSE, cause.to_string());
         }
         if let Some(error) = &run.error {
-            let kept: String = error.chars().take(ERROR_CHARS_MAX).collect();
-            row = row.with_text(ERROR, kept);
+            row = row.with_text(ERROR, error.as_str());
         }
         if let Some(time) = self.claimed_at {
             row = row.with_number(CLAIMED_AT, time.as_millis());

@@ -20,6 +20,7 @@ use aws_smithy_http_client::proxy::ProxyConfig;
 use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
 use aws_smithy_runtime::client::identity::IdentityCache;
 use aws_smithy_runtime::client::retries::RetryPartition;
+use aws_smithy_runtime::client::retries::classifiers::HttpStatusCodeClassifier;
 use aws_smithy_runtime_api::client::http::SharedHttpClient;
 use aws_smithy_runtime_api::client::interceptors::SharedInterceptor;
 use aws_types::SdkConfig;
@@ -220,7 +221,10 @@ impl Connection {
         let shared = self.shared().await;
         let clients = self.clients(shared, tenant);
         let client = clients.0.sns.get_or_init(|| {
-            let builder = aws_sdk_sns::config::Builder::from(&shared.config);
+            // SNS says by the status alone that it is throttling; the SDK would give up at once.
+            let throttled = HttpStatusCodeClassifier::new_from_codes(vec![429]);
+            let builder =
+                aws_sdk_sns::config::Builder::from(&shared.config).retry_classifier(throttled);
             client!(aws_sdk_sns, builder, self, shared, clients)
         });
         client.clone()

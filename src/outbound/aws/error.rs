@@ -187,9 +187,17 @@ pub(super) fn of_code(
         Part::Topics => automation::of_topics(code, message),
         Part::Table | Part::Bucket | Part::Bus | Part::Identity => None,
     };
-    if let Some(error) = own {
-        return error;
-    }
+    own.unwrap_or_else(|| of_any(part, code, message, status, retry_after))
+}
+
+/// The failure that `code` stands for, whichever service says it.
+fn of_any(
+    part: Part,
+    code: &str,
+    message: &str,
+    status: u16,
+    retry_after: Option<Duration>,
+) -> Error {
     match kind_of_code(code, message, status) {
         ErrorKind::AwsCredentials if is_refusal(code) => refused(code),
         ErrorKind::AwsCredentials

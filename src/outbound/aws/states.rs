@@ -10,6 +10,7 @@ use aws_sdk_sfn::primitives::DateTime;
 use aws_sdk_sfn::types::{HistoryEvent, StateMachineType};
 use futures::FutureExt;
 
+use super::attempts::LostAnswers;
 use super::clients::Connection;
 use super::error::{Part, express, fault};
 use crate::mesh::store::states::{
@@ -33,6 +34,8 @@ const HISTORY_PAGE_MAX: u32 = 1000;
 
 /// The longest reason for a stop that Step Functions takes, in characters.
 const REASON_CHARS_MAX: usize = 32_768;
+
+const NANOS_PER_MILLI: i128 = 1_000_000;
 
 /// What an execution's ARN has in the place of `stateMachine`.
 const EXECUTION: &str = ":execution:";
@@ -61,7 +64,9 @@ impl AwsStates {
         if execution.input.len() > PAYLOAD_BYTES_MAX {
             return Err(too_large());
         }
-        self.demand_standard(tenant, &execution.machine).await?;
+        let standard = self.demand_standard(tenant, &execution.machine).await;
+        standard.map_err(Error::not_done)?;
+        let lost = LostAnswers::default();
         let client = self.connection.states(Some(tenant)).await;
         // A start whose answer was lost is repeated under the same name with the same input, which starts
         // nothing twice.
@@ -70,6 +75,8 @@ impl AwsStates {
             .state_machine_arn(&execution.machine)
             .name(&execution.name)
             .input(&execution.input)
+            .customize()
+            .interceptor(lost.clone())
             .send()
             .await;
         match answer {
@@ -83,7 +90,7 @@ impl AwsStates {
                     execution: execution_arn(&execution.machine, &execution.name),
                 })
             }
-            Err(error) => Err(fault(Part::States, error)),
+            Err(error) => Err(lost.fault(Part::States, error)),
         }
     }
 
@@ -151,11 +158,14 @@ impl AwsStates {
         reason: Option<&str>,
     ) -> Result<bool, Error> {
         let client = self.connection.states(Some(tenant)).await;
+        let lost = LostAnswers::default();
         let cause = reason.map(|reason| reason.chars().take(REASON_CHARS_MAX).collect());
         let answer = client
             .stop_execution()
             .execution_arn(execution)
             .set_cause(cause)
+            .customize()
+            .interceptor(lost.clone())
             .send()
             .await;
         match answer {
@@ -163,13 +173,13 @@ impl AwsStates {
             Err(error) if is_unknown(&error) => Ok(false),
             // One that has ended by itself meanwhile is not to be stopped any more.
             Err(error) if error.code() == Some("ValidationException") => {
-                let told = fault(Part::States, error);
+                let told = lost.fault(Part::States, error);
                 match self.describe_execution(tenant, execution).await? {
                     Some(found) if found.status.has_ended() => Ok(true),
                     _ => Err(told),
                 }
             }
-            Err(error) => Err(fault(Part::States, error)),
+            Err(error) => Err(lost.fault(Part::States, error)),
         }
     }
 
@@ -304,14 +314,19 @@ fn read(found: DescribeExecutionOutput) -> Result<Execution, Error> {
         status,
         started_at: timestamp(&found.start_date),
         stopped_at: found.stop_date.as_ref().map(timestamp),
-        output: found.output,
+        // Emulators put out the error as well.
+        output: found
+            .output
+            .filter(|_| status == ExecutionStatus::Succeeded),
         error: found.error.filter(|text| !text.is_empty()),
         cause: found.cause.filter(|text| !text.is_empty()),
     })
 }
 
+/// Times come as fractions of seconds in binary, so that the last millisecond must be rounded.
 fn timestamp(time: &DateTime) -> Timestamp {
-    Timestamp::from_millis(time.to_millis().unwrap_or_default())
+    let millis = (time.as_nanos() + NANOS_PER_MILLI / 2).div_euclid(NANOS_PER_MILLI);
+    Timestamp::from_millis(i64::try_from(millis).unwrap_or_default())
 }
 
 fn step(event: HistoryEvent) -> ExecutionEvent {

@@ -8,17 +8,16 @@ use aws_sdk_sns::types::MessageAttributeValue;
 use futures::FutureExt;
 use serde_json::json;
 
+use super::attempts::LostAnswers;
 use super::clients::Connection;
 use super::error::{Part, fault};
 use crate::mesh::store::topics::{
     MailSubscription, Mailbox, NOTICE_BYTES_MAX, Notice, SUBJECT_CHARS_MAX, SubscriptionState,
+    TENANT_TOPIC_PREFIX,
 };
 use crate::mesh::store::{Reply, Topics};
 use crate::mesh::tenant::TenantId;
 use crate::mesh::{Error, ErrorKind};
-
-/// What the name of a tenant's topic begins with; the tenant's id is the rest.
-pub const TENANT_TOPIC_PREFIX: &str = "agent-mesh-alerts-";
 
 /// The attribute of a notice that mail subscriptions filter by: the addresses that it is for.
 pub const ADDRESSES_ATTRIBUTE: &str = "to";
@@ -82,6 +81,7 @@ impl AwsTopics {
         mailbox: Mailbox<'_>,
     ) -> Result<MailSubscription, Error> {
         let client = self.connection.sns(Some(tenant)).await;
+        let lost = LostAnswers::default();
         let policy = filter_policy(mailbox.address);
         let subscribe = client
             .subscribe()
@@ -90,6 +90,7 @@ impl AwsTopics {
             .endpoint(mailbox.address)
             .return_subscription_arn(true);
         let with_policy = subscribe.clone().attributes(FILTER_POLICY, &policy);
+        let with_policy = with_policy.customize().interceptor(lost.clone());
         let arn = match with_policy.send().await {
             Ok(subscribed) => subscribed.subscription_arn,
             Err(error) if is_of_other_attributes(&error) => {
@@ -112,7 +113,7 @@ impl AwsTopics {
                 if is_not_found(&error) {
                     self.forget(mailbox.topic);
                 }
-                return Err(fault(Part::Topics, error));
+                return Err(lost.fault(Part::Topics, error));
             }
         };
         let Some(arn) = arn.filter(|arn| is_arn(arn)) else {
@@ -233,10 +234,12 @@ impl AwsTopics {
             (SubscriptionState::Confirmed, Some(arn)) => arn,
         };
         let client = self.connection.sns(Some(tenant)).await;
-        match client.unsubscribe().subscription_arn(arn).send().await {
+        let lost = LostAnswers::default();
+        let unsubscribe = client.unsubscribe().subscription_arn(arn).customize();
+        match unsubscribe.interceptor(lost.clone()).send().await {
             Ok(_) => Ok(true),
             Err(error) if is_not_found(&error) => Ok(true),
-            Err(error) => Err(fault(Part::Topics, error)),
+            Err(error) => Err(lost.fault(Part::Topics, error)),
         }
     }
 
@@ -260,7 +263,8 @@ impl AwsTopics {
         let nobody: &[String] = &[];
         let chunks = notice.addresses.chunks(LIST_MAX);
         let once = notice.addresses.is_empty().then_some(nobody);
-        for addresses in chunks.chain(once) {
+        let lost = LostAnswers::default();
+        for (part, addresses) in chunks.chain(once).enumerate() {
             let mut attributes = HashMap::new();
             for (name, list) in [(ALERTS_ATTRIBUTE, alerts), (ADDRESSES_ATTRIBUTE, addresses)] {
                 if !list.is_empty() {
@@ -273,13 +277,17 @@ impl AwsTopics {
                 .subject(subject(&notice.subject))
                 .message(&notice.text)
                 .set_message_attributes(Some(attributes))
+                .customize()
+                .interceptor(lost.clone())
                 .send()
                 .await;
             if let Err(error) = answer {
                 if is_not_found(&error) {
                     self.forget(topic);
                 }
-                return Err(fault(Part::Topics, error));
+                let error = lost.fault(Part::Topics, error);
+                // Some have it already.
+                return Err(if part > 0 { error.maybe_done() } else { error });
             }
         }
         Ok(())

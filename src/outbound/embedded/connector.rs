@@ -17,6 +17,8 @@ use super::dynamodb::Dynamo;
 use super::eventbridge::EventBridge;
 use super::faults::{Fault, Faults, Service};
 use super::s3;
+use super::sns::Sns;
+use super::states::States;
 use super::sts;
 use super::wire::Answer;
 
@@ -26,12 +28,17 @@ const DYNAMODB_TARGET: &str = "DynamoDB_20120810.";
 /// What `x-amz-target` begins with in requests to EventBridge.
 const EVENTBRIDGE_TARGET: &str = "AWSEvents.";
 
+/// What `x-amz-target` begins with in requests to Step Functions.
+const STATES_TARGET: &str = "AWSStepFunctions.";
+
 /// Everything that answers requests.
 #[derive(Debug)]
 pub(super) struct Engines {
     pub(super) dynamodb: Dynamo,
     pub(super) s3: S3Service,
     pub(super) eventbridge: EventBridge,
+    pub(super) states: States,
+    pub(super) sns: Sns,
     pub(super) faults: Faults,
 }
 
@@ -98,6 +105,8 @@ impl Engines {
         let answer = match service {
             Service::DynamoDb => self.dynamodb.answer(operation, body).await,
             Service::EventBridge => self.eventbridge.answer(operation, &body),
+            Service::States => self.states.answer(operation, &body).await,
+            Service::Sns => self.sns.answer(operation, body).await,
             Service::Sts | Service::S3 => sts::answer(&body),
         };
         Ok(answer.into_response())
@@ -133,19 +142,35 @@ fn addressee(request: &HttpRequest) -> (Service, &'static str) {
         Some(target) => {
             if let Some(name) = target.strip_prefix(DYNAMODB_TARGET) {
                 (Service::DynamoDb, Dynamo::operation(name))
+            } else if let Some(name) = target.strip_prefix(STATES_TARGET) {
+                (Service::States, States::operation(name))
             } else {
                 let name = target.strip_prefix(EVENTBRIDGE_TARGET).unwrap_or_default();
                 (Service::EventBridge, EventBridge::operation(name))
             }
         }
-        None if host(request.uri()).starts_with("sts.") => (Service::Sts, "GetCallerIdentity"),
-        None => (Service::S3, s3::operation(request)),
+        None => match signed_for(request) {
+            "sns" => {
+                let body = request.body().bytes().unwrap_or_default();
+                (Service::Sns, Sns::operation(body))
+            }
+            "sts" => (Service::Sts, "GetCallerIdentity"),
+            _ => (Service::S3, s3::operation(request)),
+        },
     }
 }
 
-fn host(uri: &str) -> &str {
-    let rest = uri.split_once("://").map_or(uri, |(_, rest)| rest);
-    rest.split(['/', '?']).next().unwrap_or_default()
+/// The service that a request is signed for, as its signature says it. The address does not: all services
+/// may share one endpoint.
+fn signed_for(request: &HttpRequest) -> &str {
+    let scope = request
+        .headers()
+        .get("authorization")
+        .and_then(|header| header.split_once("Credential="))
+        .map_or("", |(_, scope)| scope);
+    // The key's id, the day, the region and the service.
+    let scope = scope.split(',').next().unwrap_or_default();
+    scope.split('/').nth(3).unwrap_or_default()
 }
 
 async fn collect(body: SdkBody) -> Result<Bytes, ConnectorError> {

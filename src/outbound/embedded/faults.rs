@@ -16,6 +16,10 @@ pub enum Service {
     S3,
     /// The bus.
     EventBridge,
+    /// State machines.
+    States,
+    /// The topics.
+    Sns,
     /// Who the caller is.
     Sts,
 }

@@ -13,6 +13,9 @@ const FORMAT: u32 = 1;
 /// The longest format file that is looked at, in bytes.
 const FORMAT_BYTES_MAX: usize = 32;
 
+/// The folder of the definitions of workflows, within the data folder.
+pub(crate) const WORKFLOWS_FOLDER: &str = "workflows";
+
 /// An existing folder that this process may write.
 #[derive(Debug)]
 pub(super) struct Folder {
@@ -88,6 +91,31 @@ impl Folder {
     /// The index of the objects.
     pub(super) fn index_path(&self) -> PathBuf {
         self.path.join("objects.sqlite")
+    }
+
+    /// The executions of workflows.
+    pub(super) fn executions_path(&self) -> PathBuf {
+        self.path.join("workflows.sqlite")
+    }
+
+    /// Where a person puts the definitions of workflows.
+    pub(super) fn workflows_path(&self) -> PathBuf {
+        self.path.join(WORKFLOWS_FOLDER)
+    }
+
+    /// Where processes that run workflows keep the locks that show that they live.
+    pub(super) fn workflow_owners_path(&self) -> PathBuf {
+        self.path.join("workflow-owners")
+    }
+
+    /// Where topics and their subscriptions are kept.
+    pub(super) fn topics_path(&self) -> PathBuf {
+        self.path.join("topics")
+    }
+
+    /// Where mails are left.
+    pub(super) fn mail_path(&self) -> PathBuf {
+        self.path.join("mail")
     }
 
     /// Where the bytes of objects lie.

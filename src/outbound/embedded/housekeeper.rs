@@ -1,4 +1,4 @@
-//! What happens in the background: expired rows, forgotten files and uploads, the journals' size.
+//! What happens in the background: expired rows, forgotten files and uploads, old mails, the journals' size.
 
 use std::fs;
 use std::path::PathBuf;
@@ -11,6 +11,8 @@ use rusqlite::{Connection, OpenFlags, TransactionBehavior, params};
 use super::folder::{Failure, Folder};
 use super::lock::{ProcessLock, WAIT_MAX};
 use super::objects::{Fault, ObjectStore};
+use super::sns::MailFolder;
+use super::states::Upkeep;
 use crate::mesh::store::table::EXPIRY_ATTRIBUTE;
 use crate::mesh::{Clock, Error, Timestamp};
 
@@ -42,6 +44,10 @@ pub struct Swept {
     pub files: usize,
     /// Uploads that were begun long ago and never completed.
     pub uploads: usize,
+    /// Executions of workflows that ended long ago.
+    pub executions: usize,
+    /// Mails that were too old or too many.
+    pub mails: usize,
 }
 
 /// The thread that takes the steps, and what it needs.
@@ -54,6 +60,8 @@ pub(super) struct Housekeeper {
 struct Chores {
     folder: Arc<Folder>,
     objects: Arc<ObjectStore>,
+    workflows: Upkeep,
+    mails: Arc<MailFolder>,
     table: String,
     clock: Arc<dyn Clock>,
     tools: Mutex<Option<Tools>>,
@@ -81,12 +89,16 @@ impl Housekeeper {
     pub(super) fn start(
         folder: Arc<Folder>,
         objects: Arc<ObjectStore>,
+        workflows: Upkeep,
+        mails: Arc<MailFolder>,
         table: String,
         clock: Arc<dyn Clock>,
     ) -> Self {
         let chores = Arc::new(Chores {
             folder,
             objects,
+            workflows,
+            mails,
             table,
             clock,
             tools: Mutex::new(None),
@@ -157,12 +169,18 @@ impl Chores {
         );
         let rows = rows.map_err(|fault| self.refusal(fault))?;
         let forgotten = self.objects.sweep().map_err(|fault| self.refusal(fault))?;
+        let mails = self.mails.sweep();
+        let mails = mails.map_err(|error| self.folder.refusal(error))?;
         self.cut_journals(tools)
             .map_err(|fault| self.refusal(fault))?;
+        let cut = journal_bytes(self.folder.executions_path()) > JOURNAL_BYTES_MAX;
+        let executions = self.workflows.step(self.clock.now(), cut);
         Ok(Swept {
             rows,
             files: forgotten.files,
             uploads: forgotten.uploads,
+            executions,
+            mails,
         })
     }
 

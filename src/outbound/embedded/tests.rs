@@ -17,6 +17,8 @@ mod figures;
 mod folder;
 mod processes;
 mod s3;
+mod sns;
+mod states;
 
 use std::path::Path;
 use std::sync::Arc;

@@ -19,13 +19,13 @@ pub const STORAGE_READ_ONLY_CODE: &str = "EmbeddedStorageReadOnly";
 /// The status for a disk that cannot take more.
 pub(super) const INSUFFICIENT_STORAGE: u16 = 507;
 
-/// The media type of DynamoDB's answers.
+/// The media type of DynamoDB's and Step Functions' answers.
 pub(super) const JSON_1_0: &str = "application/x-amz-json-1.0";
 
 /// The media type of EventBridge's answers.
 pub(super) const JSON_1_1: &str = "application/x-amz-json-1.1";
 
-/// The media type of S3's and STS's answers.
+/// The media type of the answers of S3, SNS and STS.
 pub(super) const XML: &str = "text/xml";
 
 /// An answer before it has headers.
@@ -62,15 +62,20 @@ impl Answer {
         }
     }
 
-    /// An error of a service that speaks XML; STS wraps it, S3 does not.
+    /// An error of a service that speaks XML; STS and SNS wrap it, S3 does not.
     pub(super) fn xml_error(service: Service, status: u16, code: &str, message: &str) -> Self {
         let id = request_id();
         let error = format!("<Code>{code}</Code><Message>{message}</Message>");
-        let body = match service {
-            Service::Sts => format!(
-                "<ErrorResponse xmlns=\"https://sts.amazonaws.com/doc/2011-06-15/\"><Error><Type>Sender</Type>{error}</Error><RequestId>{id}</RequestId></ErrorResponse>"
+        let namespace = match service {
+            Service::Sts => Some("https://sts.amazonaws.com/doc/2011-06-15/"),
+            Service::Sns => Some("http://sns.amazonaws.com/doc/2010-03-31/"),
+            Service::DynamoDb | Service::S3 | Service::EventBridge | Service::States => None,
+        };
+        let body = match namespace {
+            Some(namespace) => format!(
+                "<ErrorResponse xmlns=\"{namespace}\"><Error><Type>Sender</Type>{error}</Error><RequestId>{id}</RequestId></ErrorResponse>"
             ),
-            _ => format!("<Error>{error}<RequestId>{id}</RequestId></Error>"),
+            None => format!("<Error>{error}<RequestId>{id}</RequestId></Error>"),
         };
         Self {
             status,
@@ -90,9 +95,11 @@ impl Answer {
                 message,
             ),
             Service::EventBridge => Self::json_error(JSON_1_1, 400, "ThrottlingException", message),
+            Service::States => Self::json_error(JSON_1_0, 400, "ThrottlingException", message),
             Service::S3 => {
                 Self::xml_error(service, 503, "SlowDown", "Please reduce your request rate.")
             }
+            Service::Sns => Self::xml_error(service, 429, "Throttled", message),
             Service::Sts => Self::xml_error(service, 400, "Throttling", message),
         }
     }
@@ -108,7 +115,9 @@ impl Answer {
                 message,
             ),
             Service::EventBridge => Self::json_error(JSON_1_1, 500, "InternalException", message),
+            Service::States => Self::json_error(JSON_1_0, 500, "InternalServerError", message),
             Service::S3 => Self::xml_error(service, 500, "InternalError", message),
+            Service::Sns => Self::xml_error(service, 500, "InternalError", message),
             Service::Sts => Self::xml_error(service, 500, "InternalFailure", message),
         }
     }

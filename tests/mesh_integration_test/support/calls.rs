@@ -1,5 +1,7 @@
 //! One call of every tool and method that works, and what the tables of the contract say of it.
 
+use std::cell::RefCell;
+
 use agent_mesh::mesh::call::tool::Tool;
 use serde_json::{Value, json};
 
@@ -8,6 +10,31 @@ use super::{Failure, Fault};
 
 /// What stands in values, contents and bodies, and in no event of an operation.
 pub(crate) const SECRET: &str = "a secret of the caller";
+
+thread_local! {
+    /// The run that the samples ask for; each test has a thread of its own.
+    static RUN: RefCell<String> = const { RefCell::new(String::new()) };
+}
+
+/// Starts the run that the samples ask for.
+pub(crate) async fn prepare_run(caller: &Caller) {
+    let started = caller
+        .ok(
+            "workflow_start",
+            json!({"name": "sample", "input": {"key": SECRET}}),
+        )
+        .await;
+    let run_id = started["run_id"].as_str().expect("an id").to_owned();
+    RUN.with_borrow_mut(|run| *run = run_id);
+}
+
+fn sample_run() -> String {
+    let run = RUN.with_borrow(Clone::clone);
+    match run.is_empty() {
+        true => "01ARZ3NDEKTSV4RRFFQ69G5FAV".to_owned(),
+        false => run,
+    }
+}
 
 /// Arguments with which `tool` works in a world that [`prepare`] has seen; for a method its parameters.
 pub(crate) fn sample(tool: Tool) -> Value {
@@ -24,6 +51,10 @@ pub(crate) fn sample(tool: Tool) -> Value {
         Tool::EventsQuery => json!({"detail_type": "KV.Set"}),
         Tool::EventsAnalytics => json!({"time_range": "1h"}),
         Tool::EventsHealthCheck => json!({}),
+        Tool::WorkflowList => json!({"name": "sample"}),
+        Tool::WorkflowStart => json!({"name": "sample", "input": {"secret": SECRET}}),
+        Tool::WorkflowStatus => json!({"run_id": sample_run(), "history": true}),
+        Tool::WorkflowStop => json!({"run_id": sample_run(), "reason": SECRET}),
         Tool::Complete => json!({
             "ref": {"type": "ref/resource", "uri": "mesh://artifacts/{scope}/{+key}"},
             "argument": {"name": "key", "value": "sample"},
@@ -49,6 +80,7 @@ pub(crate) async fn prepare(caller: &Caller) {
             json!({"key": "sample", "content": SECRET, "scope": "tenant"}),
         )
         .await;
+    prepare_run(caller).await;
 }
 
 /// How a call ended.

@@ -28,6 +28,7 @@ dynamodb_write = 1000000
 s3_get = 1000000
 s3_put = 1000000
 s3_list = 1000000
+states = 1000000
 [tenants.acme]
 issuers = ["https://id.example"]
 [tenants.globex]
@@ -55,7 +56,12 @@ pub(crate) struct Plan {
     by_token: bool,
     clock: Option<Arc<ManualClock>>,
     folder: Option<Arc<TempDir>>,
+    machines: Vec<(&'static str, &'static str)>,
 }
+
+/// A state machine that runs for a day.
+const SAMPLE_MACHINE: &str =
+    r#"{"StartAt": "Rest", "States": {"Rest": {"Type": "Wait", "Seconds": 86400, "End": true}}}"#;
 
 impl Plan {
     /// With this variable in the environment.
@@ -67,6 +73,12 @@ impl Plan {
     /// With this `tenants.toml`.
     pub(crate) fn tenants(mut self, toml: &str) -> Self {
         self.tenants = Some(toml.to_owned());
+        self
+    }
+
+    /// With a state machine of that name.
+    pub(crate) fn machine(mut self, name: &'static str, definition: &'static str) -> Self {
+        self.machines.push((name, definition));
         self
     }
 
@@ -95,6 +107,15 @@ impl Plan {
         let path = folder.path().to_owned();
         let mut variables = self.variables;
         variables.push(("AGENT_MESH_DATA_DIR", text(&path.join("data"))));
+        for (name, definition) in [("sample", SAMPLE_MACHINE)]
+            .into_iter()
+            .chain(self.machines)
+        {
+            let folder = path.join("data/workflows");
+            std::fs::create_dir_all(&folder).expect("a folder");
+            let file = folder.join(format!("{name}.asl.json"));
+            std::fs::write(file, definition).expect("a file");
+        }
         let file = path.join("tenants.toml");
         std::fs::write(&file, self.tenants.as_deref().unwrap_or(TENANTS)).expect("a file");
         variables.push(("AGENT_MESH_TENANTS_FILE", text(&file)));

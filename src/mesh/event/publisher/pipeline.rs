@@ -25,6 +25,9 @@ use crate::mesh::{Clock, Error};
 /// How often what has left is acknowledged.
 const ACKNOWLEDGE_EVERY: Duration = Duration::from_millis(250);
 
+/// For how many lingers what fills no batch waits for more.
+const PARTIAL_LINGERS: u32 = 2;
+
 /// A batch that was sent; of one tenant that is held back, or of any that are not.
 struct Attempt {
     deferred: Option<TenantId>,
@@ -47,10 +50,14 @@ pub(super) struct Pipeline<S> {
     flushing: Option<BoxFuture<'static, Flushed>>,
     deferrals: Deferrals,
     deferred_in_flight: usize,
+    /// Records of each tenant that are ready or under way among those of others, where that is bounded.
+    crowd: HashMap<TenantId, usize>,
     backoff: Backoff,
     flush_backoff: Backoff,
     linger: Duration,
     linger_until: Option<Instant>,
+    /// Until when what does not fill a batch waits for more of it.
+    partial_until: Option<Instant>,
     /// When something was last read.
     taken_at: Instant,
     acknowledge_at: Instant,
@@ -67,8 +74,10 @@ impl<S: Sink> Pipeline<S> {
         log: Arc<Log>,
         lane: Arc<Lane>,
         clock: Arc<dyn Clock>,
-        pace: Pace,
+        mut pace: Pace,
     ) -> Self {
+        pace.linger_longest = pace.linger_longest.min(S::LINGER_LONGEST);
+        pace.linger_shortest = pace.linger_shortest.min(pace.linger_longest);
         let seed = log.writer().random() as u64 ^ lane.way as u64;
         let backoff = Backoff::new(pace.backoff_first, pace.backoff_longest, seed);
         let deferrals = Deferrals::new(pace.backoff_first, pace.backoff_longest, seed);
@@ -86,10 +95,12 @@ impl<S: Sink> Pipeline<S> {
             flushing: None,
             deferrals,
             deferred_in_flight: 0,
+            crowd: HashMap::new(),
             flush_backoff: backoff.clone(),
             backoff,
             linger: pace.linger_shortest,
             linger_until: None,
+            partial_until: None,
             taken_at: Instant::now(),
             acknowledge_at: Instant::now(),
             has_news: false,
@@ -167,7 +178,7 @@ impl<S: Sink> Pipeline<S> {
                     break;
                 }
                 let held = self.deferrals.entry(&tenant);
-                let batch = Self::batch(&mut held.records);
+                let batch = Self::batch(&mut held.records, S::TENANT_BATCH_MAX);
                 if !batch.is_empty() {
                     held.is_in_flight = true;
                     self.deferred_in_flight += 1;
@@ -175,15 +186,45 @@ impl<S: Sink> Pipeline<S> {
                 }
             }
         }
+        self.hold_back_deferred();
         while self.in_flight.len() < batches_max && !self.ready.is_empty() {
-            self.hold_back_deferred();
-            let batch = Self::batch(&mut self.ready);
+            if self.waits_for_more() {
+                return;
+            }
+            let batch = Self::batch(&mut self.ready, S::BATCH_MAX);
             if batch.is_empty() {
                 break;
             }
             self.ready_bytes -= batch.iter().map(|record| record.bytes).sum::<u64>();
             self.send(batch, None);
         }
+    }
+
+    /// Whether what is ready fills no batch and may wait for more. A caller that goes on at a steady pace
+    /// would else leave a small batch behind each full one, and a request costs more than what is in it.
+    fn waits_for_more(&mut self) -> bool {
+        let fills_a_batch =
+            self.ready.len() >= S::BATCH_MAX || self.ready_bytes >= S::BATCH_BYTES_MAX as u64;
+        let is_steady = self.linger > self.pace.linger_shortest;
+        let may_wait = !self.ready.is_empty()
+            && !fills_a_batch
+            && is_steady
+            && !self.is_last
+            && !self.backoff.has_failed()
+            && !self.lane.is_hurried()
+            && !self.outbox.is_pressed();
+        if !may_wait {
+            self.partial_until = None;
+            return false;
+        }
+        let now = Instant::now();
+        let until = *self
+            .partial_until
+            .get_or_insert(now + self.linger * PARTIAL_LINGERS);
+        if until <= now {
+            self.partial_until = None;
+        }
+        until > now
     }
 
     /// After a failure one batch goes ahead to see whether it is over.
@@ -222,6 +263,7 @@ impl<S: Sink> Pipeline<S> {
             match self.deferrals.get_mut(&record.event.tenant_id) {
                 Some(held) => {
                     self.ready_bytes -= record.bytes;
+                    leave_crowd::<S>(&mut self.crowd, &record.event.tenant_id);
                     held.put(record);
                 }
                 None => self.ready.push_back(record),
@@ -229,13 +271,13 @@ impl<S: Sink> Pipeline<S> {
         }
     }
 
-    /// The next batch of what waits.
-    pub(super) fn batch(from: &mut VecDeque<Record>) -> Vec<Record> {
+    /// The next batch of what waits, of at most so many records.
+    pub(super) fn batch(from: &mut VecDeque<Record>, records_max: usize) -> Vec<Record> {
         let mut batch = Vec::new();
         let mut bytes = 0;
         while let Some(record) = from.front() {
             bytes += S::weigh(record);
-            if batch.len() == S::BATCH_MAX || (bytes > S::BATCH_BYTES_MAX && !batch.is_empty()) {
+            if batch.len() == records_max || (bytes > S::BATCH_BYTES_MAX && !batch.is_empty()) {
                 break;
             }
             batch.extend(from.pop_front());
@@ -251,6 +293,9 @@ impl<S: Sink> Pipeline<S> {
         match sent.result {
             Ok(verdicts) => {
                 for (record, verdict) in sent.records.into_iter().zip(verdicts) {
+                    if deferred.is_none() {
+                        leave_crowd::<S>(&mut self.crowd, &record.event.tenant_id);
+                    }
                     match verdict {
                         Verdict::Done => left.push(record),
                         Verdict::Retry(error) => failed.push((record, error)),
@@ -408,6 +453,7 @@ impl<S: Sink> Pipeline<S> {
             |at: Instant, earliest: Option<Instant>| earliest.map_or(at, |other| other.max(at));
         [
             self.linger_until,
+            self.partial_until,
             held_back,
             deferred.map(|at| after(at, held_back)),
             flush.map(|at| after(at, self.flush_backoff.until())),
@@ -416,6 +462,18 @@ impl<S: Sink> Pipeline<S> {
         .into_iter()
         .flatten()
         .min()
+    }
+}
+
+/// A record of `tenant` is no longer under way among those of others.
+fn leave_crowd<S: Sink>(crowd: &mut HashMap<TenantId, usize>, tenant: &TenantId) {
+    if S::TENANT_RECORDS_MAX < usize::MAX
+        && let Some(count) = crowd.get_mut(tenant)
+    {
+        *count = count.saturating_sub(1);
+        if *count == 0 {
+            crowd.remove(tenant);
+        }
     }
 }
 

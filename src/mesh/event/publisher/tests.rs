@@ -16,6 +16,7 @@ use crate::mesh::{ErrorKind, ManualClock, SystemClock};
 const SOON: Duration = Duration::from_secs(10);
 
 mod hand_over;
+mod rules;
 
 struct World {
     root: tempfile::TempDir,
@@ -26,6 +27,7 @@ struct World {
     bytes_max: u64,
     shards: u16,
     hand_over: bool,
+    ruled: Option<Arc<rules::Ruled>>,
 }
 
 struct Process {
@@ -44,6 +46,7 @@ impl World {
             bytes_max: 64 << 20,
             shards: 1,
             hand_over: false,
+            ruled: None,
         }
     }
 
@@ -63,7 +66,14 @@ impl World {
             table: self.table.clone(),
             bucket: self.bucket.clone(),
             bus: self.bus.clone(),
-            tenants: Arc::new(FakeDirectory(self.shards)),
+            tenants: match &self.ruled {
+                Some(ruled) => ruled.clone(),
+                None => Arc::new(FakeDirectory(self.shards)),
+            },
+            rules: self
+                .ruled
+                .as_ref()
+                .map(|ruled| ruled.parts(&self.table, &self.clock)),
             rollup: Rollup::new(outbox.clone(), self.clock.clone()),
             retention_days: 30,
             clock: self.clock.clone(),
@@ -684,4 +694,27 @@ async fn a_health_check_of_a_working_publisher_shows_no_fault() {
     unknown.outcome = Outcome::Unknown;
     process.send(unknown);
     assert!(process.publisher.stored(&tenant("acme"), SOON).await);
+}
+
+#[tokio::test]
+async fn a_steady_callers_events_fill_batches() {
+    const EVENTS: usize = 150;
+    const PAUSE: Duration = Duration::from_millis(15);
+    let world = World::new();
+    let process = world.start();
+    let started = Instant::now();
+    for _ in 0..EVENTS {
+        process.send(now("acme"));
+        tokio::time::sleep(PAUSE).await;
+    }
+    let elapsed = started.elapsed();
+    until("all are on the bus", || world.bus.count() == EVENTS).await;
+    // Seven come together in a linger, which would be twenty-three requests. On a machine so busy that there was
+    // no steady pace, nothing can be said.
+    let puts = world.bus.puts.load(Ordering::SeqCst);
+    let is_steady = elapsed < PAUSE * EVENTS as u32 * 5 / 4;
+    assert!(
+        puts <= EVENTS / 10 + 5 || !is_steady,
+        "{puts} requests in {elapsed:?}"
+    );
 }

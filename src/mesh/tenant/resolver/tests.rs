@@ -128,6 +128,7 @@ fn presented(claims: &Value) -> Presented {
     Presented {
         token: Some(Token::new(KEY.token(claims))),
         foreign: false,
+        ..Presented::default()
     }
 }
 
@@ -200,6 +201,7 @@ fn the_environment_refuses_any_other_identity() {
     let foreign = Presented {
         token: None,
         foreign: true,
+        ..Presented::default()
     };
     assert_eq!(refusal(&foreign), Some(IdentityError::Foreign));
     assert_eq!(
@@ -236,6 +238,7 @@ fn a_request_without_a_token_has_no_tenant_whatever_else_it_names() {
         let presented = Presented {
             token: None,
             foreign,
+            ..Presented::default()
         };
         assert_eq!(world.at(&presented, 0).err(), Some(IdentityError::Missing));
         let at_once = world.resolver.resolve_now(&presented, now()).unwrap();
@@ -411,6 +414,7 @@ fn a_huge_token_is_refused_before_anything_is_done_with_it() {
     let huge = Presented {
         token: Some(Token::new("a".repeat(TOKEN_BYTES_MAX + 1))),
         foreign: false,
+        ..Presented::default()
     };
     let refused = Some(IdentityError::Unauthenticated(Refusal::TooLarge));
     assert_eq!(world.at(&huge, 0).err(), refused);

@@ -1,100 +1,12 @@
-use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use futures::future::join_all;
 use serde_json::json;
 
 use super::*;
-use crate::mesh::event::{OutboxSettings, Target};
-use crate::mesh::store::key::RUNNING_PREFIX;
-use crate::mesh::tenant::{Permission, PermissionSet};
-use crate::mesh::workflow::fakes::{Allowing, MemoryTable, ScriptedStates, clock};
-
-struct Bench {
-    table: Arc<MemoryTable>,
-    states: Arc<ScriptedStates>,
-    book: RunBook,
-    tenant: TenantId,
-    _folder: tempfile::TempDir,
-}
-
-impl Bench {
-    fn new(workflows_running: u32) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let clock = clock();
-        let table = Arc::new(MemoryTable::default());
-        let states = Arc::new(ScriptedStates::new(&clock));
-        let outbox = Outbox::open(OutboxSettings {
-            root: folder.path().to_owned(),
-            target: Target {
-                backend: "test".to_owned(),
-                endpoint: String::new(),
-                region: String::new(),
-                account: String::new(),
-                table: "t".to_owned(),
-                bus: "b".to_owned(),
-            },
-            bytes_max: 1 << 24,
-            clock: Arc::clone(&clock) as _,
-        })
-        .unwrap();
-        let book = RunBook::new(RunBookParts {
-            table: Arc::clone(&table) as _,
-            states: Arc::clone(&states) as _,
-            outbox,
-            tenants: Arc::new(Allowing(workflows_running)),
-            clock,
-            pace: WatchPace::EMBEDDED,
-            retention_days: 30,
-        });
-        Self {
-            table,
-            states,
-            book,
-            tenant: "acme".parse().unwrap(),
-            _folder: folder,
-        }
-    }
-
-    async fn launch(&self, run: &NewRun) -> Result<(), Error> {
-        self.book.launch(&self.tenant, run.clone()).await
-    }
-
-    async fn kept(&self, run: &NewRun) -> Option<Kept> {
-        let mut meter = Meter::default();
-        let found = self.book.find(&self.tenant, run.run_id, &mut meter).await;
-        found.unwrap()
-    }
-
-    fn marks(&self) -> usize {
-        let runs = Keyspace::of(&self.tenant).runs();
-        self.table.sorts(&runs, RUNNING_PREFIX).len()
-    }
-
-    fn used(&self) -> i64 {
-        let row = self
-            .table
-            .row(&Keyspace::of(&self.tenant).quota("WORKFLOWS"));
-        row.and_then(|row| row.number("running")).unwrap_or(0)
-    }
-
-    fn started(&self) -> usize {
-        self.states.starts.load(Ordering::SeqCst)
-    }
-}
-
-fn run() -> NewRun {
-    NewRun {
-        run_id: Ulid::generate(),
-        workflow: "refund".to_owned(),
-        machine: "arn:refund".to_owned(),
-        input: r#"{"order": 1.50}"#.to_owned(),
-        user: "ada".parse().unwrap(),
-        permissions: PermissionSet::of(&[Permission::KvRead]),
-        rule: None,
-        cause: None,
-        depth: 0,
-    }
-}
+use crate::mesh::store::key::{Keyspace, RUNNING_PREFIX};
+use crate::mesh::store::table::Condition;
+use crate::mesh::workflow::fakes::{Bench, run};
 
 #[tokio::test]
 async fn a_run_is_started_with_its_tenant_around_its_input() {

@@ -6,6 +6,7 @@
 
 pub(crate) mod context;
 mod cursor;
+mod document;
 pub(crate) mod error;
 pub(crate) mod flaw;
 mod glob;
@@ -15,6 +16,7 @@ pub(crate) mod machine;
 mod meter;
 mod path;
 pub(crate) mod payload;
+mod read;
 pub(crate) mod resource;
 pub(crate) mod retry;
 mod rule;
@@ -25,10 +27,7 @@ mod time;
 pub(crate) use context::{Context, Entropy, Execution, Scope};
 pub(crate) use error::{StateError, StateResult};
 pub(crate) use flaw::Flaw;
-pub(crate) use machine::{
-    Branches, Catcher, Choice, Fail, Flow, Jitter, Kind, Machine, Map, Retrier, Seconds, State,
-    Task, Text, Then, Wait,
-};
+pub(crate) use machine::{Branches, Flow, Kind, Machine, Map, State, Task, Then};
 pub(crate) use payload::fit;
 pub(crate) use resource::{DynamoDbAction, Resource};
 pub(crate) use retry::{find_catcher, find_retrier};

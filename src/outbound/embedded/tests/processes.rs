@@ -1,6 +1,6 @@
 //! Four processes on one folder, under load and killed again and again: nothing acknowledged is lost.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs::{self, File};
 use std::io::Write as _;
 use std::process::{Child, Command, Stdio};
@@ -36,6 +36,7 @@ async fn child_that_writes_until_it_is_killed() {
     let path = Path::new(&path);
     let cloud = cloud(&path.join("data"));
     let (table, bucket) = (table(&cloud), bucket(&cloud));
+    let topics = aws_sdk_sns::Client::new(&config(&cloud));
     let mut notes = File::options()
         .append(true)
         .create(true)
@@ -77,7 +78,26 @@ async fn child_that_writes_until_it_is_killed() {
             .await
             .unwrap();
         writeln!(notes, "added {name}").unwrap();
+        if turn % 5 == 0 {
+            tell(&topics, &name).await;
+            writeln!(notes, "mail {name}").unwrap();
+        }
     }
+}
+
+/// Makes a topic, subscribes the one address to it, and publishes `name` to it.
+async fn tell(topics: &aws_sdk_sns::Client, name: &str) {
+    let topic = topics.create_topic().name("agent-mesh-alerts-all").send();
+    let topic = topic.await.unwrap().topic_arn.unwrap();
+    let subscribe = topics.subscribe().topic_arn(&topic).protocol("email");
+    subscribe.endpoint("all@example.com").send().await.unwrap();
+    let publish = topics.publish().topic_arn(&topic).message(body_text(name));
+    publish.send().await.unwrap();
+}
+
+/// Ends with the name, so that a torn mail shows.
+fn body_text(name: &str) -> String {
+    format!("{}\n{name};", "line\n".repeat(500))
 }
 
 /// Its own name over and over, so that a torn object shows.
@@ -136,7 +156,7 @@ async fn nothing_acknowledged_is_lost_when_writers_are_killed() {
     }
     let counted = check(folder.path()).await;
     println!("acknowledged and found: {counted:?}");
-    for kind in ["row", "batch", "object", "added"] {
+    for kind in ["row", "batch", "object", "added", "mail"] {
         assert!(
             counted.get(kind).copied().unwrap_or_default() > 4,
             "{counted:?}"
@@ -149,6 +169,7 @@ async fn check(folder: &Path) -> HashMap<String, usize> {
     let cloud = cloud(&folder.join("data"));
     println!("opened after the last kill in {:?}", start.elapsed());
     let (table, bucket) = (table(&cloud), bucket(&cloud));
+    let mails = mails(&folder.join("data/mail"));
     let mut counted: HashMap<String, usize> = HashMap::new();
     for file in fs::read_dir(folder).unwrap() {
         let file = file.unwrap();
@@ -162,7 +183,11 @@ async fn check(folder: &Path) -> HashMap<String, usize> {
         for line in fs::read_to_string(file.path()).unwrap().lines() {
             let (kind, name) = line.split_once(' ').unwrap();
             *counted.entry(kind.to_owned()).or_default() += 1;
-            check_one(&table, &bucket, kind, name).await;
+            if kind == "mail" {
+                assert!(mails.contains(name), "{name}");
+            } else {
+                check_one(&table, &bucket, kind, name).await;
+            }
         }
     }
     let got = bucket
@@ -193,6 +218,19 @@ async fn check(folder: &Path) -> HashMap<String, usize> {
         "{used} {added}"
     );
     counted
+}
+
+/// The names that the mails in the folder end with.
+fn mails(folder: &Path) -> HashSet<String> {
+    let paths = fs::read_dir(folder).unwrap();
+    let paths = paths.map(|entry| entry.unwrap().path());
+    let whole = paths.filter(|path| path.extension().is_some_and(|ending| ending == "eml"));
+    let names = whole.map(|path| {
+        let text = fs::read_to_string(path).unwrap();
+        let name = text.trim_end().rsplit('\n').next().unwrap();
+        name.strip_suffix(';').unwrap().to_owned()
+    });
+    names.collect()
 }
 
 async fn check_one(

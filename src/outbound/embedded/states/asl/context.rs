@@ -1,5 +1,8 @@
 //! The context object (`$$`) and the seed of what looks random: all that a state sees but its input.
 
+use std::collections::BTreeMap;
+use std::sync::{Arc, OnceLock};
+
 use serde_json::{Map, Value, json};
 use sha2::{Digest as _, Sha256};
 
@@ -24,24 +27,33 @@ pub(crate) struct Execution {
     pub(crate) role: String,
 }
 
-/// The context object.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Context(Value);
+/// The context object. It is put together only where something asks for it: most states do not, and an
+/// execution's input may be large.
+#[derive(Clone, Debug)]
+pub(crate) struct Context {
+    execution: Arc<Value>,
+    /// The members that change from state to state.
+    others: BTreeMap<&'static str, Arc<Value>>,
+    whole: OnceLock<Value>,
+}
 
 impl Context {
     /// That of an execution that has entered no state yet.
     pub(crate) fn new(execution: &Execution) -> Self {
-        Self(json!({
-            "Execution": {
-                "Id": execution.id,
-                "Input": execution.input,
-                "StartTime": execution.started_at.to_string(),
-                "Name": execution.name,
-                "RoleArn": execution.role,
-                "RedriveCount": 0,
-            },
-            "StateMachine": {"Id": execution.machine_id, "Name": execution.machine_name},
-        }))
+        let of_execution = json!({
+            "Id": execution.id,
+            "Input": execution.input,
+            "StartTime": execution.started_at.to_string(),
+            "Name": execution.name,
+            "RoleArn": execution.role,
+            "RedriveCount": 0,
+        });
+        let machine = json!({"Id": execution.machine_id, "Name": execution.machine_name});
+        Self {
+            execution: Arc::new(of_execution),
+            others: BTreeMap::from([("StateMachine", Arc::new(machine))]),
+            whole: OnceLock::new(),
+        }
     }
 
     /// This one, in a state that was entered then and has been tried again so often.
@@ -61,16 +73,24 @@ impl Context {
 
     /// As JSON.
     pub(crate) fn value(&self) -> &Value {
-        &self.0
+        self.whole.get_or_init(|| {
+            let mut members = Map::new();
+            members.insert("Execution".to_owned(), Value::clone(&self.execution));
+            for (name, value) in &self.others {
+                members.insert((*name).to_owned(), Value::clone(value));
+            }
+            Value::Object(members)
+        })
     }
 
-    fn with(&self, name: &str, value: Value) -> Self {
-        let mut members = match &self.0 {
-            Value::Object(members) => members.clone(),
-            _ => Map::new(),
-        };
-        members.insert(name.to_owned(), value);
-        Self(Value::Object(members))
+    fn with(&self, name: &'static str, value: Value) -> Self {
+        let mut others = self.others.clone();
+        others.insert(name, Arc::new(value));
+        Self {
+            execution: Arc::clone(&self.execution),
+            others,
+            whole: OnceLock::new(),
+        }
     }
 }
 
@@ -133,5 +153,62 @@ impl<'s> Scope<'s> {
     /// Both.
     pub(crate) fn new(context: &'s Context, entropy: &'s mut Entropy) -> Self {
         Self { context, entropy }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn context() -> Context {
+        Context::new(&Execution {
+            id: "id".to_owned(),
+            name: "run".to_owned(),
+            input: json!({"a": 1}),
+            started_at: Timestamp::from_seconds(0),
+            machine_id: "machine id".to_owned(),
+            machine_name: "machine".to_owned(),
+            role: "role".to_owned(),
+        })
+    }
+
+    #[test]
+    fn a_context_tells_of_execution_machine_state_and_item() {
+        let time = Timestamp::from_millis(1500);
+        let outer = context().enter("Outer", time, 2).item(0, json!("outer"));
+        let inner = outer.item(1, json!({"b": 2})).enter("Inner", time, 0);
+        assert_eq!(inner.value()["Execution"]["Input"], json!({"a": 1}));
+        assert_eq!(
+            inner.value()["StateMachine"],
+            json!({"Id": "machine id", "Name": "machine"})
+        );
+        assert_eq!(
+            inner.value()["Map"]["Item"],
+            json!({"Index": 1, "Value": {"b": 2}})
+        );
+        let state =
+            json!({"Name": "Inner", "EnteredTime": "1970-01-01T00:00:01.500Z", "RetryCount": 0});
+        assert_eq!(inner.value()["State"], state);
+        assert_eq!(outer.value()["State"]["RetryCount"], 2);
+        assert_eq!(outer.value()["Map"]["Item"]["Value"], "outer");
+        assert_eq!(context().value().get("State"), None);
+    }
+
+    #[test]
+    fn numbers_are_those_of_their_seed_and_spread_evenly() {
+        let draw = |seed: &[u8]| {
+            let mut entropy = Entropy::new(seed);
+            (0..1000).map(|_| entropy.below(10)).collect::<Vec<_>>()
+        };
+        let drawn = draw(b"one");
+        assert_eq!(drawn, draw(b"one"));
+        assert_ne!(drawn, draw(b"two"));
+        for digit in 0..10 {
+            let count = drawn.iter().filter(|found| **found == digit).count();
+            assert!((60..140).contains(&count), "{digit} came {count} times");
+        }
+        let mut entropy = Entropy::new(b"one");
+        assert_eq!(entropy.below(0), 0);
+        assert!((0..100).all(|_| (0.0..1.0).contains(&entropy.fraction())));
     }
 }

@@ -60,11 +60,15 @@ impl StateError {
         json!({"Error": self.error, "Cause": self.cause})
     }
 
-    /// Whether a name in `ErrorEquals` stands for this error.
+    /// Whether a name in `ErrorEquals` stands for this error. Nothing stands for `States.Runtime`, which
+    /// always ends the execution.
     pub(crate) fn is(&self, name: &str) -> bool {
+        if self.error == RUNTIME {
+            return false;
+        }
         match name {
-            ALL => self.error != DATA_LIMIT_EXCEEDED && self.error != RUNTIME,
-            TASK_FAILED => self.is(ALL) && self.error != TIMEOUT && self.error != HEARTBEAT_TIMEOUT,
+            ALL => self.error != DATA_LIMIT_EXCEEDED,
+            TASK_FAILED => self.is(ALL) && !self.is(TIMEOUT),
             // A Task that fell silent has also taken too long.
             TIMEOUT => self.error == TIMEOUT || self.error == HEARTBEAT_TIMEOUT,
             _ => self.error == name,
@@ -75,5 +79,38 @@ impl StateError {
 impl fmt::Display for StateError {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(formatter, "{}: {}", self.error, self.cause)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names_for(error: &str) -> Vec<&'static str> {
+        let error = StateError::new(error, "");
+        let names = [
+            ALL,
+            TASK_FAILED,
+            TIMEOUT,
+            HEARTBEAT_TIMEOUT,
+            RUNTIME,
+            "Custom",
+        ];
+        names.into_iter().filter(|name| error.is(name)).collect()
+    }
+
+    #[test]
+    fn wildcards_stand_for_what_is_documented() {
+        assert_eq!(names_for("Custom"), [ALL, TASK_FAILED, "Custom"]);
+        assert_eq!(names_for("custom"), [ALL, TASK_FAILED]);
+        assert_eq!(names_for(TIMEOUT), [ALL, TIMEOUT]);
+        assert_eq!(
+            names_for(HEARTBEAT_TIMEOUT),
+            [ALL, TIMEOUT, HEARTBEAT_TIMEOUT]
+        );
+        assert_eq!(names_for(PARAMETER_PATH_FAILURE), [ALL, TASK_FAILED]);
+        assert_eq!(names_for(RUNTIME), [""; 0]);
+        assert_eq!(names_for(DATA_LIMIT_EXCEEDED), [""; 0]);
+        assert!(StateError::new(DATA_LIMIT_EXCEEDED, "").is(DATA_LIMIT_EXCEEDED));
     }
 }

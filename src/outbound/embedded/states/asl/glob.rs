@@ -62,3 +62,71 @@ impl Glob {
         rest.ends_with(last.as_str())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn stars_stand_for_any_characters_and_backslashes_for_what_follows() {
+        let cases = [
+            ("", "", true),
+            ("", "a", false),
+            ("*", "", true),
+            ("a*", "a", true),
+            ("a*a", "a", false),
+            ("a*a", "aa", true),
+            ("*ab*", "xaby", true),
+            ("*ab*ab*", "ab", false),
+            ("*ab*ab", "abab", true),
+            ("a**b", "ab", true),
+            ("foo*.*", "foobar.zebra", true),
+            (r"a\*b", "a*b", true),
+            (r"a\*b", "axb", false),
+            (r"\\*", r"\anything", true),
+            ("?.[a]+", "?.[a]+", true),
+            ("ж*я", "жуля", true),
+        ];
+        for (pattern, text, expected) in cases {
+            let glob = Glob::parse(pattern).unwrap();
+            assert_eq!(glob.matches(text), expected, "{pattern} on {text}");
+        }
+        for pattern in [r"a\", r"\n"] {
+            assert!(
+                Glob::parse(pattern).unwrap_err().contains("backslash"),
+                "{pattern}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_hostile_pattern_takes_no_longer_than_its_text() {
+        // With backtracking neither would come to an end.
+        let glob = Glob::parse(&"a*".repeat(100_000)).unwrap();
+        let text = format!("{}b", "a".repeat(200_000));
+        assert!(glob.matches(&text));
+        let glob = Glob::parse(&format!("{}c", "*a".repeat(1000))).unwrap();
+        assert!(!glob.matches(&text));
+    }
+
+    /// The definition of a match, at whatever cost.
+    fn plainly(pattern: &[u8], text: &[u8]) -> bool {
+        match pattern.split_first() {
+            None => text.is_empty(),
+            Some((b'*', rest)) => (0..=text.len()).any(|skip| plainly(rest, &text[skip..])),
+            Some((byte, rest)) => text
+                .split_first()
+                .is_some_and(|(first, text)| first == byte && plainly(rest, text)),
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn matching_agrees_with_its_definition(pattern in "[ab*]{0,8}", text in "[ab]{0,10}") {
+            let glob = Glob::parse(&pattern).unwrap();
+            prop_assert_eq!(glob.matches(&text), plainly(pattern.as_bytes(), text.as_bytes()));
+        }
+    }
+}

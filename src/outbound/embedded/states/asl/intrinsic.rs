@@ -3,6 +3,8 @@
 mod array;
 mod evaluate;
 mod parse;
+#[cfg(test)]
+mod tests;
 mod text;
 
 use serde_json::Value;

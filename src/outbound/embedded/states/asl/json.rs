@@ -28,6 +28,22 @@ pub(super) fn integer(number: &Number) -> Option<i128> {
     (float.fract() == 0.0 && float.abs() <= 9_007_199_254_740_992.0).then_some(float as i128)
 }
 
+/// The integer next to a number, the upper one of two that are as near.
+pub(super) fn rounded(number: &Number) -> Option<i64> {
+    let integer = match integer(number) {
+        Some(integer) => integer,
+        None => {
+            let float = (number.as_f64()? + 0.5).floor();
+            // From here on a fraction has no place, so that there is nothing to round.
+            if float.abs() >= 9_007_199_254_740_992.0 {
+                return None;
+            }
+            float as i128
+        }
+    };
+    i64::try_from(integer).ok()
+}
+
 /// Whether two values are the same.
 pub(super) fn equal(left: &Value, right: &Value, meter: &mut Meter) -> StateResult<bool> {
     meter.step(1)?;

@@ -232,3 +232,43 @@ pub(crate) struct Catcher {
     /// The state it leads to, in the same flow.
     pub(crate) next: String,
 }
+
+impl Machine {
+    /// Every state, also those within others, each before those within it.
+    pub(crate) fn states(&self) -> Vec<&State> {
+        let mut states = Vec::new();
+        self.flow.collect(&mut states);
+        states
+    }
+
+    /// The states that run in the embedded cloud only, and the tools of this server that they call. A
+    /// machine without any runs on Step Functions as it is.
+    pub(crate) fn embedded_only(&self) -> Vec<(&State, &str)> {
+        let states = self.states().into_iter();
+        let tools = states.filter_map(|state| match &state.kind {
+            Kind::Task(task) => match &task.resource {
+                Resource::Tool(tool) => Some((state, tool.as_str())),
+                _ => None,
+            },
+            _ => None,
+        });
+        tools.collect()
+    }
+}
+
+impl Flow {
+    fn collect<'f>(&'f self, states: &mut Vec<&'f State>) {
+        for state in self.states.values() {
+            states.push(state);
+            match &state.kind {
+                Kind::Parallel(branches) => {
+                    for branch in &branches.branches {
+                        branch.collect(states);
+                    }
+                }
+                Kind::Map(map) => map.processor.collect(states),
+                _ => {}
+            }
+        }
+    }
+}

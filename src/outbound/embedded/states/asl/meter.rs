@@ -6,10 +6,10 @@ use super::error::{DATA_LIMIT_EXCEEDED, StateError, StateResult};
 use super::payload;
 
 /// The most nodes that the paths of one evaluation may visit.
-const STEPS_MAX: u64 = 4_000_000;
+const STEPS_MAX: u64 = 2_000_000;
 
 /// The most bytes of JSON text that one evaluation may copy or make, whatever of it is kept.
-const BYTES_MAX: usize = 8 << 20;
+const BYTES_MAX: usize = 4 << 20;
 
 /// What is left to one evaluation.
 #[derive(Debug)]

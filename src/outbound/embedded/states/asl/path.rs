@@ -7,6 +7,8 @@
 mod filter;
 mod parse;
 mod reference;
+#[cfg(test)]
+mod tests;
 mod walk;
 
 use serde_json::Value;

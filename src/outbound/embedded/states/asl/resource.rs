@@ -23,32 +23,32 @@ pub(crate) enum Resource {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum DynamoDbAction {
     /// Reads an item.
-    GetItem,
+    Get,
     /// Writes an item.
-    PutItem,
+    Put,
     /// Changes an item.
-    UpdateItem,
+    Update,
     /// Removes an item.
-    DeleteItem,
+    Delete,
 }
 
 /// The integrations with AWS, by their ARNs.
 const INTEGRATIONS: [(&str, Resource); 6] = [
     (
         "arn:aws:states:::dynamodb:getItem",
-        Resource::DynamoDb(DynamoDbAction::GetItem),
+        Resource::DynamoDb(DynamoDbAction::Get),
     ),
     (
         "arn:aws:states:::dynamodb:putItem",
-        Resource::DynamoDb(DynamoDbAction::PutItem),
+        Resource::DynamoDb(DynamoDbAction::Put),
     ),
     (
         "arn:aws:states:::dynamodb:updateItem",
-        Resource::DynamoDb(DynamoDbAction::UpdateItem),
+        Resource::DynamoDb(DynamoDbAction::Update),
     ),
     (
         "arn:aws:states:::dynamodb:deleteItem",
-        Resource::DynamoDb(DynamoDbAction::DeleteItem),
+        Resource::DynamoDb(DynamoDbAction::Delete),
     ),
     ("arn:aws:states:::events:putEvents", Resource::PutEvents),
     ("arn:aws:states:::sns:publish", Resource::Publish),

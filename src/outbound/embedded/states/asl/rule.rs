@@ -1,5 +1,8 @@
 //! The rules of a Choice: what they test, and whether an input passes.
 
+#[cfg(test)]
+mod tests;
+
 use std::cmp::Ordering;
 
 use serde_json::Value;

@@ -1,5 +1,8 @@
 //! What a state makes of its input and of its result.
 
+#[cfg(test)]
+mod tests;
+
 use std::time::Duration;
 
 use serde_json::{Map as Members, Value};

@@ -1,5 +1,8 @@
 //! Payload templates: JSON in which members named `….$` are computed.
 
+#[cfg(test)]
+mod tests;
+
 use serde_json::{Map, Value};
 
 use super::context::{Context, Entropy, Scope};

@@ -50,16 +50,14 @@ impl Arguments {
         }
     }
 
-    /// The whole number at that place.
+    /// The whole number at that place; a fraction is rounded, as Step Functions does.
     pub(super) fn integer(&self, index: usize) -> StateResult<i64> {
-        let value = self.get(index);
-        let number = match value {
-            Value::Number(number) => json::integer(number),
-            _ => None,
-        };
-        number
-            .and_then(|number| i64::try_from(number).ok())
-            .ok_or_else(|| self.wrong(index, "a whole number of 64 bits", value))
+        match self.get(index) {
+            Value::Number(number) => json::rounded(number).ok_or_else(|| {
+                self.fail(format!("argument {} does not fit into 64 bits", index + 1))
+            }),
+            other => Err(self.wrong(index, "a number", other)),
+        }
     }
 
     fn object(&self, index: usize) -> StateResult<&Map<String, Value>> {
@@ -172,13 +170,11 @@ fn merge(arguments: &Arguments) -> StateResult<Value> {
     Ok(Value::Object(merged))
 }
 
-/// A whole number from the first to before the second.
+/// A whole number from the first to before the second; the first where they are the same.
 fn random(arguments: &Arguments, entropy: &mut Entropy) -> StateResult<Value> {
     let (from, to) = (arguments.integer(0)?, arguments.integer(1)?);
     let width = u128::try_from(i128::from(to) - i128::from(from))
-        .ok()
-        .filter(|width| *width > 0)
-        .ok_or_else(|| arguments.fail("the first argument must be less than the second"))?;
+        .map_err(|_| arguments.fail("the first argument must not be more than the second"))?;
     let drawn = if arguments.count() == 3 {
         let seed = arguments.integer(2)?;
         Entropy::new(&seed.to_be_bytes()).below(width)

@@ -86,7 +86,10 @@ fn descend<'v>(
     let mut waiting = vec![node];
     while let Some(node) = waiting.pop() {
         meter.step(1)?;
-        select(selector, node, root, found, meter)?;
+        // A filter tests the objects on the way themselves; from their array they would be found again.
+        if !(node.is_array() && matches!(selector, Selector::Filter(_))) {
+            select(selector, node, root, found, meter)?;
+        }
         match node {
             Value::Array(items) => waiting.extend(items.iter().rev()),
             Value::Object(members) => waiting.extend(members.values().rev()),
@@ -138,10 +141,8 @@ fn select<'v>(
                 }
             }
         }
-        (Selector::Filter(test), Value::Object(_)) => {
-            if test.passes(node, root, meter)? {
-                found.push(node);
-            }
+        (Selector::Filter(test), Value::Object(_)) if test.passes(node, root, meter)? => {
+            found.push(node);
         }
         _ => {}
     }

@@ -1,0 +1,193 @@
+//! Tools called by running workflows of the embedded cloud: parsed, permitted, limited and recorded like a
+//! client's calls.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Weak};
+
+use futures::FutureExt as _;
+use futures::future::BoxFuture;
+use serde_json::Value;
+use serde_json::value::RawValue;
+
+use super::server::Shared;
+use super::tool::{self, CallFault, Reply};
+use crate::mesh::call::request::Request;
+use crate::mesh::call::tool::Tool;
+use crate::mesh::store::idempotency::{KEY_BYTES_MAX, arguments_hash};
+use crate::mesh::tenant::IdentityError;
+use crate::mesh::workflow::{ToolCaller, ToolTask};
+use crate::mesh::{Error, ErrorKind};
+
+/// The argument by which tools tell a repeated call.
+const IDEMPOTENCY_KEY: &str = "idempotency_key";
+
+/// The tools of this process, for its workflows. It keeps nothing alive.
+pub struct RunTools(Weak<Shared>);
+
+impl RunTools {
+    /// The tools that sessions over `shared` have.
+    pub fn new(shared: &Arc<Shared>) -> Self {
+        Self(Arc::downgrade(shared))
+    }
+}
+
+impl ToolCaller for RunTools {
+    fn call(&self, task: ToolTask) -> BoxFuture<'_, Result<String, Error>> {
+        async move {
+            let Some(shared) = self.0.upgrade() else {
+                return Err(Error::new(
+                    ErrorKind::Overloaded,
+                    "the server is shutting down",
+                ));
+            };
+            let tool = Tool::named(&task.tool).filter(|&tool| shared.catalog.offers(tool));
+            let Some(tool) = tool else {
+                return Err(not_offered(&task.tool));
+            };
+            let presented = shared.backplane.runs.identity(&task).await?;
+            let arguments = with_key(tool, &task);
+            let request = Request::new(presented);
+            let reply = tool::call(&shared.backplane, tool, request, Some(&arguments)).await;
+            result_of(reply)
+        }
+        .boxed()
+    }
+}
+
+fn not_offered(name: &str) -> Error {
+    let shown: String = name.chars().take(64).collect();
+    Error::new(
+        ErrorKind::NotFound,
+        format!("this server offers no tool `{shown}`"),
+    )
+    .fix("Use a tool of tools/list; --toolsets and --read-only narrow it, for workflows too.")
+}
+
+/// The arguments of a task, with a key for the step where the tool takes one and was given none.
+fn with_key<'task>(tool: Tool, task: &'task ToolTask) -> Cow<'task, str> {
+    let takes_key = tool::describe(tool).is_some_and(|description| {
+        let mut arguments = description.arguments.iter();
+        arguments.any(|argument| argument.name == IDEMPOTENCY_KEY)
+    });
+    let text = task.arguments.trim();
+    let given = serde_json::from_str::<BTreeMap<Cow<'_, str>, &RawValue>>(text);
+    let (true, Ok(given), Some(rest)) = (takes_key, given, text.strip_prefix('{')) else {
+        return Cow::Borrowed(&task.arguments);
+    };
+    if given.contains_key(IDEMPOTENCY_KEY) || given.contains_key("idempotencyKey") {
+        return Cow::Borrowed(&task.arguments);
+    }
+    let key = Value::from(step_key(task));
+    let comma = if given.is_empty() { "" } else { "," };
+    Cow::Owned(format!("{{\"{IDEMPOTENCY_KEY}\":{key}{comma}{rest}"))
+}
+
+/// The key of a step: no other step of any run has it.
+fn step_key(task: &ToolTask) -> String {
+    let key = format!("{}/{}", task.run_id, task.step);
+    match key.len() <= KEY_BYTES_MAX {
+        true => key,
+        false => format!("{}/{}", task.run_id, arguments_hash(&task.step)),
+    }
+}
+
+/// The result's text, or the error that it tells.
+fn result_of(reply: Result<Reply, CallFault>) -> Result<String, Error> {
+    match reply {
+        Ok(reply) if reply.is_error => Err(error_of(&reply.result)),
+        Ok(reply) => Ok(reply.result),
+        Err(CallFault::Cursor(error)) => Err(Error::invalid("cursor", error.to_string())),
+        Err(CallFault::Identity(error)) => Err(refused(&error)),
+    }
+}
+
+/// A run that may not call at all, for instance since its tenant is suspended.
+fn refused(error: &IdentityError) -> Error {
+    Error::new(ErrorKind::PermissionDenied, error.to_string()).fix(error.fix())
+}
+
+/// The error that stands in the result of a tool that failed.
+fn error_of(result: &str) -> Error {
+    let told: Value = serde_json::from_str(result).unwrap_or_default();
+    let told = &told["error"];
+    let text = |name: &str| told[name].as_str();
+    let kind = ErrorKind::ALL
+        .into_iter()
+        .find(|kind| text("code") == Some(kind.code()))
+        .unwrap_or(ErrorKind::Internal);
+    let message = text("message").unwrap_or("a tool failed without a word");
+    let mut error = Error::new(kind, message);
+    if let Some(fix) = text("fix") {
+        error = error.fix(fix);
+    }
+    if let Some(wait) = told["retry_after_ms"].as_u64() {
+        error = error.retry_after(std::time::Duration::from_millis(wait));
+    }
+    if let Some(details) = told["details"].as_object() {
+        for (name, value) in details {
+            error = error.detail(name, value.clone());
+        }
+    }
+    error
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn task(tool: &str, arguments: &str, step: &str) -> ToolTask {
+        ToolTask {
+            tenant: "acme".parse().unwrap(),
+            run_id: ulid::Ulid(1),
+            tool: tool.to_owned(),
+            arguments: arguments.to_owned(),
+            step: step.to_owned(),
+        }
+    }
+
+    #[test]
+    fn a_step_is_the_idempotency_key_where_a_tool_takes_one_and_was_given_none() {
+        let key = format!("{}/s1", ulid::Ulid(1));
+        for (given, expected) in [
+            ("{}", format!(r#"{{"idempotency_key":"{key}"}}"#)),
+            (
+                r#" {"name": "a", "input": 1.50} "#,
+                format!(r#"{{"idempotency_key":"{key}","name": "a", "input": 1.50}}"#),
+            ),
+        ] {
+            let task = task("workflow_start", given, "s1");
+            assert_eq!(with_key(Tool::WorkflowStart, &task), expected, "{given}");
+        }
+        for given in [
+            r#"{"idempotency_key":"mine"}"#,
+            r#"{"idempotencyKey":"x"}"#,
+            "[",
+            "1",
+        ] {
+            let task = task("workflow_start", given, "s1");
+            assert_eq!(with_key(Tool::WorkflowStart, &task), given);
+        }
+        let get = task("kv_get", "{}", "s1");
+        assert_eq!(with_key(Tool::KvGet, &get), "{}");
+    }
+
+    #[test]
+    fn the_key_of_a_long_step_fits_and_differs_from_that_of_another() {
+        let long = |end: char| step_key(&task("x", "{}", &format!("{}{end}", "s".repeat(300))));
+        assert!(long('a').len() <= KEY_BYTES_MAX);
+        assert_ne!(long('a'), long('b'));
+    }
+
+    #[test]
+    fn a_failed_tool_is_the_error_that_it_tells() {
+        let error = error_of(
+            r#"{"error":{"code":"CONFLICT","message":"no","fix":"do","retry_after_ms":5,"details":{"a":1}}}"#,
+        );
+        assert_eq!(error.kind(), ErrorKind::Conflict);
+        assert_eq!((error.message(), error.fix_text()), ("no", Some("do")));
+        assert_eq!(error.wait(), Some(std::time::Duration::from_millis(5)));
+        assert_eq!(error.details()["a"], 1);
+        assert_eq!(error_of("{}").kind(), ErrorKind::Internal);
+    }
+}

@@ -1,0 +1,67 @@
+//! Several processes on one folder: each execution is one's at a time.
+
+use super::*;
+
+#[tokio::test]
+async fn nobody_takes_what_a_living_process_runs() {
+    let stage = Stage::new();
+    stage.define("m", &machine(json!({"T": task(json!({"hang": true}))})));
+    stage.start("m", "one", &json!({})).await;
+    stage.until(async || stage.script.calls().len() == 1).await;
+    let other = stage.other();
+    other.runner.look_from_now_on();
+    tokio::time::sleep(Duration::from_millis(1_500)).await;
+    assert_eq!(other.script.calls(), [Value::Null; 0]);
+    assert_eq!(stage.script.calls().len(), 1);
+}
+
+#[tokio::test]
+async fn a_stop_by_another_process_reaches_the_one_that_runs() {
+    let stage = Stage::new();
+    let again = with(then(task(json!({"n": 1})), "Wait"), json!({}));
+    let wait = json!({"Type": "Wait", "Seconds": 1, "Next": "T"});
+    stage.define("m", &machine(json!({"T": again, "Wait": wait})));
+    let execution = stage.start("m", "one", &json!({})).await;
+    stage.until(async || !stage.script.calls().is_empty()).await;
+    let other = stage.other();
+    let (status, _) = other
+        .ask("StopExecution", &json!({"executionArn": execution}))
+        .await;
+    assert_eq!(status, 200);
+    assert_eq!(stage.end(&execution).await["status"], "ABORTED");
+    let made = stage.script.calls().len();
+    stage.clock.advance(Duration::from_secs(60));
+    tokio::time::sleep(Duration::from_millis(1_300)).await;
+    assert_eq!(stage.script.calls().len(), made);
+    let kinds = stage.kinds(&execution).await;
+    assert_eq!(kinds.last().unwrap(), "ExecutionAborted");
+    assert_eq!(stage.describe(&execution).await["status"], "ABORTED");
+}
+
+#[tokio::test]
+async fn more_executions_than_one_process_may_have_under_way_wait_for_their_turn() {
+    let stage = Stage::new();
+    stage.define(
+        "m",
+        &machine(json!({"T": task(json!({"hang.$": "$.hang"}))})),
+    );
+    let mut hanging = Vec::new();
+    for number in 0..256 {
+        hanging.push(
+            stage
+                .start("m", &format!("h{number}"), &json!({"hang": true}))
+                .await,
+        );
+    }
+    let queued = stage.start("m", "queued", &json!({"hang": false})).await;
+    stage
+        .until(async || stage.script.calls().len() == 256)
+        .await;
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    assert_eq!(stage.describe(&queued).await["status"], "RUNNING");
+    assert_eq!(stage.script.calls().len(), 256);
+    stage
+        .ask("StopExecution", &json!({"executionArn": hanging[0]}))
+        .await;
+    assert_eq!(stage.end(&queued).await["status"], "SUCCEEDED");
+}
