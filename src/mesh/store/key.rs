@@ -242,10 +242,15 @@ impl Keyspace {
         }
     }
 
+    /// The partition of what a tenant's quotas are used for.
+    pub(in crate::mesh) fn quotas(&self) -> Partition {
+        self.partition(format_args!("Q"))
+    }
+
     /// The row of a quota's use, such as `ARTIFACTS`.
     pub(in crate::mesh) fn quota(&self, name: &str) -> RowKey {
         RowKey {
-            partition: self.partition(format_args!("Q")),
+            partition: self.quotas(),
             sort: name.to_owned(),
         }
     }
@@ -253,6 +258,14 @@ impl Keyspace {
     /// The row that counts the alerts that a tenant has raised on a day.
     pub(in crate::mesh) fn alerts_raised(&self, day: Timestamp) -> RowKey {
         self.quota(&format!("ALERTS#{}", day_name(day)))
+    }
+
+    /// The row of the place that is held for what will be uploaded to `path`.
+    pub(in crate::mesh) fn upload(&self, path: &str) -> RowKey {
+        RowKey {
+            partition: self.quotas(),
+            sort: format!("{UPLOAD_PREFIX}{path}"),
+        }
     }
 
     /// The row of an idempotency key: `hash` is of the user and the key.
@@ -294,6 +307,17 @@ impl Keyspace {
             root,
             prefix: String::new(),
         }
+    }
+
+    /// Where one of the tenant's objects lies below the root of them all.
+    pub(in crate::mesh) fn path_of<'a>(&self, object: &'a ObjectKey) -> &'a str {
+        let root = self.all_objects().root;
+        object.key.strip_prefix(&root).unwrap_or_default()
+    }
+
+    /// The object at such a path.
+    pub(in crate::mesh) fn at_path(&self, path: &str) -> ObjectKey {
+        self.object(format_args!("{path}"))
     }
 
     /// The body of an event that is too large for its row.
@@ -360,6 +384,9 @@ pub(in crate::mesh) const RULE_PREFIX: &str = "R#";
 
 /// What the sort key of an alert begins with.
 pub(in crate::mesh) const ALERT_PREFIX: &str = "A#";
+
+/// What the sort key of a place for an upload begins with. No name of a quota holds a `#`.
+pub(in crate::mesh) const UPLOAD_PREFIX: &str = "UPLOAD#";
 
 /// What the sort key of the mark of a running workflow begins with. No ULID begins so, and all of them
 /// sort before it.
