@@ -54,8 +54,6 @@ pub(crate) struct Stage {
     pub(crate) folder: Option<PathBuf>,
     pub(crate) tenant: TenantId,
     pub(crate) wire: Lossy,
-    /// For clients of the case's own.
-    pub(crate) sdk: SdkConfig,
     /// Names of the table, the bucket and the bus.
     pub(crate) names: [String; 3],
     /// Where definitions of state machines are put; none where they are created by a call.
@@ -63,8 +61,7 @@ pub(crate) struct Stage {
 }
 
 /// What the cloud in a folder does not do: it is opened with its resources and set up by nobody.
-const EMBEDDED_LACKS: [(&str, &str); 7] = [
-    ("states", "has no workflows yet"),
+const EMBEDDED_LACKS: [(&str, &str); 6] = [
     ("an_express_machine_is_refused", "has standard ones only"),
     ("a_version_is_started", "keeps no versions"),
     (
@@ -251,17 +248,6 @@ impl Backend {
         settings.can_presign = self.http_client.is_none();
         settings.backoff_max = Duration::from_millis(50);
         let connection = Connection::new(settings, Arc::new(SystemClock::new()));
-        let sdk = SdkConfig::builder()
-            .behavior_version(BehaviorVersion::latest())
-            .region(Region::from_static("us-west-2"))
-            .credentials_provider(SharedCredentialsProvider::new(Credentials::from_keys(
-                key, key, None,
-            )))
-            .http_client(wire.clone());
-        let sdk = match self.cloud {
-            Some(_) => sdk,
-            None => sdk.endpoint_url(&self.url),
-        };
         Stage {
             table: AwsTable::new(connection.clone()),
             bucket: AwsBucket::new(connection.clone()),
@@ -276,7 +262,6 @@ impl Backend {
             connection,
             tenant: tenant(),
             wire,
-            sdk: sdk.build(),
             names: names.clone(),
             workflows: self
                 .cloud
