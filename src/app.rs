@@ -7,14 +7,18 @@ use tokio::sync::broadcast;
 
 use crate::config::{self, Backend, Config, Identity, JwksSource, JwtSettings};
 use crate::inbound::server::{Server, Shared, Streams};
+use crate::inbound::task::RunTools;
 use crate::inbound::tool::catalog::Catalog;
 use crate::mesh::call::sequence::IdSequence;
 use crate::mesh::call::tool::Toolset;
 use crate::mesh::call::{Backplane, CALL_TIME_MAX};
+use crate::mesh::event::rules::{RuleBook, RuleParts};
 use crate::mesh::event::{
     EventReads, Outbox, OutboxSettings, Pace, Publisher, PublisherSettings, Rollup, Target,
 };
 use crate::mesh::limit::Limiter;
+use crate::mesh::store::BusRules;
+use crate::mesh::store::mail::MailPolicy;
 use crate::mesh::tenant::{
     EnvironmentIdentity, KeySource, Limits, Resolver, TenantDirectory, TokenSettings,
 };
@@ -22,12 +26,17 @@ use crate::mesh::workflow::{
     LocalMachines, RunBook, RunBookParts, WatchPace, Watcher, WorkflowNames,
 };
 use crate::mesh::{Clock, Error, SystemClock};
-use crate::outbound::aws::{AwsBucket, AwsBus, AwsSettings, AwsStates, AwsTable, Connection};
+use crate::outbound::aws::{
+    AwsBucket, AwsBus, AwsBusRules, AwsSettings, AwsStates, AwsTable, AwsTopics, Connection,
+};
 use crate::outbound::embedded::{EmbeddedCloud, EmbeddedSettings, FolderMachines};
 use crate::outbound::jwks::{InvalidLocation, Jwks, JwksLocation};
 
 /// How many changes of artifacts may wait to be told to those who watch.
 const CHANGES_WAITING_MAX: usize = 256;
+
+/// How many alerts may wait to be told to those who watch.
+const ALERTS_WAITING_MAX: usize = 1024;
 
 /// Everything that one process is made of, whatever transports it serves.
 pub struct App {
@@ -77,12 +86,20 @@ impl App {
             retention_days: config.events.retention_days,
         });
         let watcher = runs.watch();
+        let rules = RuleParts {
+            book: Arc::new(RuleBook::new(Arc::clone(&table) as _, Arc::clone(&clock))),
+            launcher: Arc::new(runs.clone()),
+            workflows: workflows(config, &directory),
+            topics: Arc::new(AwsTopics::new(Arc::clone(&connection))),
+            alerts: broadcast::channel(ALERTS_WAITING_MAX).0,
+        };
         let publisher = Publisher::start(PublisherSettings {
             outbox: outbox.clone(),
             table: Arc::clone(&table) as _,
             bucket: Arc::clone(&bucket) as _,
             bus: Arc::clone(&bus) as _,
             tenants: Arc::clone(&directory),
+            rules: Some(rules.clone()),
             rollup: rollup.clone(),
             retention_days: config.events.retention_days,
             clock: Arc::clone(&clock),
@@ -105,7 +122,13 @@ impl App {
             bucket,
             bus,
             runs,
-            workflows: workflows(config, &directory),
+            workflows: rules.workflows,
+            rules: rules.book,
+            bus_rules: bus_rules(config, &connection),
+            native_rules_max: config.automation.native_rules_max,
+            topics: rules.topics,
+            mail: mail_policy(config),
+            alerts: rules.alerts,
             event_ids: IdSequence::default(),
             changes: broadcast::channel(CHANGES_WAITING_MAX).0,
             clock,
@@ -117,6 +140,9 @@ impl App {
             by_token: matches!(config.identity, Identity::Jwt(_)),
             streams: Streams::default(),
         });
+        if let Some(cloud) = &embedded {
+            cloud.set_tool_caller(Arc::new(RunTools::new(&shared)));
+        }
         tokio::spawn(config.tenants.watch(config::tenants::POLL_INTERVAL));
         Ok(Self {
             shared,
@@ -150,6 +176,9 @@ impl App {
     /// over through the bucket on AWS, and what cannot be stays in the outbox for the next process.
     pub async fn close(self, time: Duration) {
         drop(self.watcher);
+        if let Some(cloud) = &self.embedded {
+            cloud.stop_workflows().await;
+        }
         let drained = self.shared.backplane.publisher.drain(time).await;
         if drained.left > 0 {
             tracing::warn!(
@@ -202,6 +231,25 @@ fn resolver(
             };
             Ok(Resolver::of_tokens(settings, keys, directory))
         }
+    }
+}
+
+/// The rules of the bus itself: AWS has such, the embedded cloud has not.
+fn bus_rules(config: &Config, connection: &Arc<Connection>) -> Option<Arc<dyn BusRules>> {
+    let role = config.automation.events_role_arn.as_deref();
+    match config.backend.backend {
+        Backend::Aws => Some(Arc::new(AwsBusRules::new(Arc::clone(connection), role))),
+        Backend::Embedded => None,
+    }
+}
+
+/// Where alerts may be mailed to. The embedded cloud keeps mails as files, so there any domain will do
+/// unless the operator has named some.
+fn mail_policy(config: &Config) -> MailPolicy {
+    let domains = &config.automation.alert_domains;
+    match config.backend.backend {
+        Backend::Embedded if domains.is_empty() => MailPolicy::Anywhere,
+        _ => MailPolicy::Domains(domains.clone()),
     }
 }
 

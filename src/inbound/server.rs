@@ -2,6 +2,7 @@
 
 mod resource;
 mod subscription;
+mod task;
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -166,21 +167,35 @@ impl Server {
         }
     }
 
-    /// Whether anything here has an address: artifacts have, and values that are too large for an answer.
+    /// Whether anything here has an address: artifacts have, values that are too large for an answer, and
+    /// the alerts that were raised.
     fn has_resources(&self) -> bool {
-        self.shared.catalog.has(Toolset::Artifacts) || self.shared.catalog.has(Toolset::Kv)
+        let families = [Toolset::Artifacts, Toolset::Kv, Toolset::Events];
+        families
+            .into_iter()
+            .any(|family| self.shared.catalog.has(family))
+    }
+
+    /// Whether anything here can be watched.
+    fn has_changing_resources(&self) -> bool {
+        self.shared.catalog.has(Toolset::Artifacts) || self.shared.catalog.has(Toolset::Events)
     }
 
     fn capabilities(&self) -> ServerCapabilities {
         let mut capabilities = ServerCapabilities::default();
         capabilities.tools = Some(ToolsCapability::default());
+        if self.has_tasks() {
+            let mut extensions = ExtensionCapabilities::new();
+            extensions.insert(TASKS_EXTENSION_ID.to_owned(), JsonObject::new());
+            capabilities.extensions = Some(extensions);
+        }
         if !prompt::list(&self.shared.catalog).is_empty() {
             capabilities.prompts = Some(PromptsCapability::default());
         }
         if self.has_resources() {
             capabilities.completions = Some(JsonObject::new());
             let mut resources = ResourcesCapability::default();
-            resources.subscribe = Some(self.shared.catalog.has(Toolset::Artifacts));
+            resources.subscribe = Some(self.has_changing_resources());
             resources.list_changed = Some(self.shared.catalog.has(Toolset::Artifacts));
             capabilities.resources = Some(resources);
         }
@@ -234,8 +249,47 @@ impl ServerHandler for Server {
                 None => return Err(identity_error(error)),
             },
         };
+        if let Some(task) = self.started_task(tool, &reply, &context) {
+            return Ok(CallToolResponse::Task(task));
+        }
         let json = reply.to_json(is_stateless(&context));
         answer_exactly::<CallToolResult>(&context, json).map(CallToolResponse::from)
+    }
+
+    /// The handshake of the older revisions, in which there are no tasks.
+    async fn initialize(
+        &self,
+        request: InitializeRequestParams,
+        context: RequestContext<RoleServer>,
+    ) -> Result<InitializeResult, ErrorData> {
+        context.peer.set_peer_info(request.clone());
+        let mut result = self.negotiate_initialize(&request)?;
+        result.capabilities.extensions = None;
+        Ok(result)
+    }
+
+    async fn get_task(
+        &self,
+        params: GetTaskParams,
+        context: RequestContext<RoleServer>,
+    ) -> Result<GetTaskResult, ErrorData> {
+        self.task(&params.task_id, &context).await
+    }
+
+    async fn update_task(
+        &self,
+        _: UpdateTaskParams,
+        context: RequestContext<RoleServer>,
+    ) -> Result<(), ErrorData> {
+        self.refuse_input(&context).await
+    }
+
+    async fn cancel_task(
+        &self,
+        params: CancelTaskParams,
+        context: RequestContext<RoleServer>,
+    ) -> Result<(), ErrorData> {
+        self.stop_task(&params.task_id, &context).await
     }
 
     async fn list_tools(
@@ -334,7 +388,7 @@ impl ServerHandler for Server {
     }
 
     async fn listen(&self, context: SubscriptionContext) -> Result<(), ErrorData> {
-        self.listen_to_artifacts(context).await
+        self.listen_to_changes(context).await
     }
 
     async fn subscribe(
@@ -343,7 +397,7 @@ impl ServerHandler for Server {
         context: RequestContext<RoleServer>,
     ) -> Result<(), ErrorData> {
         self.require_resources::<SubscribeRequestMethod>()?;
-        self.subscribe_to_artifact(&params.uri, context).await
+        self.subscribe_to_resource(&params.uri, context).await
     }
 
     async fn unsubscribe(

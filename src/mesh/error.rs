@@ -218,9 +218,21 @@ impl Error {
         self.0.retry_after
     }
 
-    /// Whether the change that failed may have been done all the same; nothing where the kind has to tell.
-    pub fn may_be_done(&self) -> Option<bool> {
-        self.0.may_be_done
+    /// Whether the change that failed may have been done all the same. Where nothing was said of it, that
+    /// is so of what was broken off.
+    pub fn may_be_done(&self) -> bool {
+        self.0.may_be_done.unwrap_or(matches!(
+            self.0.kind,
+            ErrorKind::Timeout
+                | ErrorKind::Cancelled
+                | ErrorKind::Internal
+                | ErrorKind::OutcomeUnknown
+        ))
+    }
+
+    /// Whether the change that failed is known not to have been done, whatever the kind of the failure.
+    pub fn is_known_not_done(&self) -> bool {
+        self.0.may_be_done == Some(false)
     }
 
     /// What caused it, the outermost first, for an operator and never for a caller; a cause that says no more

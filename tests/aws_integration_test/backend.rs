@@ -30,7 +30,7 @@ use crate::lossy::Lossy;
 pub(crate) struct Backend {
     pub(crate) name: &'static str,
     pub(crate) url: String,
-    /// Cases, or families of them, that it cannot pass through a fault of its own, and which fault.
+    /// Cases, and families of them, that it cannot pass through a fault of its own, and which fault.
     pub(crate) lacks: &'static [(&'static str, &'static str)],
     /// What carries requests in place of the network; it decides what is there, too.
     http_client: Option<SharedHttpClient>,
@@ -61,9 +61,11 @@ pub(crate) struct Stage {
 }
 
 /// What the cloud in a folder does not do: it is opened with its resources and set up by nobody.
-const EMBEDDED_LACKS: [(&str, &str); 6] = [
+const EMBEDDED_LACKS: [(&str, &str); 8] = [
     ("an_express_machine_is_refused", "has standard ones only"),
     ("a_version_is_started", "keeps no versions"),
+    ("native", "matches events before they reach its bus"),
+    ("patterns", "matches events before they reach its bus"),
     (
         "what_is_missing_is_planned_and_created",
         "is opened with its resources",
@@ -125,6 +127,8 @@ pub(crate) fn all() -> Vec<Backend> {
             "moto",
             url("AGENT_MESH_TEST_MOTO_URL", "http://127.0.0.1:5000"),
             &[
+                ("native", "takes no events once a rule has a target"),
+                ("patterns", "has no answers of its own for patterns"),
                 (
                     "reads_and_writes_are_metered",
                     "reports one unit for whatever is done",

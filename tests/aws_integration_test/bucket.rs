@@ -515,6 +515,7 @@ async fn addresses_are_handed_out(stage: Stage) {
             metadata: BTreeMap::from([("from".to_owned(), "grüße".to_owned())]),
         },
         condition: ObjectCondition::Absent,
+        id: "01ARZ3NDEKTSV4RRFFQ69G5FAV".to_owned(),
     };
     let upload = stage
         .bucket
@@ -540,6 +541,8 @@ async fn addresses_are_handed_out(stage: Stage) {
     let head = stage.bucket.head(&key).await.unwrap().unwrap();
     assert_eq!(head.content_type, "text/x-presigned");
     assert_eq!(head.metadata["from"], "grüße");
+    assert_eq!(head.metadata.len(), 1, "our own mark is no caller's");
+    assert_eq!(head.upload, Some(terms.id));
     let download = stage.bucket.presign_get(&key, minute).await.unwrap();
     assert!(download.headers.is_empty(), "{download:?}");
     let answer = http.get(&download.url).send().await.unwrap();

@@ -23,6 +23,8 @@ mod bus;
 mod lossy;
 mod lost;
 mod machines;
+mod native;
+mod patterns;
 #[cfg(feature = "mock-aws")]
 mod scripted;
 mod setup;
@@ -124,24 +126,31 @@ fn backend_trials(
     is_there: bool,
     left_out: &mut Vec<String>,
 ) -> Vec<Trial> {
-    let families: [(&str, &[Case]); 7] = [
+    let families: [(&str, &[Case]); 9] = [
         ("table", table::CASES),
         ("bucket", bucket::CASES),
         ("bus", bus::CASES),
         ("lost", lost::CASES),
+        ("native", native::CASES),
+        ("patterns", patterns::CASES),
         ("setup", setup::CASES),
         ("states", states::CASES),
         ("topics", topics::CASES),
     ];
     let mut trials = Vec::new();
     for (family, cases) in families {
+        let lacking = |name: &str| backend.lacks.iter().find(|lack| lack.0 == name);
+        let lacks_family = lacking(family);
+        if let Some((_, reason)) = lacks_family
+            && is_there
+        {
+            left_out.push(format!("{}::{family} ({reason})", backend.name));
+        }
         for case in cases {
-            let lack = backend
-                .lacks
-                .iter()
-                .find(|lack| lack.0 == case.name || lack.0 == family);
+            let lack = lacks_family.or_else(|| lacking(case.name));
             if let Some((_, reason)) = lack
                 && is_there
+                && lacks_family.is_none()
             {
                 left_out.push(format!(
                     "{}::{family}::{} ({reason})",

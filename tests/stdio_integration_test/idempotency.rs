@@ -37,38 +37,44 @@ fn orders(client: &mut Client) -> BTreeMap<String, BTreeSet<String>> {
     }
 }
 
+/// Keys, and the id that was answered where one was.
+type Answered = BTreeMap<String, Option<String>>;
+
+/// One life of a server: it is asked for much at once, and killed after so many answers.
+fn live(start: &Start, life: usize, answered: &mut Answered) {
+    let mut client = Client::open(start);
+    let mut asked = Vec::new();
+    for number in 0..KEYS {
+        let key = format!("{life}/{number}");
+        // Each is sent twice, as clients do that lose patience.
+        for _ in 0..2 {
+            let params = json!({"name": "events_send", "arguments": order(&key)});
+            let id = client.try_post("tools/call", params).expect("it lives");
+            asked.push((key.clone(), id));
+        }
+    }
+    let begun = client.wait_for_answers(life % KEYS);
+    assert!(begun, "it ended by itself: {}", client.log());
+    thread::sleep(Duration::from_micros(life as u64 * 7919 % 2000));
+    client.kill();
+    for (key, id) in asked {
+        let told = client.try_answer(id).map(|answer| {
+            let id = &answer["result"]["structuredContent"]["event_id"];
+            id.as_str().unwrap_or_else(|| panic!("{answer}")).to_owned()
+        });
+        let known = answered.entry(key).or_default();
+        assert!(known.is_none() || told.is_none() || *known == told);
+        *known = told.or(known.take());
+    }
+}
+
 #[test]
 fn an_order_that_is_repeated_after_a_kill_is_there_once_with_the_id_that_was_answered() {
     let folder = tempfile::tempdir().unwrap();
     let start = Start::on(folder.path()).generous();
-    // Keys, and the id that was answered where one was.
-    let mut answered: BTreeMap<String, Option<String>> = BTreeMap::new();
+    let mut answered = Answered::new();
     for life in 0..KILLS {
-        let mut client = Client::open(&start);
-        let mut asked = Vec::new();
-        for number in 0..KEYS {
-            let key = format!("{life}/{number}");
-            // Each is sent twice, as clients do that lose patience.
-            for _ in 0..2 {
-                let params = json!({"name": "events_send", "arguments": order(&key)});
-                let id = client.try_post("tools/call", params).expect("it lives");
-                asked.push((key.clone(), id));
-            }
-        }
-        let begun = client.wait_for_answers(life % KEYS);
-        assert!(begun, "it ended by itself: {}", client.log());
-        thread::sleep(Duration::from_micros(life as u64 * 7919 % 2000));
-        client.kill();
-        for (key, id) in asked {
-            let answer = client.try_answer(id);
-            let told = answer.map(|answer| {
-                let id = &answer["result"]["structuredContent"]["event_id"];
-                id.as_str().unwrap_or_else(|| panic!("{answer}")).to_owned()
-            });
-            let known = answered.entry(key).or_default();
-            assert!(known.is_none() || told.is_none() || *known == told);
-            *known = told.or(known.take());
-        }
+        live(&start, life, &mut answered);
     }
     let unanswered = answered.values().filter(|id| id.is_none()).count();
     assert!(

@@ -99,7 +99,7 @@ pub fn describe_put() -> Description {
             optional(
                 "upload",
                 json!({"type": "string", "enum": ["url"]}),
-                "Put the content at an address instead.",
+                "Put the content at an address instead; it replaces only what is there now.",
             ),
             optional("size", count(), "With `upload`: its exact bytes."),
             optional("sha256", text(), "With `upload`: its SHA-256 in hex."),

@@ -162,22 +162,24 @@ impl Description {
     /// is required.
     fn output_schema(&self) -> Value {
         let mut members = properties(&self.results);
-        members.insert(
-            "error".to_owned(),
-            json!({
-                "type": "object",
-                "properties": {
-                    "code": text(),
-                    "message": text(),
-                    "fix": text(),
-                    "retryable": flag(),
-                    "retry_after_ms": count(),
-                    "request_id": text(),
-                    "details": {"type": "object"},
-                },
-                "required": ["code", "message"],
-            }),
-        );
+        let failure = json!({
+            "type": "object",
+            "properties": {
+                "code": text(),
+                "message": text(),
+                "fix": text(),
+                "retryable": flag(),
+                "retry_after_ms": count(),
+                "request_id": text(),
+                "details": {"type": "object"},
+            },
+            "required": ["code", "message"],
+        });
+        let error = match members.shift_remove("error") {
+            Some(own) => json!({"anyOf": [failure, own]}),
+            None => failure,
+        };
+        members.insert("error".to_owned(), error);
         json!({"type": "object", "properties": members})
     }
 }

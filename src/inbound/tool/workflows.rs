@@ -63,6 +63,11 @@ pub fn describe_start() -> Description {
             result("name", text()),
             result("status", text()),
             result("started_at", text()),
+            // As a task, its result is how the run ended.
+            result("stopped_at", text()),
+            result("output", json!({})),
+            result("error", text()),
+            result("cause", text()),
         ],
         destructive: true,
         idempotent: false,
@@ -103,6 +108,7 @@ pub fn describe_status() -> Description {
             result("output_bytes", count()),
             result("truncated", flag()),
             result("fix", text()),
+            result("error", text()),
             result("cause", text()),
             result(
                 "history",

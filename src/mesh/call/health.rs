@@ -21,6 +21,9 @@ const BACKLOG_AGE_MAX_MS: u64 = 60_000;
 /// The share of the outbox from which on it is degraded.
 const OUTBOX_SHARE_MAX: f64 = 0.5;
 
+/// How long what became of a rule makes its part degraded.
+const RULE_TROUBLE_TIME: Duration = Duration::from_secs(3600);
+
 /// How a part is; a later one is worse.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -92,6 +95,7 @@ impl<'call> Health<'call> {
             history,
             self.outbox(),
             publisher,
+            self.rules(),
             workflows,
         ]
     }
@@ -231,6 +235,47 @@ impl<'call> Health<'call> {
                 details,
             }
         })
+    }
+}
+
+impl Health<'_> {
+    /// The rules of the tenant: what waits for them, and what could not be done.
+    fn rules(&self) -> PartHealth {
+        let publisher = &self.backplane.publisher;
+        let (notes, waiting_bytes) = publisher.rules(self.tenant);
+        let now = self.backplane.clock.now();
+        let trouble = notes.trouble.as_ref();
+        let recent = trouble.filter(|(at, _)| now.since(*at) < RULE_TROUBLE_TIME);
+        let message = match (&notes.fault, recent) {
+            (Some(fault), _) => Some(format!(
+                "events wait for what rules do about them ({}: {}). Nothing is lost: it is tried again.",
+                fault.code, fault.message
+            )),
+            (None, Some((at, what))) => Some(format!("{what} (last at {at})")),
+            (None, None) => None,
+        };
+        let status = match message {
+            Some(_) => Status::Degraded,
+            None => Status::Healthy,
+        };
+        let mut details = serde_json::json!({
+            "waiting_bytes": waiting_bytes,
+            "started_workflows": notes.started,
+            "raised_alerts": notes.raised,
+            "cut_chains": notes.cut,
+            "refused_actions": notes.refused,
+            "alerts_over_limit": notes.limited,
+        });
+        if !self.backplane.serves_many {
+            details["waiting_events"] = publisher.stats().rules.records.into();
+        }
+        PartHealth {
+            name: "rules",
+            status,
+            latency_ms: None,
+            message,
+            details: Some(details),
+        }
     }
 }
 

@@ -301,17 +301,9 @@ fn is_rolled_up(backplane: &Backplane, tool: Tool, outcome: Outcome) -> bool {
 /// What is known of a failed call. A change whose answer was lost, or that was broken off, may have
 /// happened.
 fn failed_outcome(effect: Effect, error: &Error) -> Outcome {
-    if error.kind() == ErrorKind::PermissionDenied {
-        return Outcome::Denied;
-    }
-    let broke_off = matches!(
-        error.kind(),
-        ErrorKind::Timeout | ErrorKind::Cancelled | ErrorKind::Internal | ErrorKind::OutcomeUnknown
-    );
     match effect {
-        Effect::Mutation | Effect::Events if error.may_be_done().unwrap_or(broke_off) => {
-            Outcome::Unknown
-        }
+        _ if error.kind() == ErrorKind::PermissionDenied => Outcome::Denied,
+        Effect::Mutation | Effect::Events if error.may_be_done() => Outcome::Unknown,
         _ => Outcome::Error,
     }
 }

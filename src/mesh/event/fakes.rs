@@ -325,6 +325,7 @@ impl Bucket for FakeBucket {
                     last_modified: modified.unwrap_or_else(|| SystemClock::new().now()),
                     content_type: "application/json".to_owned(),
                     metadata: BTreeMap::new(),
+                    upload: None,
                 },
                 body: body.slice(..kept),
                 offset: 0,

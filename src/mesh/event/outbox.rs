@@ -1,4 +1,4 @@
-//! The outbox: events are in its file before any answer leaves, and leave it when bus and history have them.
+//! The outbox: events are in its file before any answer leaves, and leave it when history, bus and rules are done with them.
 //!
 //! ```text
 //! <root>/<target>/<writer>/owner                      locked by the process that lives
@@ -40,6 +40,8 @@ use super::record::{Event, Outcome};
 use crate::mesh::tenant::TenantId;
 use crate::mesh::{Clock, Error, ErrorKind};
 
+#[cfg(test)]
+pub(super) use self::acks::acks_of_two_ways;
 pub use self::folder::Target;
 pub use self::frame::{EVENT_BYTES_MAX, EVENTS_MAX};
 pub use self::share::{OUTBOX_BYTES_MIN, Weight};
@@ -109,7 +111,7 @@ pub struct Committed {
 /// How an outbox is doing.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct OutboxStats {
-    /// Records that have not left on both ways.
+    /// Records that have not left on every way.
     pub records: u64,
     /// Bytes in use, of records and of calls under way.
     pub bytes: u64,
@@ -216,13 +218,29 @@ impl Outbox {
         })
     }
 
+    /// Records an event that the publisher itself makes of a record that is in the outbox, and that must be
+    /// recorded before that record may leave: neither want of room nor a shutdown refuses it.
+    ///
+    /// # Errors
+    /// As [`Slot::commit`].
+    pub(super) fn append(&self, event: &Event) -> Result<Committed, Error> {
+        let slot = Slot {
+            outbox: self.0.clone(),
+            tenant: event.tenant_id.clone(),
+            weight: Weight::Health,
+            reserved: 0,
+            intent: 0,
+        };
+        slot.commit(std::slice::from_ref(event))
+    }
+
     /// How it is doing.
     pub fn stats(&self) -> OutboxStats {
         let inner = &self.0;
         let share = inner.share();
         let of = |count: &AtomicU64| count.load(Ordering::Relaxed);
         OutboxStats {
-            records: share.records(Way::History).max(share.records(Way::Bus)),
+            records: share.most_records(),
             bytes: share.bytes(),
             bytes_max: share.bytes_max(),
             is_disk_full: inner.log.is_full(),
@@ -253,6 +271,11 @@ impl Outbox {
     /// Records that have yet to leave on `way`, those of adopted folders included.
     pub(super) fn records(&self, way: Way) -> u64 {
         self.0.share().records(way)
+    }
+
+    /// Bytes of a tenant's records that have yet to leave on `way`.
+    pub(super) fn backlog(&self, way: Way, tenant: &TenantId) -> u64 {
+        self.0.share().backlog(way, tenant)
     }
 
     /// Records have left on `way`: each one's tenant and bytes.
@@ -323,7 +346,7 @@ impl Outbox {
         }
         let mut share = inner.share();
         share.include(log.span().clone());
-        let mut records = [0; 2];
+        let mut records = [0; Way::COUNT];
         for (tenant, held) in &backlog {
             for way in Way::ALL {
                 let (bytes, count) = held[way as usize];
@@ -332,7 +355,7 @@ impl Outbox {
             }
         }
         drop(share);
-        let records = records[0].max(records[1]);
+        let records = records.into_iter().max().unwrap_or(0);
         inner.adopted_folders.fetch_add(1, Ordering::Relaxed);
         inner.adopted_records.fetch_add(records, Ordering::Relaxed);
         tracing::info!(%writer, records, unknown, "adopted the outbox of a process that is gone");

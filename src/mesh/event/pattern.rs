@@ -41,7 +41,7 @@ pub use fault::PatternFault;
 pub use native::{
     BUS_NAME_CHARS_MAX, NATIVE_MEMBERS, NATIVE_WILDCARDS_MAX, bus_name, bus_name_prefix,
 };
-pub use view::{VIEW_DEPTH_MAX, view};
+pub use view::{Seen, VIEW_DEPTH_MAX, view, view_of};
 
 /// The longest pattern, in UTF-16 code units, which is how EventBridge counts characters.
 pub const CHARS_MAX: usize = 2048;
@@ -60,7 +60,12 @@ pub const WILDCARDS_MAX: usize = 64;
 pub const COMBINATIONS_MAX: usize = 1000;
 
 /// The most members that a pattern may come to when its `$or` are worked out.
-pub const MEMBERS_MAX: usize = 8192;
+pub const MEMBERS_MAX: usize = 1024;
+
+/// The most dots in the name of a member, and the longest name with a dot, in bytes: each may lead somewhere.
+pub const DOTS_MAX: usize = 8;
+/// See [`DOTS_MAX`].
+pub const DOTTED_BYTES_MAX: usize = 256;
 
 /// The members of an event that a caller's pattern may speak of; see [`view`].
 pub const CALLERS_MEMBERS: [&str; 8] = [
@@ -188,3 +193,6 @@ fn unknown_member(name: &str) -> String {
         ),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,8 +1,8 @@
-//! The publisher: takes events from the outbox into history and counters, and onto the bus.
+//! The publisher: takes events from the outbox into history and counters, onto the bus and past the rules.
 //!
-//! Each log, this process's own and each adopted one, has two pipelines that know nothing of each other:
-//! a bus that is down delays no history. Both read the log back from where they are, so what waits costs
-//! disk and not memory.
+//! Each log, this process's own and each adopted one, has three pipelines that know nothing of each other:
+//! a bus that is down delays no history, and neither does a slow workflow. All read the log back from where
+//! they are, so what waits costs disk and not memory.
 
 mod backoff;
 mod bus;
@@ -11,6 +11,7 @@ mod handover;
 mod history;
 mod lane;
 mod pipeline;
+mod rules;
 mod sink;
 
 use std::sync::{Arc, Mutex, PoisonError};
@@ -27,10 +28,13 @@ use self::handover::adoption::Lookout;
 use self::history::{HistorySink, HistoryStore};
 use self::lane::{Lane, WayStatus, within};
 use self::pipeline::Pipeline;
+use self::rules::RulesSink;
+use self::sink::Sink;
 use super::outbox::log::Log;
 use super::outbox::share::Way;
 use super::outbox::{Committed, Outbox, OutboxStats};
 use super::rollup::Rollup;
+use super::rules::{Actions, RuleNotes, RuleParts};
 use crate::mesh::store::{Bucket, Bus, Table};
 use crate::mesh::tenant::TenantId;
 use crate::mesh::tenant::record::TenantDirectory;
@@ -88,6 +92,8 @@ pub struct PublisherSettings {
     pub bus: Arc<dyn Bus>,
     /// Who knows over how many shards a tenant's events are spread.
     pub tenants: Arc<dyn TenantDirectory>,
+    /// What matches events against their tenants' rules; without it they pass as if there were none.
+    pub rules: Option<RuleParts>,
     /// What is rolled up, to be written in time.
     pub rollup: Rollup,
     /// How long history is kept.
@@ -105,17 +111,21 @@ pub struct PublisherSettings {
 /// published stays in the outbox.
 pub struct Publisher {
     shared: Arc<Shared>,
-    lanes: [Arc<Lane>; 2],
+    lanes: Lanes,
     tasks: Mutex<JoinSet<()>>,
 }
 
-/// A log with its two ways.
-type LaidLog = (Arc<Log>, [Arc<Lane>; 2]);
+/// The ways out of one log.
+type Lanes = [Arc<Lane>; Way::COUNT];
+
+/// A log with its ways.
+type LaidLog = (Arc<Log>, Lanes);
 
 struct Shared {
     settings: PublisherSettings,
     history: HistoryStore,
-    statuses: [Arc<WayStatus>; 2],
+    actions: Option<Arc<Actions>>,
+    statuses: [Arc<WayStatus>; Way::COUNT],
     /// The logs of processes that are gone, while they are published.
     adopted: Mutex<Vec<LaidLog>>,
     hand_over_counts: HandOverCounts,
@@ -144,6 +154,8 @@ pub struct PublisherStats {
     pub history: WayStats,
     /// The way onto the bus.
     pub bus: WayStats,
+    /// The way past the rules.
+    pub rules: WayStats,
     /// How old the oldest record is that this process has yet to publish, in milliseconds.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub oldest_age_ms: Option<u64>,
@@ -170,19 +182,26 @@ impl Publisher {
             retention: Duration::from_secs(u64::from(settings.retention_days) * 86_400),
             lookout: settings.hand_over.then(|| lookout.clone()),
         };
+        let actions = settings.rules.clone().map(|parts| {
+            let (outbox, table) = (settings.outbox.clone(), settings.table.clone());
+            let (tenants, clock) = (settings.tenants.clone(), settings.clock.clone());
+            Arc::new(Actions::new(parts, outbox, table, tenants, clock))
+        });
         let shared = Arc::new(Shared {
             settings,
             history,
-            statuses: [Arc::default(), Arc::default()],
+            actions,
+            statuses: Default::default(),
             adopted: Mutex::default(),
             hand_over_counts: HandOverCounts::default(),
         });
         let log = shared.settings.outbox.log().clone();
         let lanes = shared.lanes();
         let mut tasks = JoinSet::new();
-        let (history, bus) = shared.pipelines(&log, &lanes, true);
+        let (history, bus, rules) = shared.pipelines(&log, &lanes, true);
         tasks.spawn(history.run());
         tasks.spawn(bus.run());
+        tasks.spawn(rules.run());
         tasks.spawn(shared.clone().adopt());
         tasks.spawn(shared.clone().mend());
         if shared.settings.hand_over {
@@ -232,9 +251,19 @@ impl Publisher {
             outbox: outbox.stats(),
             history: way(Way::History),
             bus: way(Way::Bus),
+            rules: way(Way::Rules),
             oldest_age_ms: oldest.map(|oldest| age(oldest).as_millis() as u64),
             hand_over: shared.hand_over_counts.stats(),
         }
+    }
+
+    /// What the rules of `tenant` have been through, and how many bytes of its records wait for them.
+    pub fn rules(&self, tenant: &TenantId) -> (RuleNotes, u64) {
+        let actions = self.shared.actions.as_ref();
+        let notes = actions.map(|actions| actions.notes(tenant));
+        let outbox = &self.shared.settings.outbox;
+        let waiting = outbox.backlog(Way::Rules, tenant);
+        (notes.unwrap_or_default(), waiting)
     }
 
     /// Publishes what is left within `deadline`, then stops; nobody gets a slot of the outbox any more.
@@ -251,13 +280,11 @@ impl Publisher {
             lane.drain();
         }
         let log = outbox.log();
-        let (_, seq) = log.tail();
-        let through = self.lanes.iter().map(|lane| lane.through(seq));
         let kept = match settings.hand_over {
             true => handover::time_of(deadline),
             false => Duration::ZERO,
         };
-        within(deadline - kept, futures::future::join_all(through)).await;
+        within(deadline - kept, self.through_all()).await;
         let mut tasks = {
             let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
             std::mem::take(&mut *tasks)
@@ -282,10 +309,24 @@ impl Publisher {
             left: outbox.stats().records,
         }
     }
+
+    /// Waits until everything that is in the log has left on every way, what the rules have added to it
+    /// meanwhile included.
+    async fn through_all(&self) {
+        let log = self.shared.settings.outbox.log();
+        loop {
+            let (_, seq) = log.tail();
+            let through = self.lanes.iter().map(|lane| lane.through(seq));
+            futures::future::join_all(through).await;
+            if log.tail().1 == seq {
+                return;
+            }
+        }
+    }
 }
 
 impl Shared {
-    fn lanes(&self) -> [Arc<Lane>; 2] {
+    fn lanes(&self) -> Lanes {
         Way::ALL.map(|way| {
             let status = self.statuses[way as usize].clone();
             Arc::new(Lane::new(way, status))
@@ -295,26 +336,29 @@ impl Shared {
     fn pipelines(
         &self,
         log: &Arc<Log>,
-        lanes: &[Arc<Lane>; 2],
+        lanes: &Lanes,
         is_ours: bool,
-    ) -> (Pipeline<HistorySink>, Pipeline<BusSink>) {
+    ) -> (
+        Pipeline<HistorySink>,
+        Pipeline<BusSink>,
+        Pipeline<RulesSink>,
+    ) {
         let settings = &self.settings;
         let history = HistorySink::new(self.history.clone(), log.writer(), is_ours);
         let bus = BusSink::new(settings.bus.clone(), log.writer());
-        let [history_lane, bus_lane] = lanes.clone();
-        let outbox = || settings.outbox.clone();
-        let clock = || settings.clock.clone();
+        let rules = RulesSink::new(self.actions.clone());
+        let [history_lane, bus_lane, rules_lane] = lanes.clone();
         (
-            Pipeline::new(
-                history,
-                outbox(),
-                log.clone(),
-                history_lane,
-                clock(),
-                settings.pace,
-            ),
-            Pipeline::new(bus, outbox(), log.clone(), bus_lane, clock(), settings.pace),
+            self.pipeline(history, log, history_lane),
+            self.pipeline(bus, log, bus_lane),
+            self.pipeline(rules, log, rules_lane),
         )
+    }
+
+    fn pipeline<S: Sink>(&self, sink: S, log: &Arc<Log>, lane: Arc<Lane>) -> Pipeline<S> {
+        let settings = &self.settings;
+        let (outbox, clock) = (settings.outbox.clone(), settings.clock.clone());
+        Pipeline::new(sink, outbox, log.clone(), lane, clock, settings.pace)
     }
 
     /// Publishes the logs of processes that are gone, now and every so often.
@@ -358,10 +402,10 @@ impl Shared {
 
     async fn publish_adopted(self: Arc<Self>, log: Arc<Log>) {
         let lanes = self.lanes();
-        let (history, bus) = self.pipelines(&log, &lanes, false);
+        let (history, bus, rules) = self.pipelines(&log, &lanes, false);
         let adopted = || self.adopted.lock().unwrap_or_else(PoisonError::into_inner);
         adopted().push((log.clone(), lanes));
-        tokio::join!(history.run_to_end(), bus.run_to_end());
+        tokio::join!(history.run_to_end(), bus.run_to_end(), rules.run_to_end());
         adopted().retain(|(held, _)| !Arc::ptr_eq(held, &log));
         let writer = log.writer();
         match self.settings.outbox.remove(&log) {

@@ -5,6 +5,9 @@
 //! claim to do so is taken in the row itself. A count corrects the row by the difference to what it said
 //! when the count began, which keeps the reservations of others that come in meanwhile.
 
+mod upload;
+
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,6 +17,8 @@ use crate::mesh::store::table::{Addition, Row};
 use crate::mesh::store::{Bucket, Metered, Table};
 use crate::mesh::tenant::Limits;
 use crate::mesh::{Error, Timestamp};
+
+pub use upload::{ENDED_MAX, UPLOAD_GRACE, UPLOADS_COUNTED_MAX};
 
 /// How long after a count of a tenant's artifacts the next one may begin.
 pub const RECOUNT_INTERVAL: Duration = Duration::from_secs(600);
@@ -37,6 +42,41 @@ pub struct ArtifactUse {
     pub bytes: i64,
     /// Objects; negative for what becomes free.
     pub objects: i64,
+}
+
+impl ArtifactUse {
+    /// This and `more`.
+    #[must_use]
+    pub fn and(self, more: Self) -> Self {
+        Self {
+            bytes: self.bytes.saturating_add(more.bytes),
+            objects: self.objects.saturating_add(more.objects),
+        }
+    }
+
+    /// This without `less`.
+    #[must_use]
+    pub fn without(self, less: Self) -> Self {
+        Self {
+            bytes: self.bytes.saturating_sub(less.bytes),
+            objects: self.objects.saturating_sub(less.objects),
+        }
+    }
+
+    /// What of a change is more: to be reserved before it.
+    #[must_use]
+    pub fn growth(self) -> Self {
+        Self {
+            bytes: self.bytes.max(0),
+            objects: self.objects.max(0),
+        }
+    }
+
+    /// What of a change is less, as positive numbers: to be given back after it.
+    #[must_use]
+    pub fn shrinkage(self) -> Self {
+        Self::default().without(self).growth()
+    }
 }
 
 /// The artifact quotas of one tenant.
@@ -73,6 +113,9 @@ impl ArtifactQuota {
     pub async fn reserve(&self, change: ArtifactUse, now: Timestamp) -> Result<Metered<()>, Error> {
         let mut units = 0.0;
         if self.add(change, &mut units).await? {
+            return Ok(Metered { value: (), units });
+        }
+        if self.end_uploads(now, &mut units).await && self.add(change, &mut units).await? {
             return Ok(Metered { value: (), units });
         }
         let row = self.read(&mut units).await?;
@@ -123,6 +166,25 @@ impl ArtifactQuota {
         self.recount_once(&row, now, &mut units).await
     }
 
+    /// Lets the tenant be counted before it is refused, however lately that was done: after a change of
+    /// which it is not known what it has done. Answers the units that it cost.
+    ///
+    /// # Errors
+    /// The table's.
+    pub async fn doubt(&self) -> Result<Metered<()>, Error> {
+        let mut units = 0.0;
+        let last = self.read(&mut units).await?.number(COUNTED_AT).unwrap_or(0);
+        if last > 0 {
+            let never = [Addition {
+                name: COUNTED_AT,
+                delta: last.saturating_neg(),
+                ceiling: i64::MAX,
+            }];
+            units += self.table.add(&self.row, &never).await?.units;
+        }
+        Ok(Metered { value: (), units })
+    }
+
     async fn recount_once(
         &self,
         row: &Row,
@@ -171,9 +233,17 @@ impl ArtifactQuota {
         Ok(claimed.value)
     }
 
-    /// Counts what lies in the bucket; nothing where that takes too many pages. Listings are not charged
-    /// to the tenant: it did not ask for them.
+    /// Counts what lies in the bucket and what is held for uploads; nothing where that takes too many
+    /// pages. Its requests are not charged to the tenant: it did not ask for them.
     async fn count(&self) -> Result<Option<ArtifactUse>, Error> {
+        let Some(uploads) = self.uploads().await? else {
+            return Ok(None);
+        };
+        let expected: HashSet<String> = uploads
+            .iter()
+            .map(|upload| upload.path().to_owned())
+            .collect();
+        let mut listed = HashSet::new();
         let all = self.keys.all_objects();
         let mut counted = ArtifactUse::default();
         let mut token = None;
@@ -187,11 +257,15 @@ impl ArtifactQuota {
                     let bytes = i64::try_from(object.size).unwrap_or(i64::MAX);
                     counted.bytes = counted.bytes.saturating_add(bytes);
                     counted.objects = counted.objects.saturating_add(1);
+                    if expected.contains(key) {
+                        listed.insert(key.clone());
+                    }
                 }
             }
             token = page.next;
             if token.is_none() {
-                return Ok(Some(counted));
+                let held = self.count_uploads(uploads, &listed).await?;
+                return Ok(Some(counted.and(held)));
             }
         }
         Ok(None)

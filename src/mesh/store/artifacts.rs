@@ -1,27 +1,28 @@
 //! The handle to a caller's artifacts: objects under keys that read like relative paths.
 
+mod accounted;
+
 use std::marker::PhantomData;
 use std::time::Duration;
 
 use bytes::Bytes;
 use serde::{Serialize, Serializer};
 
+use accounted::{Accounted, Stored};
+
 use super::bucket::{
     ByteRange, GetOutcome, ObjectAttributes, ObjectCondition, ObjectHead, ObjectPage, Presigned,
     PutOutcome, UploadTerms,
 };
 use super::key::{Keyspace, ObjectKey, Scope};
+use crate::mesh::Error;
 use crate::mesh::call::grant::Reach;
 use crate::mesh::call::operation::{Allows, ArtifactsRead, ArtifactsWrite};
-use crate::mesh::limit::{ArtifactUse, Direction};
+use crate::mesh::limit::Direction;
 use crate::mesh::tenant::{TenantId, UserId};
-use crate::mesh::{Error, ErrorKind};
 
 /// The longest key: bytes of UTF-8. S3 allows 1,024 with what we put before it.
 pub const KEY_BYTES_MAX: usize = 800;
-
-/// How often a deletion looks again at an artifact that others are changing.
-const DELETE_ROUNDS_MAX: usize = 3;
 
 /// Above this many bytes an artifact is stored in parts.
 pub const PART_BYTES: u64 = 8 << 20;
@@ -187,43 +188,31 @@ impl<'call, P> Artifacts<'call, P> {
         P: Allows<ArtifactsWrite>,
     {
         let object = self.object(key);
-        let held = self.hold(&object, body.len() as u64).await?;
-        let outcome = self
-            .reach
-            .bucket()
-            .put(&object, body, attributes, condition)
-            .await;
-        if matches!(outcome, Ok(PutOutcome::Done(_))) {
-            self.announce(object, held.reserved.objects != 0);
-            self.give_back(held.freed).await;
-        } else {
-            self.give_back(held.reserved).await;
+        let mut change = self.accounted();
+        let stored = change.put(&object, body, attributes, &condition).await;
+        self.settle(change);
+        let Stored { outcome, is_new } = stored?;
+        if let PutOutcome::Done(_) = &outcome {
+            self.announce(object, is_new);
         }
-        outcome
+        Ok(outcome)
     }
 
-    /// An address under which an artifact can be written for `lifetime`, its size held in the quota.
+    /// An address under which an artifact can be written for `lifetime`, its size held in the quota; nothing
+    /// where the condition does not hold. It replaces no more than what is there now.
     pub async fn presign_put(
         &self,
         key: &ArtifactKey,
-        terms: &UploadTerms,
+        terms: UploadTerms,
         lifetime: Duration,
-    ) -> Result<Presigned, Error>
+    ) -> Result<Option<Presigned>, Error>
     where
         P: Allows<ArtifactsWrite>,
     {
-        let object = self.object(key);
-        let held = self.hold(&object, terms.size).await?;
-        let outcome = self
-            .reach
-            .bucket()
-            .presign_put(&object, terms, lifetime)
-            .await;
-        // What an upload will replace is not free before it has; a count finds out.
-        if outcome.is_err() {
-            self.give_back(held.reserved).await;
-        }
-        outcome
+        let mut change = self.accounted();
+        let presigned = change.presign(&self.object(key), terms, lifetime).await;
+        self.settle(change);
+        presigned
     }
 
     /// Deletes the artifact under `key`: whether there was one, or nothing where the condition did not
@@ -237,33 +226,13 @@ impl<'call, P> Artifacts<'call, P> {
         P: Allows<ArtifactsWrite>,
     {
         let object = self.object(key);
-        // Deleted is what was looked at, so that of two calls at once only one gives its bytes back.
-        for _ in 0..DELETE_ROUNDS_MAX {
-            let Some(head) = self.reach.bucket().head(&object).await? else {
-                return Ok((condition == ObjectCondition::Always).then_some(false));
-            };
-            let seen = match &condition {
-                ObjectCondition::Always => ObjectCondition::Etag(head.etag),
-                condition => condition.clone(),
-            };
-            if self.reach.bucket().delete(&object, seen).await? {
-                let freed = ArtifactUse {
-                    bytes: signed(head.size),
-                    objects: 1,
-                };
-                self.give_back(freed).await;
-                self.announce(object, true);
-                return Ok(Some(true));
-            }
-            if condition != ObjectCondition::Always {
-                return Ok(None);
-            }
+        let mut change = self.accounted();
+        let deleted = change.delete(&object, &condition).await;
+        self.settle(change);
+        if let Ok(Some(true)) = deleted {
+            self.announce(object, true);
         }
-        Err(Error::new(
-            ErrorKind::Conflict,
-            "the artifact changes faster than it can be deleted",
-        )
-        .fix("Try again, or give `if_etag`."))
+        deleted
     }
 
     /// The artifact under `key` as one to watch; it need not be there.
@@ -279,35 +248,13 @@ impl<'call, P> Artifacts<'call, P> {
             .artifact(self.scope, self.reach.user_id(), key.as_str())
     }
 
-    /// Takes from the quota what storing `size` bytes under `object` adds to it. What it frees is free only
-    /// once it is stored.
-    /// Whatever fails here, nothing is stored.
-    async fn hold(&self, object: &ObjectKey, size: u64) -> Result<Held, Error> {
-        let replaced = self
-            .reach
-            .bucket()
-            .head(object)
-            .await
-            .map_err(Error::not_done)?;
-        let growth = signed(size) - replaced.as_ref().map_or(0, |head| signed(head.size));
-        let held = Held {
-            reserved: ArtifactUse {
-                bytes: growth.max(0),
-                objects: i64::from(replaced.is_none()),
-            },
-            freed: ArtifactUse {
-                bytes: growth.min(0).saturating_neg(),
-                objects: 0,
-            },
-        };
-        let answer = self
-            .reach
-            .artifact_quota()
-            .reserve(held.reserved, self.reach.now())
-            .await
-            .map_err(Error::not_done)?;
-        self.reach.spend(Direction::DynamodbWrite, answer.units);
-        Ok(held)
+    fn accounted(&self) -> Accounted<'call> {
+        let quota = self.reach.artifact_quota();
+        Accounted::new(self.reach.bucket(), quota, self.reach.now())
+    }
+
+    fn settle(&self, change: Accounted<'_>) {
+        self.reach.spend(Direction::DynamodbWrite, change.units);
     }
 
     fn announce(&self, object: ObjectKey, listed: bool) {
@@ -321,28 +268,4 @@ impl<'call, P> Artifacts<'call, P> {
             listed,
         });
     }
-
-    /// Gives back to the quota. What is done is not undone where that fails: the quota is counted anew
-    /// before it refuses anything.
-    async fn give_back(&self, used: ArtifactUse) {
-        if used == ArtifactUse::default() {
-            return;
-        }
-        match self.reach.artifact_quota().give_back(used).await {
-            Ok(answer) => self.reach.spend(Direction::DynamodbWrite, answer.units),
-            Err(error) => {
-                tracing::warn!(?error, "an artifact quota is too high until it is counted")
-            }
-        }
-    }
-}
-
-/// What storing an artifact takes from the quota at once, and gives back once it is stored.
-struct Held {
-    reserved: ArtifactUse,
-    freed: ArtifactUse,
-}
-
-fn signed(size: u64) -> i64 {
-    i64::try_from(size).unwrap_or(i64::MAX)
 }

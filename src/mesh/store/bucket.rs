@@ -22,6 +22,8 @@ pub struct ObjectHead {
     pub content_type: String,
     /// The caller's own metadata: names in lower case.
     pub metadata: BTreeMap<String, String>,
+    /// The id of the upload that stored it, where it was stored by a presigned address.
+    pub upload: Option<String>,
 }
 
 /// A part of an object, as in HTTP: first and last position, both included.
@@ -117,6 +119,8 @@ pub struct UploadTerms {
     pub attributes: ObjectAttributes,
     /// What must hold when it is written.
     pub condition: ObjectCondition,
+    /// A ULID that is told of what was stored by it.
+    pub id: String,
 }
 
 /// An address that its holder may use for a while.

@@ -12,6 +12,32 @@ pub const PARTITION_ROOT: &str = "T#";
 /// What every object's key begins with.
 pub const OBJECT_ROOT: &str = "t/";
 
+/// The family of a tenant's shared values.
+const SHARED_VALUES: &str = "KV#T";
+
+/// What the families begin with that workflows may make up: nothing of the server's own ever does.
+pub const WORKFLOW_FAMILY: &str = "APP#";
+
+/// The partitions that a workflow of `tenant` may use by itself, as a person reads them.
+pub fn open_to_workflows(tenant: &TenantId) -> String {
+    let root = format!("{PARTITION_ROOT}{tenant}#");
+    format!("{root}{SHARED_VALUES} and {root}{WORKFLOW_FAMILY}<a name of yours>")
+}
+
+/// Whether a workflow of `tenant` may use the partition by itself: the tenant's shared values, and those that
+/// workflows make up. All else of the table is other tenants', single users' or the server's own: what a run
+/// may do, for one, stands in a row too.
+pub fn is_open_to_workflows(tenant: &TenantId, partition: &str) -> bool {
+    let family = partition
+        .strip_prefix(PARTITION_ROOT)
+        .and_then(|rest| rest.strip_prefix(tenant.as_str()))
+        .and_then(|rest| rest.strip_prefix('#'));
+    family.is_some_and(|family| {
+        let own = family.strip_prefix(WORKFLOW_FAMILY);
+        family == SHARED_VALUES || own.is_some_and(|own| !own.is_empty())
+    })
+}
+
 /// A partition of the table, of one tenant.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Partition {
@@ -152,7 +178,7 @@ impl Keyspace {
     pub(in crate::mesh) fn values(&self, scope: Scope, user: &UserId) -> Partition {
         match scope {
             Scope::User => self.partition(format_args!("KV#U#{user}")),
-            Scope::Tenant => self.partition(format_args!("KV#T")),
+            Scope::Tenant => self.partition(format_args!("{SHARED_VALUES}")),
         }
     }
 
@@ -242,11 +268,29 @@ impl Keyspace {
         }
     }
 
+    /// The partition of what a tenant's quotas are used for.
+    pub(in crate::mesh) fn quotas(&self) -> Partition {
+        self.partition(format_args!("Q"))
+    }
+
     /// The row of a quota's use, such as `ARTIFACTS`.
     pub(in crate::mesh) fn quota(&self, name: &str) -> RowKey {
         RowKey {
-            partition: self.partition(format_args!("Q")),
+            partition: self.quotas(),
             sort: name.to_owned(),
+        }
+    }
+
+    /// The row that counts the alerts that a tenant has raised on a day.
+    pub(in crate::mesh) fn alerts_raised(&self, day: Timestamp) -> RowKey {
+        self.quota(&format!("ALERTS#{}", day_name(day)))
+    }
+
+    /// The row of the place that is held for what will be uploaded to `path`.
+    pub(in crate::mesh) fn upload(&self, path: &str) -> RowKey {
+        RowKey {
+            partition: self.quotas(),
+            sort: format!("{UPLOAD_PREFIX}{path}"),
         }
     }
 
@@ -289,6 +333,17 @@ impl Keyspace {
             root,
             prefix: String::new(),
         }
+    }
+
+    /// Where one of the tenant's objects lies below the root of them all.
+    pub(in crate::mesh) fn path_of<'a>(&self, object: &'a ObjectKey) -> &'a str {
+        let root = self.all_objects().root;
+        object.key.strip_prefix(&root).unwrap_or_default()
+    }
+
+    /// The object at such a path.
+    pub(in crate::mesh) fn at_path(&self, path: &str) -> ObjectKey {
+        self.object(format_args!("{path}"))
     }
 
     /// The body of an event that is too large for its row.
@@ -355,6 +410,9 @@ pub(in crate::mesh) const RULE_PREFIX: &str = "R#";
 
 /// What the sort key of an alert begins with.
 pub(in crate::mesh) const ALERT_PREFIX: &str = "A#";
+
+/// What the sort key of a place for an upload begins with. No name of a quota holds a `#`.
+pub(in crate::mesh) const UPLOAD_PREFIX: &str = "UPLOAD#";
 
 /// What the sort key of the mark of a running workflow begins with. No ULID begins so, and all of them
 /// sort before it.

@@ -29,7 +29,11 @@ pub(crate) async fn prepare_run(caller: &Caller) {
 }
 
 fn sample_run() -> String {
-    RUN.with_borrow(Clone::clone)
+    let run = RUN.with_borrow(Clone::clone);
+    match run.is_empty() {
+        true => "01ARZ3NDEKTSV4RRFFQ69G5FAV".to_owned(),
+        false => run,
+    }
 }
 
 /// Arguments with which `tool` works in a world that [`prepare`] has seen; for a method its parameters.
@@ -47,6 +51,15 @@ pub(crate) fn sample(tool: Tool) -> Value {
         Tool::EventsQuery => json!({"detail_type": "KV.Set"}),
         Tool::EventsAnalytics => json!({"time_range": "1h"}),
         Tool::EventsHealthCheck => json!({}),
+        Tool::EventsCreateRule => json!({
+            "name": "sample-2", "pattern": {"detail": {"of": [SECRET]}}, "description": SECRET,
+        }),
+        Tool::EventsListRules => json!({}),
+        Tool::EventsDeleteRule => json!({"name": "sample-3"}),
+        Tool::EventsCreateAlert => json!({
+            "name": "sample-2", "pattern": {"detail": {"of": [SECRET]}}, "method": "sns", "topic": "ops",
+        }),
+        Tool::EventsDeleteAlert => json!({"name": "sample-3"}),
         Tool::WorkflowList => json!({"name": "sample"}),
         Tool::WorkflowStart => json!({"name": "sample", "input": {"secret": SECRET}}),
         Tool::WorkflowStatus => json!({"run_id": sample_run(), "history": true}),
@@ -59,6 +72,7 @@ pub(crate) fn sample(tool: Tool) -> Value {
         Tool::ResourcesRead => json!({"uri": "mesh://artifacts/tenant/sample"}),
         Tool::ValuesRead => json!({"uri": "mesh://values/tenant/sample"}),
         Tool::ResourcesSubscribe => json!({"uri": "mesh://artifacts/tenant/sample"}),
+        Tool::AlertsRead | Tool::AlertsSubscribe => json!({"uri": "mesh://alerts"}),
     }
 }
 

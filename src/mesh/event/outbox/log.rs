@@ -59,9 +59,9 @@ pub(in crate::mesh::event) struct Log {
     segment_bytes_max: u64,
     appender: Mutex<Appender>,
     acks: Mutex<Acks>,
-    appended: [Notify; 2],
+    appended: [Notify; Way::COUNT],
     is_full: AtomicBool,
-    /// Bytes of frames from the lower acknowledged position to the end.
+    /// Bytes of frames from the lowest acknowledged position to the end.
     span: Arc<AtomicU64>,
     damage: Arc<Damage>,
     damage_seen: Mutex<Position>,
@@ -126,7 +126,7 @@ impl Log {
             segment_bytes_max,
             appender: Mutex::new(appender),
             acks: Mutex::new(acks),
-            appended: [Notify::new(), Notify::new()],
+            appended: Default::default(),
             is_full: AtomicBool::new(false),
             span: Arc::new(AtomicU64::new(span)),
             damage,
@@ -155,7 +155,7 @@ impl Log {
         &self.appended[way as usize]
     }
 
-    /// Bytes of frames from the lower acknowledged position to the end, kept up to date.
+    /// Bytes of frames from the lowest acknowledged position to the end, kept up to date.
     pub(super) fn span(&self) -> &Arc<AtomicU64> {
         &self.span
     }
@@ -279,7 +279,7 @@ impl Log {
         }
     }
 
-    /// Whether everything has left on both ways and no call is under way.
+    /// Whether everything has left on every way and no call is under way.
     pub(in crate::mesh::event) fn is_done(&self) -> bool {
         let appender = self.appender();
         let end = appender.bytes_before(appender.tail);

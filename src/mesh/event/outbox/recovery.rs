@@ -17,11 +17,11 @@ use crate::mesh::tenant::TenantId;
 const TORN_SEQ_GAP: u64 = 1 << 16;
 
 /// Per tenant and way: bytes and records that have yet to leave.
-pub(super) type Backlog = HashMap<TenantId, [(u64, u64); 2]>;
+pub(super) type Backlog = HashMap<TenantId, [(u64, u64); Way::COUNT]>;
 
 /// What a scan has found so far.
 struct Scan {
-    acked: [Position; 2],
+    acked: [Position; Way::COUNT],
     backlog: Backlog,
     open: BTreeMap<u64, Body>,
     seq: u64,

@@ -27,7 +27,7 @@ pub enum Weight {
     Health,
 }
 
-/// The two ways on which a record leaves the outbox.
+/// The ways on which a record leaves the outbox.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(in crate::mesh::event) enum Way {
@@ -35,17 +35,24 @@ pub(in crate::mesh::event) enum Way {
     History = 0,
     /// Onto the bus.
     Bus = 1,
+    /// Past the rules of its tenant.
+    Rules = 2,
 }
 
 impl Way {
-    /// Both, in the order of their indices.
-    pub(in crate::mesh::event) const ALL: [Self; 2] = [Self::History, Self::Bus];
+    /// How many there are.
+    pub(in crate::mesh::event) const COUNT: usize = 3;
+
+    /// All of them, in the order of their indices.
+    pub(in crate::mesh::event) const ALL: [Self; Self::COUNT] =
+        [Self::History, Self::Bus, Self::Rules];
 
     /// The word in logs and health.
     pub(in crate::mesh::event) const fn name(self) -> &'static str {
         match self {
             Self::History => "history",
             Self::Bus => "bus",
+            Self::Rules => "rules",
         }
     }
 }
@@ -54,12 +61,12 @@ impl Way {
 #[derive(Debug, Default)]
 struct Held {
     reserved: u64,
-    backlog: [u64; 2],
+    backlog: [u64; Way::COUNT],
 }
 
 impl Held {
     fn bytes(&self) -> u64 {
-        self.reserved + self.backlog[0].max(self.backlog[1])
+        self.reserved + self.backlog.into_iter().max().unwrap_or(0)
     }
 }
 
@@ -67,10 +74,10 @@ impl Held {
 #[derive(Debug)]
 pub(super) struct Share {
     bytes_max: u64,
-    /// Of each log: bytes from the oldest record that has not left on both ways to the end.
+    /// Of each log: bytes from the oldest record that has not left on every way to the end.
     spans: Vec<Arc<AtomicU64>>,
     reserved: u64,
-    records: [u64; 2],
+    records: [u64; Way::COUNT],
     tenants: HashMap<TenantId, Held>,
 }
 
@@ -81,7 +88,7 @@ impl Share {
             bytes_max,
             spans: Vec::new(),
             reserved: 0,
-            records: [0; 2],
+            records: [0; Way::COUNT],
             tenants: HashMap::new(),
         }
     }
@@ -178,6 +185,17 @@ impl Share {
         self.records[way as usize]
     }
 
+    /// The most records that have yet to leave on one way.
+    pub(super) fn most_records(&self) -> u64 {
+        self.records.into_iter().max().unwrap_or(0)
+    }
+
+    /// Bytes of `tenant` that have yet to leave on `way`.
+    pub(super) fn backlog(&self, way: Way, tenant: &TenantId) -> u64 {
+        let held = self.tenants.get(tenant);
+        held.map_or(0, |held| held.backlog[way as usize])
+    }
+
     /// What `tenant` holds, in bytes.
     pub(super) fn held(&self, tenant: &TenantId) -> u64 {
         self.tenants.get(tenant).map_or(0, Held::bytes)
@@ -186,7 +204,7 @@ impl Share {
     fn change(&mut self, tenant: &TenantId, change: impl FnOnce(&mut Held)) {
         if let Some(held) = self.tenants.get_mut(tenant) {
             change(held);
-            if held.reserved == 0 && held.backlog == [0; 2] {
+            if held.reserved == 0 && held.backlog == [0; Way::COUNT] {
                 self.tenants.remove(tenant);
                 // A burst of tenants leaves no room behind that is never used again.
                 if self.tenants.capacity() > 1024
@@ -315,6 +333,8 @@ mod tests {
         share.settle(Way::Bus, &acme, 7, 1);
         assert_eq!((share.held(&acme), share.records(Way::Bus)), (7, 0));
         share.settle(Way::History, &acme, 7, 1);
+        assert_eq!(share.held(&acme), 7, "its rules have yet to be asked");
+        share.settle(Way::Rules, &acme, 7, 1);
         assert!(share.tenants.is_empty());
     }
 }

@@ -10,7 +10,6 @@ use ulid::Ulid;
 use super::acks::Acks;
 use super::folder::{self, Target};
 use super::frame::{FrameReader, Kind, Step};
-use super::log::Position;
 
 /// How much of the logs is read: 256 MiB, about a second's work.
 pub const SURVEY_BYTES_MAX: u64 = 256 << 20;
@@ -34,7 +33,7 @@ pub struct SurveyedWriter {
     pub writer: Ulid,
     /// Whether it runs.
     pub is_alive: bool,
-    /// Events that have not left on both ways; of a process that is gone also its calls under way.
+    /// Events that have not left on every way; of a process that is gone also its calls under way.
     pub records: u64,
     /// Their bytes.
     pub bytes: u64,
@@ -98,7 +97,7 @@ fn look(path: &Path, writer: Ulid, budget: &mut u64) -> io::Result<Option<Survey
     drop(owner);
     let acked = match fs::read(path.join("acks")) {
         Ok(bytes) => Acks::positions_in(&bytes),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => [Position::default(); 2],
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Default::default(),
         Err(error) => return Err(error),
     };
     let mut found = SurveyedWriter {
@@ -108,7 +107,7 @@ fn look(path: &Path, writer: Ulid, budget: &mut u64) -> io::Result<Option<Survey
         bytes: 0,
     };
     let mut open = BTreeSet::new();
-    let low = acked[0].min(acked[1]);
+    let low = acked.into_iter().min().unwrap_or_default();
     for (number, length) in folder::segments(path)? {
         if number < low.segment {
             continue;

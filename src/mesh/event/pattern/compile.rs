@@ -6,7 +6,7 @@ use super::condition::{Leaf, Tally};
 use super::evaluate::{Field, Object, Test};
 use super::fault::{PatternFault, Place};
 use super::json::Json;
-use super::{COMBINATIONS_MAX, DEPTH_MAX, MEMBERS_MAX, PatternSize};
+use super::{COMBINATIONS_MAX, DEPTH_MAX, DOTS_MAX, DOTTED_BYTES_MAX, MEMBERS_MAX, PatternSize};
 
 /// The name of the list of objects of which one must fit.
 pub(super) const OR: &str = "$or";
@@ -99,6 +99,12 @@ impl Compiler {
                 return Err(place.fault(
                     "no member may have this name in $or; an operator belongs in the list of a member",
                 ));
+            }
+            let dots = name.bytes().filter(|&byte| byte == b'.').count();
+            if dots > DOTS_MAX || (dots > 0 && name.len() > DOTTED_BYTES_MAX) {
+                return Err(place.fault(format!(
+                    "a name with dots has at most {DOTS_MAX} of them and {DOTTED_BYTES_MAX} bytes; nest objects instead"
+                )));
             }
             let test = self.test(value, &place, in_or, depth)?;
             self.count(1, &place)?;

@@ -22,6 +22,8 @@ pub(super) struct Leaf {
     /// Whether any value fits.
     pub(super) present: bool,
     literals: Literals,
+    /// Apart from the others, so that a text is read as an address once for all of them.
+    networks: Vec<IpNet>,
     conditions: Vec<Condition>,
 }
 
@@ -46,7 +48,6 @@ enum Condition {
     Folded(Folded),
     Wildcard(Wildcard),
     Numeric(Range),
-    Network(IpNet),
     AnythingBut(Excluded),
 }
 
@@ -69,15 +70,31 @@ impl Leaf {
     pub(super) fn accepts(&self, value: &Value) -> bool {
         self.present
             || self.literals.contain(value)
+            || self.is_in_a_network(value)
             || self
                 .conditions
                 .iter()
                 .any(|condition| condition.accepts(value))
     }
 
+    fn is_in_a_network(&self, value: &Value) -> bool {
+        match value {
+            Value::String(text) if !self.networks.is_empty() => {
+                address::address(text).is_some_and(|address| {
+                    self.networks
+                        .iter()
+                        .any(|network| network.contains(&address))
+                })
+            }
+            _ => false,
+        }
+    }
+
     /// Whether nothing fits but a member that is not there.
     pub(super) fn only_absent(&self) -> bool {
-        self.absent && !self.present && self.conditions.is_empty() && self.literals.is_empty()
+        let asks_of_values =
+            self.present || !self.conditions.is_empty() || !self.networks.is_empty();
+        self.absent && !asks_of_values && self.literals.is_empty()
     }
 
     /// The list that `values` is, at `place`.
@@ -122,14 +139,17 @@ impl Leaf {
                 }
                 return Ok(());
             }
+            "cidr" => {
+                let network = address::network(text(operand, &place)?);
+                self.networks
+                    .push(network.map_err(|what| place.fault(what))?);
+                return Ok(());
+            }
             "prefix" => affix(operand, &place, Condition::Prefix, Condition::FoldedPrefix)?,
             "suffix" => affix(operand, &place, Condition::Suffix, Condition::FoldedSuffix)?,
             "equals-ignore-case" => Condition::Folded(Folded::new(text(operand, &place)?)),
             "wildcard" => Condition::Wildcard(wildcard(operand, &place, tally)?),
             "numeric" => Condition::Numeric(numeric(operand, &place)?),
-            "cidr" => Condition::Network(
-                address::network(text(operand, &place)?).map_err(|what| place.fault(what))?,
-            ),
             "anything-but" => Condition::AnythingBut(excluded(operand, &place, tally)?),
             _ => return Err(place.fault(unknown(name))),
         };
@@ -195,9 +215,6 @@ impl Condition {
             Self::FoldedSuffix(suffix) => suffix.ends(text),
             Self::Folded(folded) => folded.equals(text),
             Self::Wildcard(wildcard) => wildcard.matches(text),
-            Self::Network(network) => {
-                address::address(text).is_some_and(|address| network.contains(&address))
-            }
             Self::Numeric(_) | Self::AnythingBut(_) => false,
         }
     }

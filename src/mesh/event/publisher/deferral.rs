@@ -68,6 +68,10 @@ impl Deferrals {
         self.tenants.get_mut(tenant)
     }
 
+    pub(super) fn holds(&self, tenant: &TenantId) -> bool {
+        self.tenants.contains_key(tenant)
+    }
+
     /// The same tenant's entry, made where there is none.
     pub(super) fn entry(&mut self, tenant: &TenantId) -> &mut Deferred {
         self.seed = self.seed.wrapping_add(0x9E37_79B9_7F4A_7C15);

@@ -20,8 +20,7 @@ use serde_json::value::RawValue;
 use tokio::time::Instant;
 
 use self::object::{HandOver, Handed, RECORDS_BYTES_MAX};
-use super::Shared;
-use super::lane::Lane;
+use super::{Lanes, Shared};
 use crate::mesh::event::outbox::frame::{Kind, parse_payload};
 use crate::mesh::event::outbox::log::{Log, Position};
 use crate::mesh::event::outbox::reader::LogReader;
@@ -86,7 +85,7 @@ struct Parcel {
     /// Bytes of the last object.
     object_bytes: usize,
     records: u64,
-    ways: [Held; 2],
+    ways: [Held; Way::COUNT],
 }
 
 /// What has not left on one way.
@@ -104,7 +103,7 @@ pub(super) fn time_of(deadline: Duration) -> Duration {
 
 impl Shared {
     /// Puts what has not left into the bucket until `until`; what cannot go there stays in the outbox.
-    pub(super) async fn hand_over(&self, lanes: &[Arc<Lane>; 2], until: Instant) {
+    pub(super) async fn hand_over(&self, lanes: &Lanes, until: Instant) {
         let outbox = &self.settings.outbox;
         outbox.give_up_calls();
         let adopted = {
@@ -127,7 +126,7 @@ impl Shared {
         }
     }
 
-    async fn hand_over_log(&self, log: &Arc<Log>, lanes: [Arc<Lane>; 2], until: Instant) {
+    async fn hand_over_log(&self, log: &Arc<Log>, lanes: Lanes, until: Instant) {
         let read = log.clone();
         let gathering = tokio::task::spawn_blocking(move || gather(&read, &lanes, until));
         let mut gathered = match gathering.await {
@@ -263,9 +262,9 @@ fn attributes() -> ObjectAttributes {
 }
 
 /// Reads what has not left `log`. Blocks, at most until `until`.
-fn gather(log: &Arc<Log>, lanes: &[Arc<Lane>; 2], until: Instant) -> io::Result<Gathered> {
+fn gather(log: &Arc<Log>, lanes: &Lanes, until: Instant) -> io::Result<Gathered> {
     let lows = Way::ALL.map(|way| log.low(way));
-    let mut reader = LogReader::new(log.clone(), lows[0].min(lows[1]));
+    let mut reader = LogReader::new(log.clone(), lows.into_iter().min().unwrap_or_default());
     let mut gathered = Gathered {
         tenants: BTreeMap::new(),
         end: None,

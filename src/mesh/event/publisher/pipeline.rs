@@ -50,6 +50,8 @@ pub(super) struct Pipeline<S> {
     flushing: Option<BoxFuture<'static, Flushed>>,
     deferrals: Deferrals,
     deferred_in_flight: usize,
+    /// Records of each tenant that are ready or under way among those of others, where that is bounded.
+    crowd: HashMap<TenantId, usize>,
     backoff: Backoff,
     flush_backoff: Backoff,
     linger: Duration,
@@ -72,8 +74,10 @@ impl<S: Sink> Pipeline<S> {
         log: Arc<Log>,
         lane: Arc<Lane>,
         clock: Arc<dyn Clock>,
-        pace: Pace,
+        mut pace: Pace,
     ) -> Self {
+        pace.linger_longest = pace.linger_longest.min(S::LINGER_LONGEST);
+        pace.linger_shortest = pace.linger_shortest.min(pace.linger_longest);
         let seed = log.writer().random() as u64 ^ lane.way as u64;
         let backoff = Backoff::new(pace.backoff_first, pace.backoff_longest, seed);
         let deferrals = Deferrals::new(pace.backoff_first, pace.backoff_longest, seed);
@@ -91,6 +95,7 @@ impl<S: Sink> Pipeline<S> {
             flushing: None,
             deferrals,
             deferred_in_flight: 0,
+            crowd: HashMap::new(),
             flush_backoff: backoff.clone(),
             backoff,
             linger: pace.linger_shortest,
@@ -173,7 +178,7 @@ impl<S: Sink> Pipeline<S> {
                     break;
                 }
                 let held = self.deferrals.entry(&tenant);
-                let batch = Self::batch(&mut held.records);
+                let batch = Self::batch(&mut held.records, S::TENANT_BATCH_MAX);
                 if !batch.is_empty() {
                     held.is_in_flight = true;
                     self.deferred_in_flight += 1;
@@ -181,12 +186,12 @@ impl<S: Sink> Pipeline<S> {
                 }
             }
         }
+        self.hold_back_deferred();
         while self.in_flight.len() < batches_max && !self.ready.is_empty() {
-            self.hold_back_deferred();
             if self.waits_for_more() {
                 return;
             }
-            let batch = Self::batch(&mut self.ready);
+            let batch = Self::batch(&mut self.ready, S::BATCH_MAX);
             if batch.is_empty() {
                 break;
             }
@@ -258,6 +263,7 @@ impl<S: Sink> Pipeline<S> {
             match self.deferrals.get_mut(&record.event.tenant_id) {
                 Some(held) => {
                     self.ready_bytes -= record.bytes;
+                    leave_crowd::<S>(&mut self.crowd, &record.event.tenant_id);
                     held.put(record);
                 }
                 None => self.ready.push_back(record),
@@ -265,13 +271,13 @@ impl<S: Sink> Pipeline<S> {
         }
     }
 
-    /// The next batch of what waits.
-    pub(super) fn batch(from: &mut VecDeque<Record>) -> Vec<Record> {
+    /// The next batch of what waits, of at most so many records.
+    pub(super) fn batch(from: &mut VecDeque<Record>, records_max: usize) -> Vec<Record> {
         let mut batch = Vec::new();
         let mut bytes = 0;
         while let Some(record) = from.front() {
             bytes += S::weigh(record);
-            if batch.len() == S::BATCH_MAX || (bytes > S::BATCH_BYTES_MAX && !batch.is_empty()) {
+            if batch.len() == records_max || (bytes > S::BATCH_BYTES_MAX && !batch.is_empty()) {
                 break;
             }
             batch.extend(from.pop_front());
@@ -287,6 +293,9 @@ impl<S: Sink> Pipeline<S> {
         match sent.result {
             Ok(verdicts) => {
                 for (record, verdict) in sent.records.into_iter().zip(verdicts) {
+                    if deferred.is_none() {
+                        leave_crowd::<S>(&mut self.crowd, &record.event.tenant_id);
+                    }
                     match verdict {
                         Verdict::Done => left.push(record),
                         Verdict::Retry(error) => failed.push((record, error)),
@@ -453,6 +462,18 @@ impl<S: Sink> Pipeline<S> {
         .into_iter()
         .flatten()
         .min()
+    }
+}
+
+/// A record of `tenant` is no longer under way among those of others.
+fn leave_crowd<S: Sink>(crowd: &mut HashMap<TenantId, usize>, tenant: &TenantId) {
+    if S::TENANT_RECORDS_MAX < usize::MAX
+        && let Some(count) = crowd.get_mut(tenant)
+    {
+        *count = count.saturating_sub(1);
+        if *count == 0 {
+            crowd.remove(tenant);
+        }
     }
 }
 

@@ -1,5 +1,7 @@
 //! Where a pipeline ends: what it sends, and what becomes of it.
 
+use std::time::Duration;
+
 use futures::future::BoxFuture;
 use tokio::time::Instant;
 
@@ -7,6 +9,7 @@ use super::lane::Lane;
 use crate::mesh::event::counters::CounterKey;
 use crate::mesh::event::outbox::log::Position;
 use crate::mesh::event::record::Event;
+use crate::mesh::tenant::TenantId;
 use crate::mesh::{Error, ErrorKind};
 
 /// An event that was read from a log.
@@ -51,9 +54,22 @@ pub(super) trait Sink: Send + 'static {
     const BATCH_BYTES_MAX: usize;
     /// The most batches under way.
     const BATCHES_MAX: usize;
+    /// The most records of a batch of one tenant alone.
+    const TENANT_BATCH_MAX: usize = Self::BATCH_MAX;
+    /// The most records of one tenant that are under way among those of others; with more, that tenant
+    /// waits for itself.
+    const TENANT_RECORDS_MAX: usize = usize::MAX;
+    /// The longest that records linger for others, where that is shorter than the pace.
+    const LINGER_LONGEST: Duration = Duration::MAX;
 
     /// How much a record adds to a batch.
     fn weigh(record: &Record) -> usize;
+
+    /// Whether something may come of `tenant`'s records; asked before one is parsed. Records that are not
+    /// wanted have left.
+    fn wants(&mut self, _tenant: &TenantId) -> bool {
+        true
+    }
 
     /// Takes note of a record that was read; each tenant's come in order.
     fn admit(

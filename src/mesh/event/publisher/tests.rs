@@ -16,6 +16,7 @@ use crate::mesh::{ErrorKind, ManualClock, SystemClock};
 const SOON: Duration = Duration::from_secs(10);
 
 mod hand_over;
+mod rules;
 
 struct World {
     root: tempfile::TempDir,
@@ -26,6 +27,7 @@ struct World {
     bytes_max: u64,
     shards: u16,
     hand_over: bool,
+    ruled: Option<Arc<rules::Ruled>>,
 }
 
 struct Process {
@@ -44,6 +46,7 @@ impl World {
             bytes_max: 64 << 20,
             shards: 1,
             hand_over: false,
+            ruled: None,
         }
     }
 
@@ -63,7 +66,14 @@ impl World {
             table: self.table.clone(),
             bucket: self.bucket.clone(),
             bus: self.bus.clone(),
-            tenants: Arc::new(FakeDirectory(self.shards)),
+            tenants: match &self.ruled {
+                Some(ruled) => ruled.clone(),
+                None => Arc::new(FakeDirectory(self.shards)),
+            },
+            rules: self
+                .ruled
+                .as_ref()
+                .map(|ruled| ruled.parts(&self.table, &self.clock)),
             rollup: Rollup::new(outbox.clone(), self.clock.clone()),
             retention_days: 30,
             clock: self.clock.clone(),

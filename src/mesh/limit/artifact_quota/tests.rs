@@ -60,7 +60,11 @@ impl Table for Rows {
     }
 
     fn query<'a>(&'a self, _: &'a Partition, _: &'a Range) -> Reply<'a, Metered<Page>> {
-        unused()
+        // Nothing is held for uploads here; `store/artifacts/accounted/tests.rs` has those.
+        ready(Metered {
+            value: Page::default(),
+            units: 1.0,
+        })
     }
 
     fn add<'a>(&'a self, key: &'a RowKey, additions: &'a [Addition]) -> Reply<'a, Metered<bool>> {

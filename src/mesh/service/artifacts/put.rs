@@ -123,10 +123,14 @@ impl Operation for ArtifactsPut {
                     sha256_base64: STANDARD.encode(sha256),
                     attributes: self.attributes,
                     condition: self.condition,
+                    id: String::new(),
                 };
-                let Presigned { url, headers } = artifacts
-                    .presign_put(&self.key, &terms, ADDRESS_LIFETIME)
+                let presigned = artifacts
+                    .presign_put(&self.key, terms, ADDRESS_LIFETIME)
                     .await?;
+                let Some(Presigned { url, headers }) = presigned else {
+                    return Err(condition_failed(&self.key));
+                };
                 answer.upload = Some(Upload {
                     method: "PUT",
                     url,

@@ -12,6 +12,7 @@ enum Thing {
     Shards(i64, u16),
     Counter(i64, String),
     Quota(String),
+    Upload(String),
     Rule(String),
     Alert(String),
     Run(String),
@@ -45,7 +46,8 @@ fn thing() -> impl Strategy<Value = Thing> {
         (day.clone(), 0..3_u16, id).prop_map(|(day, shard, id)| Thing::Event(day, shard, id)),
         (day, 1..65_u16).prop_map(|(day, shards)| Thing::Shards(day, shards)),
         (hour, id).prop_map(|(hour, writer)| Thing::Counter(hour, writer)),
-        id.prop_map(Thing::Quota),
+        prop_oneof![id, "(UP)?(LOAD)?"].prop_map(Thing::Quota),
+        key().prop_map(Thing::Upload),
         key().prop_map(Thing::Rule),
         key().prop_map(Thing::Alert),
         id.prop_map(Thing::Run),
@@ -65,6 +67,7 @@ fn row(tenant: &TenantId, thing: &Thing) -> RowKey {
         Thing::Shards(day, shards) => keys.event_shards(at(day), *shards),
         Thing::Counter(hour, writer) => keys.counter(at(hour), writer),
         Thing::Quota(name) => keys.quota(name),
+        Thing::Upload(path) => keys.upload(path),
         Thing::Rule(name) => keys.rule(name),
         Thing::Alert(name) => keys.alert(name),
         Thing::Run(id) => keys.run(id),
@@ -130,5 +133,7 @@ proptest! {
         let object = Keyspace::of(&tenant).artifact(scope, &owner, &key);
         let root = root(&tenant, user.as_ref());
         prop_assert_eq!(object.key().strip_prefix(&root), Some(key.as_str()));
+        let keys = Keyspace::of(&tenant);
+        prop_assert_eq!(keys.at_path(keys.path_of(&object)), object);
     }
 }

@@ -14,6 +14,9 @@ use crate::mesh::Error;
 /// The name under which a conditional write leaves its id; no caller sees it or may use it.
 pub(super) const WRITE_ID: &str = "agent-mesh-write";
 
+/// What the id of an upload has before it, so that it is told from that of a write.
+const UPLOAD: char = 'u';
+
 /// What an encoded value begins with.
 const MARK: &str = "UTF-8''";
 
@@ -21,7 +24,7 @@ const MARK: &str = "UTF-8''";
 const ENCODED: &AsciiSet = &CONTROLS.add(b' ').add(b'%').add(b'"').add(b'=').add(b'?');
 
 /// The most bytes of names and values together, as S3 counts them: 2 KiB, less what our own mark takes.
-pub const METADATA_BYTES_MAX: usize = 2048 - WRITE_ID.len() - 26;
+pub const METADATA_BYTES_MAX: usize = 2048 - WRITE_ID.len() - 27;
 
 /// The headers for `metadata` and for the id of the write.
 pub(super) fn encode(
@@ -67,6 +70,16 @@ pub(super) fn decode(
         .map(|(name, value)| (name.to_ascii_lowercase(), decode_value(value)))
         .collect();
     (decoded, write_id)
+}
+
+/// What the upload with this id leaves as the id of its write.
+pub(super) fn upload_mark(id: &str) -> String {
+    format!("{UPLOAD}{id}")
+}
+
+/// The id of the upload that left such an id of its write.
+pub(super) fn upload_id(write_id: Option<&str>) -> Option<String> {
+    Some(write_id?.strip_prefix(UPLOAD)?.to_owned())
 }
 
 fn is_name(name: &str) -> bool {

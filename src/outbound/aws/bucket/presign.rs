@@ -54,7 +54,10 @@ pub(super) async fn put(
         .content_length(size)
         .content_type(&terms.attributes.content_type)
         .checksum_sha256(&terms.sha256_base64)
-        .set_metadata(Some(metadata::encode(&terms.attributes.metadata, None)?))
+        .set_metadata(Some(metadata::encode(
+            &terms.attributes.metadata,
+            Some(&metadata::upload_mark(&terms.id)),
+        )?))
         .set_if_none_match(if_absent)
         .set_if_match(if_etag)
         .presigned(config)

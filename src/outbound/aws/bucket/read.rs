@@ -108,7 +108,7 @@ fn empty(head: ObjectHead) -> GetOutcome {
 }
 
 async fn object(answer: GetObjectOutput, bytes_max: u64) -> Result<Object, Error> {
-    let (metadata, _) = metadata::decode(answer.metadata);
+    let (metadata, write_id) = metadata::decode(answer.metadata);
     let length = answer.content_length.unwrap_or_default().unsigned_abs();
     let (offset, size) = answer
         .content_range
@@ -121,6 +121,7 @@ async fn object(answer: GetObjectOutput, bytes_max: u64) -> Result<Object, Error
         last_modified: timestamp(answer.last_modified.as_ref()),
         content_type: content_type(answer.content_type),
         metadata,
+        upload: metadata::upload_id(write_id.as_deref()),
     };
     Ok(Object {
         head,
@@ -180,6 +181,7 @@ pub(super) async fn head(
                 last_modified: timestamp(answer.last_modified.as_ref()),
                 content_type: content_type(answer.content_type),
                 metadata,
+                upload: metadata::upload_id(write_id.as_deref()),
             };
             Ok(Some((head, write_id)))
         }

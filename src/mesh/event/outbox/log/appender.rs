@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::fs::File;
 
 use super::super::frame::Body;
+use super::super::share::Way;
 use super::Position;
 
 /// The end of a log.
@@ -16,8 +17,8 @@ pub(super) struct Appender {
     /// Number of each segment, and how many bytes of frames are in all segments before it.
     pub(super) segments: VecDeque<(u64, u64)>,
     pub(super) open: BTreeMap<u64, OpenIntent>,
-    pub(super) lows: [Position; 2],
-    /// Bytes of frames from the beginning of time up to the lower of `lows`.
+    pub(super) lows: [Position; Way::COUNT],
+    /// Bytes of frames from the beginning of time up to the lowest of `lows`.
     pub(super) released: u64,
 }
 
@@ -33,7 +34,7 @@ pub(super) struct OpenIntent {
 
 impl Appender {
     pub(super) fn low(&self) -> Position {
-        self.lows[0].min(self.lows[1])
+        self.lows.into_iter().min().unwrap_or_default()
     }
 
     /// Bytes of frames from the beginning of time up to `position`.

@@ -62,13 +62,13 @@ fn what_waits_is_counted_for_each_writer_and_target() {
 }
 
 #[test]
-fn what_has_left_on_both_ways_does_not_wait() {
+fn what_has_left_on_every_way_does_not_wait() {
     let root = tempfile::tempdir().unwrap();
     let outbox = open(root.path(), "a");
     commit(&outbox, 3);
     let log = outbox.log();
     let end = log.tail().0;
-    for (way, expected) in [(Way::History, 3), (Way::Bus, 0)] {
+    for (way, expected) in [(Way::History, 3), (Way::Rules, 3), (Way::Bus, 0)] {
         log.acknowledge(way, end);
         log.keep_acks();
         let looked = survey(root.path(), &target("a")).unwrap();

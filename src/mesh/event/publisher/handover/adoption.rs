@@ -19,6 +19,7 @@ use super::super::bus::BusSink;
 use super::super::history::HistorySink;
 use super::super::lane::Lane;
 use super::super::pipeline::Pipeline;
+use super::super::rules::RulesSink;
 use super::super::sink::{Record, Sink, Verdict};
 use super::attributes;
 use super::object::{HandOver, OBJECT_BYTES_MAX, Unreadable};
@@ -313,7 +314,7 @@ impl Shared {
     /// anything has.
     async fn publish(&self, hand_over: &mut HandOver, until: Instant) -> bool {
         let lanes = self.lanes();
-        let mut queues = [VecDeque::new(), VecDeque::new()];
+        let mut queues: [VecDeque<Record>; Way::COUNT] = Default::default();
         for handed in &hand_over.records {
             for &way in &handed.ways {
                 match serde_json::from_str::<Event>(handed.event.get()) {
@@ -333,12 +334,14 @@ impl Shared {
                 }
             }
         }
-        let [to_history, to_bus] = queues;
+        let [to_history, to_bus, to_rules] = queues;
         let history = HistorySink::new(self.history.clone(), hand_over.writer, false);
         let bus = BusSink::new(self.settings.bus.clone(), hand_over.writer);
-        let left: [BTreeSet<u64>; 2] = tokio::join!(
+        let rules = RulesSink::new(self.actions.clone());
+        let left: [BTreeSet<u64>; Way::COUNT] = tokio::join!(
             send_all(history, &lanes[Way::History as usize], to_history, until),
             send_all(bus, &lanes[Way::Bus as usize], to_bus, until),
+            send_all(rules, &lanes[Way::Rules as usize], to_rules, until),
         )
         .into();
         let mut has_progress = false;
@@ -369,7 +372,7 @@ async fn send_all<S: Sink>(
     }
     let mut left = BTreeSet::new();
     while Instant::now() < until {
-        let batch = Pipeline::<S>::batch(&mut queue);
+        let batch = Pipeline::<S>::batch(&mut queue, S::TENANT_BATCH_MAX);
         if batch.is_empty() {
             break;
         }

@@ -18,8 +18,10 @@ pub(super) const OBJECT_BYTES_MAX: usize = RECORDS_BYTES_MAX + (4 << 10);
 /// What every such object calls itself.
 const FORMAT: &str = "agent-mesh hand-over";
 
-/// The version of the format that is written and understood here.
-const VERSION: u32 = 1;
+/// The version of the format that is written, and the oldest that is understood. Version 1 knows no way past
+/// the rules: whoever wrote it had none to ask.
+const VERSION: u32 = 2;
+const VERSION_OLDEST: u32 = 1;
 
 /// What a record takes beside its event: its number, its ways and what JSON puts around them.
 const RECORD_BYTES: usize = 64;
@@ -128,7 +130,7 @@ impl HandOver {
         let (line, records) = (&bytes[..line], &bytes[line + 1..]);
         match serde_json::from_slice::<Format>(line) {
             Ok(found) if found.format != FORMAT => return Err(damaged("it is something else")),
-            Ok(found) if found.version != VERSION => {
+            Ok(found) if !(VERSION_OLDEST..=VERSION).contains(&found.version) => {
                 return Err(Unreadable::OtherVersion(found.version));
             }
             Ok(_) => {}
@@ -186,7 +188,7 @@ mod tests {
         let bytes = hand_over().to_bytes("here").unwrap();
         let text = std::str::from_utf8(&bytes).unwrap();
         assert!(
-            text.starts_with(r#"{"format":"agent-mesh hand-over","version":1,"target":"here""#)
+            text.starts_with(r#"{"format":"agent-mesh hand-over","version":2,"target":"here""#)
         );
         let read = parse(&bytes).unwrap();
         assert_eq!(read.records.len(), 2);
@@ -220,10 +222,10 @@ mod tests {
         let bytes = hand_over().to_bytes("there").unwrap();
         assert_eq!(parse(&bytes).unwrap_err(), Unreadable::Elsewhere);
         let text = String::from_utf8(hand_over().to_bytes("here").unwrap().to_vec()).unwrap();
-        let newer = text.replace("\"version\":1", "\"version\":2");
+        let newer = text.replace("\"version\":2", "\"version\":3");
         assert_eq!(
             parse(newer.as_bytes()).unwrap_err(),
-            Unreadable::OtherVersion(2)
+            Unreadable::OtherVersion(3)
         );
         for wrong in [
             text.replace("\"acme\"", "\"beta\""),

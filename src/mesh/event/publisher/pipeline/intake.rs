@@ -19,6 +19,9 @@ const READY_MAX: usize = 512;
 /// The most bytes of frames that have been read and wait to be sent.
 const READY_BYTES_MAX: u64 = 4 << 20;
 
+/// The most frames that are read at once: of such that nothing comes of, more would fit than there is time.
+const FRAMES_MAX: usize = 1024;
+
 /// The most frames that are read at once for a tenant that was held back.
 const LAG_FRAMES_MAX: usize = 4096;
 
@@ -38,8 +41,15 @@ impl<S: Sink> Pipeline<S> {
     /// Reads what has been appended, as far as there is room for it.
     pub(super) async fn take_in(&mut self) {
         let mut taken = 0;
+        let mut frames = 0;
         self.is_at_end = false;
         while self.has_room() && self.backoff.until().is_none() {
+            frames += 1;
+            if frames > FRAMES_MAX {
+                // Others want the thread, too.
+                self.linger_until = Some(Instant::now());
+                break;
+            }
             match self.reader.next() {
                 Ok(Some(found)) if found.header.kind == Kind::Intent => {}
                 Ok(Some(found)) => taken += self.take(found).await,
@@ -93,20 +103,49 @@ impl<S: Sink> Pipeline<S> {
                 return 0;
             }
         }
-        let records = self.parse(found, self.reader.payload());
+        if !self.sink.wants(&tenant) {
+            self.pass(&tenant, found);
+            self.lane.read(until, []);
+            return 0;
+        }
+        let is_crowd = self.is_crowd(&tenant, found.header.count);
+        let records = match is_crowd {
+            true => Vec::new(),
+            false => self.parse(found, self.reader.payload()),
+        };
         let count = records.len();
-        if self.admit(&tenant, records).await.is_err() {
+        if is_crowd || self.admit(&tenant, records).await.is_err() {
             let lag = Lag {
                 position: found.position,
                 seq: found.header.seq,
             };
             let held = self.deferrals.entry(&tenant);
             held.lag = Some(lag);
-            held.failed(false);
+            if !is_crowd {
+                held.failed(false);
+            }
             self.lane.lag(&tenant, Some(lag.seq));
         }
         self.lane.read(until, []);
         count
+    }
+
+    /// Whether a tenant that is not held back has as many records under way as it may.
+    fn is_crowd(&self, tenant: &TenantId, more: u8) -> bool {
+        if S::TENANT_RECORDS_MAX == usize::MAX || self.deferrals.holds(tenant) {
+            return false;
+        }
+        let under_way = self.crowd.get(tenant).copied().unwrap_or(0);
+        under_way > 0 && under_way + usize::from(more) > S::TENANT_RECORDS_MAX
+    }
+
+    /// Nothing can come of the records of a frame.
+    fn pass(&mut self, tenant: &TenantId, found: Found) {
+        let (bytes, records) = (found.header.frame_bytes(), found.header.count);
+        let way = self.lane.way;
+        self.outbox
+            .settle_all(way, tenant, bytes, u64::from(records));
+        self.has_news = true;
     }
 
     /// Takes note of a tenant's records and puts them where they wait to be sent.
@@ -131,6 +170,9 @@ impl<S: Sink> Pipeline<S> {
             Some(held) => records.into_iter().for_each(|record| held.put(record)),
             None => {
                 self.ready_bytes += records.iter().map(|record| record.bytes).sum::<u64>();
+                if S::TENANT_RECORDS_MAX < usize::MAX {
+                    *self.crowd.entry(tenant.clone()).or_default() += records.len();
+                }
                 self.ready.extend(records);
             }
         }
@@ -214,6 +256,10 @@ impl<S: Sink> Pipeline<S> {
             }
             if self.deferrals.entry(tenant).records.len() >= RECORDS_MAX {
                 return stop;
+            }
+            if !self.sink.wants(tenant) {
+                self.pass(tenant, found);
+                continue;
             }
             let records = self.parse(found, reader.payload());
             if self.admit(tenant, records).await.is_err() {

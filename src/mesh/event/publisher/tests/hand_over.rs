@@ -15,7 +15,7 @@ impl World {
     }
 
     /// The same cloud, seen from a machine with an empty disk.
-    fn elsewhere(&self) -> Self {
+    pub(super) fn elsewhere(&self) -> Self {
         Self {
             root: tempfile::tempdir().unwrap(),
             table: self.table.clone(),
@@ -25,20 +25,21 @@ impl World {
             bytes_max: self.bytes_max,
             shards: self.shards,
             hand_over: true,
+            ruled: self.ruled.clone(),
         }
     }
 
-    fn set_down(&self, table: bool, bus: bool) {
+    pub(super) fn set_down(&self, table: bool, bus: bool) {
         self.table.is_down.store(table, Ordering::SeqCst);
         self.bus.is_down.store(bus, Ordering::SeqCst);
     }
 
-    fn handed_over(&self, tenant: &str) -> Vec<String> {
+    pub(super) fn handed_over(&self, tenant: &str) -> Vec<String> {
         self.bucket.keys(&format!("t/{tenant}/outbox/"))
     }
 
     /// A process that sends so many events of acme, cannot publish them and ends.
-    async fn leave(&self, count: usize) -> (Ulid, Vec<String>) {
+    pub(super) async fn leave(&self, count: usize) -> (Ulid, Vec<String>) {
         let process = self.start();
         let ids = process.send_many("acme", count);
         let drained = process.publisher.drain(SHORT).await;
@@ -234,7 +235,7 @@ async fn damaged_newer_and_foreign_objects_are_left_alone_and_told_of_once() {
     let target = target.split('"').next().unwrap().to_owned();
     let strange = [
         (name(1), text.replace("KV.Set", "KV.Get")),
-        (name(2), text.replace("\"version\":1", "\"version\":2")),
+        (name(2), text.replace("\"version\":2", "\"version\":3")),
         (name(3), text.replace(&target, "aws-uswest2-0")),
         (name(4), String::new()),
         ("t/acme/outbox/note".to_owned(), "hello".to_owned()),

@@ -1,5 +1,8 @@
 //! Definitions: what is read, what is refused, and how it is said.
 
+use std::fs;
+use std::path::{Path, PathBuf};
+
 use proptest::prelude::*;
 use serde_json::{Map, Value, json};
 
@@ -642,6 +645,41 @@ fn everything_wrong_is_told_at_once_up_to_a_limit() {
     assert_eq!(flaws(&many).len(), 50);
     let long = json!({"StartAt": "S", "States": {"S": {"Type": "x".repeat(10_000)}}});
     assert!(flaws(&long)[0].len() < 300);
+}
+
+/// A file of this package.
+fn file(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
+}
+
+#[test]
+fn every_machine_of_the_corpus_is_read() {
+    let folder = file("tests/aws_integration_test/machines");
+    let mut count = 0;
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        let machine: Value = serde_json::from_str(&fs::read_to_string(&path).unwrap()).unwrap();
+        let read = Machine::parse(&machine["definition"].to_string());
+        assert!(read.is_ok(), "{}: {read:?}", path.display());
+        assert!(!machine["cases"].as_array().unwrap().is_empty());
+        count += 1;
+    }
+    assert!(count >= 60, "there are {count}");
+}
+
+#[test]
+fn the_machines_of_the_document_are_read() {
+    let document = fs::read_to_string(file("docs/workflows.md")).unwrap();
+    let blocks = document.split("```json\n").skip(1);
+    let machines: Vec<&str> = blocks
+        .filter_map(|block| block.split("```").next())
+        .filter(|block| block.contains("\"StartAt\""))
+        .collect();
+    assert!(machines.len() >= 2);
+    for machine in machines {
+        let read = Machine::parse(machine);
+        assert!(read.is_ok(), "{machine}: {read:?}");
+    }
 }
 
 /// Names and values that definitions are made of.
