@@ -17,6 +17,8 @@ use crate::mesh::event::{
     EventReads, Outbox, OutboxSettings, Pace, Publisher, PublisherSettings, Rollup, Target,
 };
 use crate::mesh::limit::Limiter;
+use crate::mesh::store::BusRules;
+use crate::mesh::store::mail::MailPolicy;
 use crate::mesh::tenant::{
     EnvironmentIdentity, KeySource, Limits, Resolver, TenantDirectory, TokenSettings,
 };
@@ -25,7 +27,7 @@ use crate::mesh::workflow::{
 };
 use crate::mesh::{Clock, Error, SystemClock};
 use crate::outbound::aws::{
-    AwsBucket, AwsBus, AwsSettings, AwsStates, AwsTable, AwsTopics, Connection,
+    AwsBucket, AwsBus, AwsBusRules, AwsSettings, AwsStates, AwsTable, AwsTopics, Connection,
 };
 use crate::outbound::embedded::{EmbeddedCloud, EmbeddedSettings, FolderMachines};
 use crate::outbound::jwks::{InvalidLocation, Jwks, JwksLocation};
@@ -121,6 +123,12 @@ impl App {
             bus,
             runs,
             workflows: rules.workflows,
+            rules: rules.book,
+            bus_rules: bus_rules(config, &connection),
+            native_rules_max: config.automation.native_rules_max,
+            topics: rules.topics,
+            mail: mail_policy(config),
+            alerts: rules.alerts,
             event_ids: IdSequence::default(),
             changes: broadcast::channel(CHANGES_WAITING_MAX).0,
             clock,
@@ -223,6 +231,25 @@ fn resolver(
             };
             Ok(Resolver::of_tokens(settings, keys, directory))
         }
+    }
+}
+
+/// The rules of the bus itself: AWS has such, the embedded cloud has not.
+fn bus_rules(config: &Config, connection: &Arc<Connection>) -> Option<Arc<dyn BusRules>> {
+    let role = config.automation.events_role_arn.as_deref();
+    match config.backend.backend {
+        Backend::Aws => Some(Arc::new(AwsBusRules::new(Arc::clone(connection), role))),
+        Backend::Embedded => None,
+    }
+}
+
+/// Where alerts may be mailed to. The embedded cloud keeps mails as files, so there any domain will do
+/// unless the operator has named some.
+fn mail_policy(config: &Config) -> MailPolicy {
+    let domains = &config.automation.alert_domains;
+    match config.backend.backend {
+        Backend::Embedded if domains.is_empty() => MailPolicy::Anywhere,
+        _ => MailPolicy::Domains(domains.clone()),
     }
 }
 

@@ -1,4 +1,4 @@
-//! Resources: artifacts, and values that are too large for an answer, by their addresses.
+//! Resources: artifacts, values that are too large for an answer, and the alerts that were raised.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -6,10 +6,12 @@ use rmcp::model::*;
 use rmcp::service::RequestContext;
 use rmcp::{ErrorData, RoleServer};
 
-use super::{LIST_FRESH_MS, Server, cursor_error, invalid};
+use super::{LIST_FRESH_MS, Server, cursor_error, identity_error, invalid};
 use crate::mesh::call::tool::{Tool, Toolset};
 use crate::mesh::service::address::InvalidAddress;
 use crate::mesh::service::artifacts::{ArtifactAddress, is_text_type};
+use crate::mesh::service::events::AlertsRead;
+use crate::mesh::service::events::alerts::raised::{ADDRESS, MEDIA_TYPE};
 use crate::mesh::service::kv::{VALUE_TYPE, ValueAddress, ValueRead};
 use crate::mesh::service::resources::{Complete, ResourcesList, ResourcesRead};
 use crate::mesh::store::artifacts::KEY_BYTES_MAX;
@@ -22,15 +24,21 @@ const ARTIFACT_TEMPLATE: &str = "mesh://artifacts/{scope}/{+key}";
 const VALUE_TEMPLATE: &str = "mesh://values/{scope}/{+key}";
 
 impl Server {
-    /// `resources/list`: the artifacts. Values are listed by their tool alone.
+    /// `resources/list`: the alerts that were raised, then the artifacts. Values are listed by their tool
+    /// alone.
     pub(super) async fn resource_page(
         &self,
         cursor: Option<&str>,
         context: &RequestContext<RoleServer>,
     ) -> Result<ListResourcesResult, ErrorData> {
-        self.require_caller(context).await?;
+        let caller = self.caller(context).await.map_err(identity_error)?;
         let list = ResourcesList::at(cursor).map_err(cursor_error)?;
         let mut result = ListResourcesResult::with_all_items(Vec::new());
+        let sees_alerts = self.shared.catalog.offers(Tool::AlertsRead)
+            && caller.permissions().contains(Tool::AlertsRead.permission());
+        if sees_alerts && cursor.is_none() {
+            result.resources.push(alerts_resource());
+        }
         if self.shared.catalog.has(Toolset::Artifacts) {
             let (page, _) = self.run(context, list).await?;
             let resources = page.resources.into_iter().map(|(address, object)| {
@@ -38,7 +46,7 @@ impl Server {
                 resource.size = Some(object.size);
                 resource
             });
-            result.resources = resources.collect();
+            result.resources.extend(resources);
             result.next_cursor = page.next_cursor;
         }
         result.ttl_ms = Some(0);
@@ -85,6 +93,19 @@ impl Server {
         context: &RequestContext<RoleServer>,
     ) -> Result<ReadResourceResult, ErrorData> {
         self.require_caller(context).await?;
+        if uri == ADDRESS && self.shared.catalog.offers(Tool::AlertsRead) {
+            let (alerts, _) = self.run(context, AlertsRead).await?;
+            let text = serde_json::to_string(&alerts).map_err(|error| {
+                tracing::error!(%error, "the alerts are no JSON");
+                ErrorData::internal_error("an internal error", None)
+            })?;
+            return Ok(contents(ResourceContents::TextResourceContents {
+                uri,
+                mime_type: Some(MEDIA_TYPE.to_owned()),
+                text,
+                meta: None,
+            }));
+        }
         let (mime_type, body) = match uri.parse::<ValueAddress>() {
             Ok(address) if self.shared.catalog.offers(Tool::ValuesRead) => {
                 let (found, _) = self.run(context, ValueRead { address }).await?;
@@ -98,7 +119,7 @@ impl Server {
         };
         let is_text = is_text_type(&mime_type);
         let mime_type = Some(mime_type);
-        let contents = match std::str::from_utf8(&body) {
+        Ok(contents(match std::str::from_utf8(&body) {
             Ok(text) if is_text => ResourceContents::TextResourceContents {
                 uri,
                 mime_type,
@@ -111,11 +132,7 @@ impl Server {
                 blob: STANDARD.encode(&body),
                 meta: None,
             },
-        };
-        let mut result = ReadResourceResult::new(vec![contents]);
-        result.ttl_ms = Some(0);
-        result.cache_scope = Some(CacheScope::Private);
-        Ok(result)
+        }))
     }
 
     /// `completion/complete`, for the members of the templates.
@@ -174,4 +191,24 @@ impl Server {
         address
             .map_err(|error| ErrorData::new(ErrorCode::RESOURCE_NOT_FOUND, error.to_string(), None))
     }
+}
+
+fn contents(contents: ResourceContents) -> ReadResourceResult {
+    let mut result = ReadResourceResult::new(vec![contents]);
+    result.ttl_ms = Some(0);
+    result.cache_scope = Some(CacheScope::Private);
+    result
+}
+
+/// The alerts that were raised, as they are listed.
+fn alerts_resource() -> Resource {
+    let mut resource = Resource::new(ADDRESS, "alerts");
+    resource.title = Some("Alerts".to_owned());
+    resource.description = Some(
+        "The newest 100 alerts that were raised in the tenant, of the last 30 days. Subscribe to it to be \
+         told of new ones."
+            .to_owned(),
+    );
+    resource.mime_type = Some(MEDIA_TYPE.to_owned());
+    resource
 }

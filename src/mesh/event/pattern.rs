@@ -41,7 +41,7 @@ pub use fault::PatternFault;
 pub use native::{
     BUS_NAME_CHARS_MAX, NATIVE_MEMBERS, NATIVE_WILDCARDS_MAX, bus_name, bus_name_prefix,
 };
-pub use view::{VIEW_DEPTH_MAX, view};
+pub use view::{Seen, VIEW_DEPTH_MAX, view, view_of};
 
 /// The longest pattern, in UTF-16 code units, which is how EventBridge counts characters.
 pub const CHARS_MAX: usize = 2048;
