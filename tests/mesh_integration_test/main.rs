@@ -30,5 +30,6 @@ mod protocol;
 mod resources;
 mod rules;
 mod tables;
+mod tasks;
 mod tools;
 mod workflows;
