@@ -36,7 +36,7 @@ use crate::outbound::jwks::{InvalidLocation, Jwks, JwksLocation};
 const CHANGES_WAITING_MAX: usize = 256;
 
 /// How many alerts may wait to be told to those who watch.
-const ALERTS_WAITING_MAX: usize = 1024;
+const ALERTS_WAITING_MAX: usize = 256;
 
 /// Everything that one process is made of, whatever transports it serves.
 pub struct App {
