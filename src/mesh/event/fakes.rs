@@ -61,6 +61,11 @@ pub(crate) struct FakeTable {
     pub(crate) is_down: AtomicBool,
     /// Rows whose sort key is one of these are refused as wrong, and with them their whole batch.
     pub(crate) poison: Mutex<BTreeSet<String>>,
+    /// Of every so many rows of a batch one is left over, as a table that is busy does.
+    pub(crate) flaky: AtomicU64,
+    pub(crate) seen: AtomicU64,
+    /// Events that were there already when they were put.
+    pub(crate) again: AtomicUsize,
     pub(crate) puts: AtomicUsize,
     pub(crate) gets: AtomicUsize,
     pub(crate) queries: AtomicUsize,
@@ -84,6 +89,15 @@ impl FakeTable {
     fn is_throttled(&self, partition: &str) -> bool {
         let throttled = self.throttled.lock().unwrap();
         throttled.iter().any(|prefix| partition.starts_with(prefix))
+    }
+
+    fn leaves_over(&self) -> bool {
+        let flaky = self.flaky.load(Ordering::SeqCst);
+        flaky > 0
+            && self
+                .seen
+                .fetch_add(1, Ordering::SeqCst)
+                .is_multiple_of(flaky)
     }
 
     async fn begin(&self) -> Result<(), Error> {
@@ -250,12 +264,16 @@ impl Table for FakeTable {
             }
             let mut failed = Vec::new();
             for (at, (key, row)) in rows.iter().enumerate() {
-                if self.is_throttled(key.partition()) {
+                if self.is_throttled(key.partition()) || (rows.len() > 1 && self.leaves_over()) {
                     failed.push(at);
                     continue;
                 }
+                let is_event = key.partition().contains("#EV#") && !key.sort().starts_with('#');
                 let key = (key.partition().to_owned(), key.sort().to_owned());
-                self.rows.lock().unwrap().insert(key, row.clone());
+                let before = self.rows.lock().unwrap().insert(key, row.clone());
+                if is_event && before.is_some() {
+                    self.again.fetch_add(1, Ordering::SeqCst);
+                }
             }
             Ok(metered(failed))
         }
@@ -445,6 +463,8 @@ pub(crate) struct FakeBus {
     /// Of every so many entries one is refused once, as a bus that is busy does.
     pub(crate) flaky: AtomicU64,
     pub(crate) seen: AtomicU64,
+    /// Requests, those that came while it was down included.
+    pub(crate) tries: AtomicUsize,
     pub(crate) puts: AtomicUsize,
     pub(crate) largest: AtomicUsize,
 }
@@ -483,6 +503,7 @@ impl Bus for FakeBus {
     fn put<'a>(&'a self, entries: &'a [BusEntry]) -> Reply<'a, Vec<Result<(), EntryFault>>> {
         async move {
             tokio::task::yield_now().await;
+            self.tries.fetch_add(1, Ordering::SeqCst);
             if self.is_down.load(Ordering::SeqCst) {
                 return Err(Error::new(ErrorKind::AwsUnavailable, "the bus is down"));
             }

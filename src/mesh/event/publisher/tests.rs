@@ -15,6 +15,7 @@ use crate::mesh::{ErrorKind, ManualClock, SystemClock};
 
 const SOON: Duration = Duration::from_secs(10);
 
+mod away;
 mod hand_over;
 mod rules;
 
@@ -27,6 +28,7 @@ struct World {
     bytes_max: u64,
     shards: u16,
     hand_over: bool,
+    pace: Pace,
     ruled: Option<Arc<rules::Ruled>>,
 }
 
@@ -46,6 +48,12 @@ impl World {
             bytes_max: 64 << 20,
             shards: 1,
             hand_over: false,
+            pace: Pace {
+                backoff_first: Duration::from_millis(2),
+                backoff_longest: Duration::from_millis(20),
+                adopt_every: Duration::from_millis(20),
+                ..Pace::default()
+            },
             ruled: None,
         }
     }
@@ -77,12 +85,7 @@ impl World {
             rollup: Rollup::new(outbox.clone(), self.clock.clone()),
             retention_days: 30,
             clock: self.clock.clone(),
-            pace: Pace {
-                backoff_first: Duration::from_millis(2),
-                backoff_longest: Duration::from_millis(20),
-                adopt_every: Duration::from_millis(20),
-                ..Pace::default()
-            },
+            pace: self.pace,
             hand_over: self.hand_over,
         });
         Process { outbox, publisher }

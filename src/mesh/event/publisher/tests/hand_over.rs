@@ -25,6 +25,7 @@ impl World {
             bytes_max: self.bytes_max,
             shards: self.shards,
             hand_over: true,
+            pace: self.pace,
             ruled: self.ruled.clone(),
         }
     }

@@ -89,11 +89,11 @@ impl Ruled {
         *self.fuse.lock().unwrap() == Some(0)
     }
 
-    fn fail(&self, name: &str, kind: ErrorKind) {
+    pub(super) fn fail(&self, name: &str, kind: ErrorKind) {
         self.failing.lock().unwrap().insert(name.to_owned(), kind);
     }
 
-    fn recover(&self) {
+    pub(super) fn recover(&self) {
         self.failing.lock().unwrap().clear();
     }
 
@@ -112,7 +112,7 @@ impl Ruled {
             .collect()
     }
 
-    fn run_count(&self) -> usize {
+    pub(super) fn run_count(&self) -> usize {
         self.runs.lock().unwrap().len()
     }
 
@@ -262,7 +262,30 @@ impl World {
         }
     }
 
-    fn ruled(&self) -> &Arc<Ruled> {
+    /// With a rule of `tenant` that starts a workflow for each event, and two alerts about it.
+    pub(super) async fn with_rule_and_alerts(tenant: &str) -> Self {
+        let world = Self::with_rules();
+        world
+            .rule(tenant, &rule("all", every(), Some("refund")))
+            .await;
+        world.alert(tenant, &mailed("mailed", of_rule("all"))).await;
+        world.alert(tenant, &told("told", of_rule("all"))).await;
+        world
+    }
+
+    /// Asserts that of `tenant` each of the events has started its workflow once, and that none else has.
+    pub(super) fn assert_started(&self, tenant: &str, ids: &[String]) {
+        assert!(self.ruled().started(tenant) == pairs("all", ids));
+        assert_eq!(self.ruled().run_count(), ids.len());
+    }
+
+    /// How many notices each of the ways out of the mesh has got.
+    pub(super) fn told(&self, tenant: &str) -> [usize; 2] {
+        let topics = [format!("mail:{tenant}"), "arn:ops".to_owned()];
+        topics.map(|topic| self.ruled().notices_to(&topic).len())
+    }
+
+    pub(super) fn ruled(&self) -> &Arc<Ruled> {
         self.ruled.as_ref().unwrap()
     }
 
@@ -279,7 +302,7 @@ impl World {
     }
 
     /// The events of a type in the history of `tenant`.
-    fn recorded(&self, tenant: &str, detail_type: &str) -> Vec<Value> {
+    pub(super) fn recorded(&self, tenant: &str, detail_type: &str) -> Vec<Value> {
         let rows = self.table.rows.lock().unwrap();
         rows.iter()
             .filter(|((partition, _), row)| {
