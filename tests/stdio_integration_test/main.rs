@@ -29,6 +29,7 @@ mod logging;
 mod operator;
 mod requirement;
 mod revisions;
+mod rules;
 mod server;
 mod sharing;
 mod token;

@@ -84,11 +84,17 @@ impl Start {
             "s3_put",
             "s3_list",
             "eventbridge",
+            "sns",
+            "states",
+            "workflows_running",
+            "alerts_per_day",
         ];
-        let limits: String = names
+        let mut limits: String = names
             .iter()
             .map(|name| format!("{name} = 10000000\n"))
             .collect();
+        // As many as a server takes in all.
+        limits.push_str("calls_in_flight = 1024\n");
         let path = self.folder.join("generous.toml");
         std::fs::write(&path, format!("[defaults.limits]\n{limits}")).expect("a file of limits");
         self.set("AGENT_MESH_TENANTS_FILE", "generous.toml")
