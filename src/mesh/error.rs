@@ -218,14 +218,9 @@ impl Error {
         self.0.retry_after
     }
 
-    /// Whether the change that failed may have been done all the same, where something was said of it.
-    pub fn may_be_done(&self) -> Option<bool> {
-        self.0.may_be_done
-    }
-
     /// Whether the change that failed may have been done all the same. Where nothing was said of it, that
     /// is so of what was broken off.
-    pub fn is_maybe_done(&self) -> bool {
+    pub fn may_be_done(&self) -> bool {
         self.0.may_be_done.unwrap_or(matches!(
             self.0.kind,
             ErrorKind::Timeout
