@@ -13,12 +13,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::FutureExt as _;
-use tokio::sync::broadcast;
 
 use crate::mesh::error::READ_FIRST;
 use crate::mesh::event::{Event, EventReads, Outbox, Publisher, Rollup};
 use crate::mesh::limit::Limiter;
-use crate::mesh::store::artifacts::Change;
+use crate::mesh::store::changes::Changes;
 use crate::mesh::store::{Bucket, Bus, Table};
 use crate::mesh::tenant::{IdentityError, Resolver, TenantContext};
 use crate::mesh::workflow::{RunBook, WorkflowNames};
@@ -62,7 +61,7 @@ pub struct Backplane {
     /// Which state machines tenants mean.
     pub workflows: WorkflowNames,
     /// What this process changes among the artifacts, for those who watch them.
-    pub changes: broadcast::Sender<Change>,
+    pub changes: Changes,
     /// Ids of events.
     pub event_ids: IdSequence,
     /// Time.

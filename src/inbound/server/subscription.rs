@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use rmcp::model::{ResourceUpdatedNotificationParam, SubscriptionFilter};
 use rmcp::service::{Peer, RequestContext, SubscriptionContext};
 use rmcp::{ErrorData, RoleServer};
+use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
 use tokio_util::sync::CancellationToken;
 use tokio_util::sync::DropGuard;
@@ -65,6 +66,46 @@ impl Drop for Place {
     }
 }
 
+/// A stream that may be acknowledged.
+struct Stream {
+    tenant: TenantId,
+    user: UserId,
+    ends_at: Option<Timestamp>,
+    watched: Vec<(String, Watched)>,
+    changes: Receiver<Change>,
+    _place: Place,
+}
+
+impl Stream {
+    fn concerned(&self, change: &Change) -> Vec<String> {
+        let watched = self.watched.iter();
+        let concerned = watched.filter(|(_, artifact)| change.concerns(artifact));
+        concerned.map(|(uri, _)| uri.clone()).collect()
+    }
+
+    fn is_listed(&self, change: &Change) -> bool {
+        change.listed && change.is_seen_by(&self.tenant, &self.user)
+    }
+
+    fn addresses(&self) -> Vec<String> {
+        self.watched.iter().map(|(uri, _)| uri.clone()).collect()
+    }
+}
+
+/// A stream on its way to the method that serves it, in the extensions of its request.
+#[derive(Clone)]
+struct Prepared(Arc<Mutex<Option<Stream>>>);
+
+impl Prepared {
+    fn new(stream: Stream) -> Self {
+        Self(Arc::new(Mutex::new(Some(stream))))
+    }
+
+    fn take(&self) -> Option<Stream> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}
+
 /// What a session of the older revisions watches.
 #[derive(Default)]
 pub(super) struct Subscriptions {
@@ -109,7 +150,7 @@ impl Server {
         uri: &str,
         context: RequestContext<RoleServer>,
     ) -> Result<(), ErrorData> {
-        self.require_caller(&context).await?;
+        let caller = self.caller(&context).await.map_err(identity_error)?;
         if self.shared.by_token {
             return Err(invalid(
                 "where each request has its own identity, watch resources with subscriptions/listen",
@@ -118,11 +159,11 @@ impl Server {
         let address = self.artifact_address(uri)?;
         let (watched, _) = self.run(&context, ResourcesSubscribe { address }).await?;
         self.subscriptions.add(uri, watched)?;
-        self.start_teller(&context.peer);
+        self.start_teller(caller.tenant_id(), &context.peer);
         Ok(())
     }
 
-    fn start_teller(&self, peer: &Peer<RoleServer>) {
+    fn start_teller(&self, tenant: &TenantId, peer: &Peer<RoleServer>) {
         let mut teller = self
             .subscriptions
             .teller
@@ -134,7 +175,7 @@ impl Server {
         let stop = CancellationToken::new();
         *teller = Some(stop.clone().drop_guard());
         let subscriptions = Arc::downgrade(&self.subscriptions);
-        let mut changes = self.shared.backplane.changes.subscribe();
+        let mut changes = self.shared.backplane.changes.watch(tenant);
         let peer = peer.clone();
         tokio::spawn(async move {
             loop {
@@ -170,55 +211,75 @@ impl Server {
         filter
     }
 
+    /// All that may refuse a stream, before it is acknowledged: the identity, the permission, the limits and
+    /// the calls by which the caller is shown to see what it wants to watch.
+    pub(super) async fn prepare_stream(
+        &self,
+        requested: &SubscriptionFilter,
+        context: &mut RequestContext<RoleServer>,
+    ) -> Result<(), ErrorData> {
+        let caller = self.caller(context).await.map_err(identity_error)?;
+        if !caller.permissions().contains(Permission::ArtifactsRead) {
+            return Err(invalid(
+                "watching artifacts needs the permission `artifacts.read`",
+            ));
+        }
+        let wanted = requested.resource_subscriptions.as_deref();
+        let wanted = wanted.unwrap_or_default();
+        if wanted.len() > WATCHED_MAX {
+            return Err(invalid(&format!(
+                "a stream watches at most {WATCHED_MAX} resources"
+            )));
+        }
+        let tenant = caller.tenant_id().clone();
+        let place = self.shared.streams.take(&tenant)?;
+        // Changes are heard from here on, so that none is missed once the stream is acknowledged.
+        let changes = self.shared.backplane.changes.watch(&tenant);
+        let mut watched = Vec::with_capacity(wanted.len());
+        for uri in wanted {
+            let address = self.artifact_address(uri)?;
+            let (artifact, _) = self.run(context, ResourcesSubscribe { address }).await?;
+            watched.push((uri.clone(), artifact));
+        }
+        context.extensions.insert(Prepared::new(Stream {
+            tenant,
+            user: caller.user_id().clone(),
+            ends_at: caller.ends_at(),
+            watched,
+            changes,
+            _place: place,
+        }));
+        Ok(())
+    }
+
     /// `subscriptions/listen`: tells of changes until the client cancels, the session ends, or the identity
     /// under which it was asked for ends.
     pub(super) async fn listen_to_artifacts(
         &self,
         subscription: SubscriptionContext,
     ) -> Result<(), ErrorData> {
-        let context = subscription.request_context();
-        let mut changes = self.shared.backplane.changes.subscribe();
-        let (tenant, user, ends_at) = self.listener(context).await?;
-        let _place = self.shared.streams.take(&tenant)?;
-        let mut watched = Vec::new();
+        let prepared = subscription.request_context().extensions.get::<Prepared>();
+        let Some(mut stream) = prepared.and_then(Prepared::take) else {
+            tracing::error!("a stream was acknowledged without being prepared");
+            return Err(ErrorData::internal_error("an internal error", None));
+        };
         let accepted = subscription.accepted();
-        let wanted = accepted.resource_subscriptions.clone().unwrap_or_default();
-        if wanted.len() > WATCHED_MAX {
-            return Err(invalid(&format!(
-                "a stream watches at most {WATCHED_MAX} resources"
-            )));
-        }
-        for uri in wanted {
-            let address = self.artifact_address(&uri)?;
-            let (artifact, _) = self.run(context, ResourcesSubscribe { address }).await?;
-            watched.push((uri, artifact));
-        }
         loop {
             let change = tokio::select! {
                 () = subscription.cancelled() => return Ok(()),
-                () = identity_end(&self.shared.backplane, ends_at) => {
+                () = identity_end(&self.shared.backplane, stream.ends_at) => {
                     return Err(ErrorData::new(
                         UNAUTHENTICATED,
                         "the identity of this stream has ended; listen again with a new token",
                         None,
                     ));
                 }
-                change = changes.recv() => change,
+                change = stream.changes.recv() => change,
             };
             let (told, listed) = match change {
-                Ok(change) => {
-                    let concerned = watched
-                        .iter()
-                        .filter(|(_, artifact)| change.concerns(artifact));
-                    let listed = change.listed && change.is_seen_by(&tenant, &user);
-                    (
-                        concerned.map(|(uri, _)| uri.clone()).collect::<Vec<_>>(),
-                        listed,
-                    )
-                }
-                Err(RecvError::Lagged(_)) => {
-                    (watched.iter().map(|(uri, _)| uri.clone()).collect(), true)
-                }
+                Ok(change) => (stream.concerned(&change), stream.is_listed(&change)),
+                // Too many changes at once to tell which: any of them may have changed.
+                Err(RecvError::Lagged(_)) => (stream.addresses(), true),
                 Err(RecvError::Closed) => return Ok(()),
             };
             let sink = subscription.sink();
@@ -231,20 +292,6 @@ impl Server {
                 let _ = sink.notify_resource_list_changed().await;
             }
         }
-    }
-
-    async fn listener(
-        &self,
-        context: &RequestContext<RoleServer>,
-    ) -> Result<(TenantId, UserId, Option<Timestamp>), ErrorData> {
-        let caller = self.caller(context).await.map_err(identity_error)?;
-        if !caller.permissions().contains(Permission::ArtifactsRead) {
-            return Err(invalid(
-                "watching artifacts needs the permission `artifacts.read`",
-            ));
-        }
-        let (tenant, user) = (caller.tenant_id().clone(), caller.user_id().clone());
-        Ok((tenant, user, caller.ends_at()))
     }
 }
 

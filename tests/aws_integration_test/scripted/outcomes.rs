@@ -66,11 +66,7 @@ async fn changes(cloud: &Cloud) -> Vec<(&'static str, Error)> {
 
 async fn hold(cloud: &Cloud, expected: bool, why: &str) {
     for (change, error) in changes(cloud).await {
-        assert_eq!(
-            error.may_be_done(),
-            expected,
-            "{change}, {why}: {error:?}"
-        );
+        assert_eq!(error.may_be_done(), expected, "{change}, {why}: {error:?}");
         assert_eq!(
             error.fix_text() == Some(READ_FIRST),
             expected,
