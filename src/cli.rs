@@ -13,6 +13,7 @@ mod settings;
 pub mod stdio;
 mod tools;
 mod version;
+mod workflows;
 
 use std::ffi::OsString;
 use std::io::IsTerminal;
@@ -85,6 +86,8 @@ enum Command {
     Tools(tools::Arguments),
     /// See what has happened
     Events(events::Arguments),
+    /// Check, list and run workflows
+    Workflows(workflows::Arguments),
     /// Show, check or explain the settings
     Config(config::Arguments),
     /// Print a shell's completions
@@ -182,6 +185,7 @@ fn run_configured(
         Some(Command::Init(arguments)) => init::run(&arguments, config, environment, output),
         Some(Command::Tools(arguments)) => tools::run(&arguments, config, output),
         Some(Command::Events(arguments)) => events::run(&arguments, config, output),
+        Some(Command::Workflows(arguments)) => workflows::run(&arguments, config, output),
         None => stdio::run(config, output),
         Some(Command::Config(_) | Command::Completions(_) | Command::Demo) => {
             output.error(&CommandLine::command().render_help().ansi().to_string());

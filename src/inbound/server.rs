@@ -168,13 +168,18 @@ impl Server {
         }
     }
 
-    /// Whether anything here has an address: artifacts have, and values and events that are too large for
-    /// an answer.
+    /// Whether anything here has an address: artifacts have, values that are too large for an answer, and
+    /// the alerts that were raised.
     fn has_resources(&self) -> bool {
-        let with_addresses = [Toolset::Artifacts, Toolset::Events, Toolset::Kv];
-        with_addresses
+        let families = [Toolset::Artifacts, Toolset::Kv, Toolset::Events];
+        families
             .into_iter()
-            .any(|toolset| self.shared.catalog.has(toolset))
+            .any(|family| self.shared.catalog.has(family))
+    }
+
+    /// Whether anything here can be watched.
+    fn has_changing_resources(&self) -> bool {
+        self.shared.catalog.has(Toolset::Artifacts) || self.shared.catalog.has(Toolset::Events)
     }
 
     fn capabilities(&self) -> ServerCapabilities {
@@ -191,7 +196,7 @@ impl Server {
         if self.has_resources() {
             capabilities.completions = Some(JsonObject::new());
             let mut resources = ResourcesCapability::default();
-            resources.subscribe = Some(self.shared.catalog.has(Toolset::Artifacts));
+            resources.subscribe = Some(self.has_changing_resources());
             resources.list_changed = Some(self.shared.catalog.has(Toolset::Artifacts));
             capabilities.resources = Some(resources);
         }
@@ -403,7 +408,7 @@ impl ServerHandler for Server {
     }
 
     async fn listen(&self, context: SubscriptionContext) -> Result<(), ErrorData> {
-        self.listen_to_artifacts(context).await
+        self.listen_to_changes(context).await
     }
 
     async fn subscribe(
@@ -412,7 +417,7 @@ impl ServerHandler for Server {
         context: RequestContext<RoleServer>,
     ) -> Result<(), ErrorData> {
         self.require_resources::<SubscribeRequestMethod>()?;
-        self.subscribe_to_artifact(&params.uri, context).await
+        self.subscribe_to_resource(&params.uri, context).await
     }
 
     async fn unsubscribe(

@@ -61,6 +61,11 @@ pub fn describe(tool: Tool) -> Option<Description> {
         Tool::EventsQuery => events::query::describe(),
         Tool::EventsAnalytics => events::analytics::describe(),
         Tool::EventsHealthCheck => events::describe_health_check(),
+        Tool::EventsCreateRule => events::rules::describe_create(),
+        Tool::EventsListRules => events::rules::describe_list(),
+        Tool::EventsDeleteRule => events::rules::describe_delete(),
+        Tool::EventsCreateAlert => events::alerts::describe_create(),
+        Tool::EventsDeleteAlert => events::alerts::describe_delete(),
         Tool::WorkflowList => workflows::describe_list(),
         Tool::WorkflowStart => workflows::describe_start(),
         Tool::WorkflowStatus => workflows::describe_status(),
@@ -70,7 +75,9 @@ pub fn describe(tool: Tool) -> Option<Description> {
         | Tool::ResourcesRead
         | Tool::ValuesRead
         | Tool::EventRead
-        | Tool::ResourcesSubscribe => {
+        | Tool::ResourcesSubscribe
+        | Tool::AlertsRead
+        | Tool::AlertsSubscribe => {
             return None;
         }
     })
@@ -104,6 +111,11 @@ pub async fn call(
         Tool::EventsHealthCheck => {
             answered(backplane, request, events::health_check(arguments)).await
         }
+        Tool::EventsCreateRule
+        | Tool::EventsListRules
+        | Tool::EventsDeleteRule
+        | Tool::EventsCreateAlert
+        | Tool::EventsDeleteAlert => call_rules(backplane, tool, request, arguments).await,
         Tool::WorkflowList => listed(backplane, request, workflows::list(arguments)).await,
         Tool::WorkflowStart => answered(backplane, request, workflows::start(arguments)).await,
         Tool::WorkflowStatus => answered(backplane, request, workflows::status(arguments)).await,
@@ -113,10 +125,9 @@ pub async fn call(
         | Tool::ResourcesRead
         | Tool::ValuesRead
         | Tool::EventRead
-        | Tool::ResourcesSubscribe => {
-            let error = Error::internal("a method was called as a tool");
-            Ok(Reply::failed(&error, request.id))
-        }
+        | Tool::ResourcesSubscribe
+        | Tool::AlertsRead
+        | Tool::AlertsSubscribe => Ok(no_tool(&request)),
     }
 }
 
@@ -150,6 +161,29 @@ pub(super) fn is_wrong_cursor(error: &Error) -> bool {
     let parameter = error.details().get("parameter");
     error.kind() == ErrorKind::InvalidParameter
         && parameter.and_then(serde_json::Value::as_str) == Some("cursor")
+}
+
+/// The tools of rules and alerts.
+async fn call_rules(
+    backplane: &Backplane,
+    tool: Tool,
+    request: Request,
+    arguments: Option<&str>,
+) -> Result<Reply, CallFault> {
+    use events::{alerts, rules};
+    match tool {
+        Tool::EventsCreateRule => answered(backplane, request, rules::create(arguments)).await,
+        Tool::EventsListRules => listed(backplane, request, rules::list(arguments)).await,
+        Tool::EventsDeleteRule => answered(backplane, request, rules::delete(arguments)).await,
+        Tool::EventsCreateAlert => answered(backplane, request, alerts::create(arguments)).await,
+        Tool::EventsDeleteAlert => answered(backplane, request, alerts::delete(arguments)).await,
+        _ => Ok(no_tool(&request)),
+    }
+}
+
+fn no_tool(request: &Request) -> Reply {
+    let error = Error::internal("a method was called as a tool");
+    Reply::failed(&error, request.id)
 }
 
 async fn answered<O: Operation>(

@@ -13,12 +13,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::FutureExt as _;
+use tokio::sync::broadcast;
 
 use crate::mesh::error::READ_FIRST;
+use crate::mesh::event::rules::{AlertRaised, RuleBook};
 use crate::mesh::event::{Event, EventReads, Outbox, Publisher, Rollup};
 use crate::mesh::limit::Limiter;
 use crate::mesh::store::changes::Changes;
-use crate::mesh::store::{Bucket, Bus, Table};
+use crate::mesh::store::mail::MailPolicy;
+use crate::mesh::store::{Bucket, Bus, BusRules, Table, Topics};
 use crate::mesh::tenant::{IdentityError, Resolver, TenantContext};
 use crate::mesh::workflow::{RunBook, WorkflowNames};
 use crate::mesh::{Clock, Error, ErrorKind};
@@ -62,6 +65,18 @@ pub struct Backplane {
     pub workflows: WorkflowNames,
     /// What this process changes among the artifacts, for those who watch them.
     pub changes: Changes,
+    /// The rules and alerts that are in force.
+    pub rules: Arc<RuleBook>,
+    /// The rules of the bus itself, where the backend has such.
+    pub bus_rules: Option<Arc<dyn BusRules>>,
+    /// How many of those a tenant may have.
+    pub native_rules_max: u32,
+    /// SNS, for alerts.
+    pub topics: Arc<dyn Topics>,
+    /// Where alerts may be mailed to.
+    pub mail: MailPolicy,
+    /// What this process's publisher raises, for those who watch.
+    pub alerts: broadcast::Sender<AlertRaised>,
     /// Ids of events.
     pub event_ids: IdSequence,
     /// Time.

@@ -22,6 +22,7 @@ pub mod in_flight;
 pub mod limiter;
 pub mod quota;
 pub mod refusal;
+pub mod roster;
 
 pub use admission::Admission;
 pub use artifact_quota::{ArtifactQuota, ArtifactUse};
@@ -29,3 +30,4 @@ pub use cost::{Cost, Direction};
 pub use limiter::Limiter;
 pub use quota::Quota;
 pub use refusal::{Limit, Refusal};
+pub use roster::{Roster, RosterOf, RosterUnits};

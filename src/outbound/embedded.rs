@@ -32,6 +32,7 @@ pub use eventbridge::{EventSink, TakenEvent};
 pub use faults::{Fault, Faults, Service};
 pub use housekeeper::Swept;
 pub use machines::FolderMachines;
+pub use states::{Checked, FlawFound, ToolState, WorkflowFiles};
 pub use wire::{STORAGE_FULL_CODE, STORAGE_READ_ONLY_CODE};
 
 use crate::mesh::workflow::ToolCaller;

@@ -29,6 +29,7 @@ TOOLS = [
     "artifacts_delete", "artifacts_get", "artifacts_list", "artifacts_put",
     "events_analytics", "events_health_check", "events_query", "events_send",
     "kv_delete", "kv_get", "kv_list", "kv_set",
+    "workflow_list", "workflow_start", "workflow_status", "workflow_stop",
 ]  # fmt: skip
 TEMPLATE = "mesh://artifacts/{scope}/{+key}"
 VALUE = {"text": "Grüße, 世界 ☃", "numbers": [0, -1, 2.5], "nothing": None, "nested": {"yes": True}}

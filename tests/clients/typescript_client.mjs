@@ -19,6 +19,7 @@ const TOOLS = [
   "artifacts_delete", "artifacts_get", "artifacts_list", "artifacts_put",
   "events_analytics", "events_health_check", "events_query", "events_send",
   "kv_delete", "kv_get", "kv_list", "kv_set",
+  "workflow_list", "workflow_start", "workflow_status", "workflow_stop",
 ];
 const TEMPLATE = "mesh://artifacts/{scope}/{+key}";
 const VALUE = { text: "Grüße, 世界 ☃", numbers: [0, -1, 2.5], nothing: null, nested: { yes: true } };

@@ -13,6 +13,8 @@ mod twins {
     mod carry_a_handle;
     #[path = "exceed_the_permission_compiles.rs"]
     mod exceed_the_permission;
+    #[path = "forge_a_run_compiles.rs"]
+    mod forge_a_run;
     #[path = "forge_a_tenant_compiles.rs"]
     mod forge_a_tenant;
     #[path = "forge_an_admission_compiles.rs"]

@@ -45,6 +45,9 @@ impl Stage {
             "idempotency_key": "k",
         });
         stage.owner.ok("events_send", event).await;
+        stage.admin.ok("events_create_rule", watch()).await;
+        let bell = json!({"name": "bell", "rule": "watch", "method": "sns", "topic": "ops"});
+        stage.admin.ok("events_create_alert", bell).await;
         let start = json!({"name": "sample", "input": {"of": "acme"}, "idempotency_key": "k"});
         let started = stage.owner.ok("workflow_start", start).await;
         stage.run = started["run_id"].as_str().expect("an id").to_owned();
@@ -75,6 +78,11 @@ impl Stage {
     }
 }
 
+/// A rule of the owner's tenant.
+fn watch() -> Value {
+    json!({"name": "watch", "pattern": {"detail-type": ["Acme.Told"]}, "description": "of acme"})
+}
+
 /// The row of `tool`.
 async fn hold(tool: Tool, stage: &Stage) {
     match tool {
@@ -88,6 +96,20 @@ async fn hold(tool: Tool, stage: &Stage) {
         Tool::EventsHealthCheck => {
             stage.stranger(tool, json!({"verbose": true})).await;
         }
+        Tool::EventsCreateRule => events_create_rule(stage).await,
+        Tool::EventsListRules => events_list_rules(stage).await,
+        Tool::EventsDeleteRule => {
+            let gone = stage.stranger(tool, json!({"name": "watch"})).await;
+            let absent = json!({"rule": "watch", "existed": false, "alerts_deleted": []});
+            assert_eq!(gone, absent);
+        }
+        Tool::EventsCreateAlert => events_create_alert(stage).await,
+        Tool::EventsDeleteAlert => {
+            let gone = stage.stranger(tool, json!({"name": "bell"})).await;
+            assert_eq!(gone, json!({"alert": "bell", "existed": false}));
+        }
+        Tool::AlertsRead => alerts_read(stage).await,
+        Tool::AlertsSubscribe => resources_subscribe("mesh://alerts", stage).await,
         Tool::WorkflowList => workflow_list(stage).await,
         Tool::WorkflowStart => workflow_start(stage).await,
         Tool::WorkflowStatus | Tool::WorkflowStop => workflow_run(tool, stage).await,
@@ -96,7 +118,9 @@ async fn hold(tool: Tool, stage: &Stage) {
         Tool::ResourcesRead => resources_read(tool, "artifacts", stage).await,
         Tool::ValuesRead => resources_read(tool, "values", stage).await,
         Tool::EventRead => event_read(stage).await,
-        Tool::ResourcesSubscribe => resources_subscribe(stage).await,
+        Tool::ResourcesSubscribe => {
+            resources_subscribe("mesh://artifacts/tenant/shared", stage).await;
+        }
     }
 }
 
@@ -114,6 +138,14 @@ async fn a_stranger_sees_nothing_whatever_is_called() {
             let artifact = stage.owner(Tool::ArtifactsGet, key).await;
             assert_eq!(artifact["content"], "of acme", "after {}", tool.name());
         }
+        let rules = stage.fellow(Tool::EventsListRules, json!({})).await;
+        let rule = &rules["rules"][0];
+        assert_eq!(
+            (&rule["description"], &rule["alerts"][0]["alert"]),
+            (&json!("of acme"), &json!("bell")),
+            "after {}",
+            tool.name()
+        );
         let run = json!({"run_id": stage.run});
         let run = stage.owner(Tool::WorkflowStatus, run).await;
         assert_eq!(run["status"], "running", "after {}", tool.name());
@@ -324,18 +356,77 @@ async fn complete(stage: &Stage) {
     );
 }
 
+/// The same name in another tenant is another rule, and what it is tried on is that tenant's.
+async fn events_create_rule(stage: &Stage) {
+    let everything = json!({"name": "watch", "pattern": {"detail-type": [{"prefix": ""}]}});
+    stage.stranger(Tool::EventsCreateRule, everything).await;
+    let told = json!({"name": "told", "pattern": {"detail-type": ["Acme.Told"]}, "dry_run": true});
+    let ending = call(&stage.stranger, Tool::EventsCreateRule, told.clone()).await;
+    let seen: Value = serde_json::from_str(&ending.worked("a preview")).unwrap();
+    assert_eq!(seen["preview"]["matched"], 0, "{seen}");
+    let ending = call(&stage.admin, Tool::EventsCreateRule, told).await;
+    let seen: Value = serde_json::from_str(&ending.worked("a preview")).unwrap();
+    assert_ne!(seen["preview"]["matched"], 0, "{seen}");
+    stage
+        .stranger(Tool::EventsDeleteRule, json!({"name": "watch"}))
+        .await;
+}
+
+async fn events_list_rules(stage: &Stage) {
+    let tool = Tool::EventsListRules;
+    assert_eq!(
+        stage.stranger(tool, json!({})).await,
+        json!({"rules": [], "alerts": []})
+    );
+    let seen = stage.fellow(tool, json!({})).await;
+    assert_eq!(seen["rules"][0]["rule"], "watch");
+    assert_eq!(seen["rules"][0]["alerts"][0]["topic"], "ops");
+}
+
+async fn events_create_alert(stage: &Stage) {
+    let tool = Tool::EventsCreateAlert;
+    let about = |rule: &str| json!({"name": "b", "rule": rule, "method": "sns", "topic": "ops"});
+    let foreign = call(&stage.stranger, tool, about("watch")).await;
+    let absent = call(&stage.stranger, tool, about("ghost")).await;
+    let (foreign, absent) = (foreign.failed("another's"), absent.failed("none"));
+    assert_eq!(foreign.code(), "NOT_FOUND");
+    assert_eq!(
+        (foreign.message().replace("watch", "ghost"), foreign.fix()),
+        (absent.message().to_owned(), absent.fix()),
+        "as what is not there at all"
+    );
+}
+
+async fn alerts_read(stage: &Stage) {
+    let read = json!({"uri": "mesh://alerts"});
+    let seen = stage.stranger(Tool::AlertsRead, read).await;
+    assert_eq!(seen["contents"][0]["text"], r#"{"alerts":[]}"#);
+}
+
 async fn resources_list(stage: &Stage) {
     let mut params = json!({});
     loop {
         let page = stage.stranger(Tool::ResourcesList, params).await;
-        assert_eq!(page["resources"], json!([]));
+        assert_eq!(artifacts_of(&page), Vec::<&Value>::new());
         match page.get("nextCursor") {
             Some(cursor) => params = json!({ "cursor": cursor }),
             None => break,
         }
     }
     let first = stage.fellow(Tool::ResourcesList, json!({})).await;
-    assert_eq!(first["resources"], json!([]), "the owner's own");
+    assert_eq!(
+        artifacts_of(&first),
+        Vec::<&Value>::new(),
+        "the owner's own"
+    );
+}
+
+/// What is listed besides the alerts, which every tenant has.
+fn artifacts_of(page: &Value) -> Vec<&Value> {
+    let resources = page["resources"].as_array().expect("resources").iter();
+    resources
+        .filter(|one| one["uri"] != "mesh://alerts")
+        .collect()
 }
 
 async fn resources_read(tool: Tool, family: &str, stage: &Stage) {
@@ -381,9 +472,9 @@ async fn event_read(stage: &Stage) {
 
 /// Where requests bring tokens there is no subscription of a session; `resources.rs` shows what a stream
 /// of one tenant tells of another's changes.
-async fn resources_subscribe(stage: &Stage) {
+async fn resources_subscribe(uri: &str, stage: &Stage) {
     for caller in [&stage.owner, &stage.fellow, &stage.stranger] {
-        let params = json!({"uri": "mesh://artifacts/tenant/shared"});
+        let params = json!({ "uri": uri });
         let ending = call(caller, Tool::ResourcesSubscribe, params).await;
         assert!(
             matches!(&ending, Ending::NoCall(fault) if fault.code == -32602),

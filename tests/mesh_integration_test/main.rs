@@ -12,6 +12,7 @@
 
 mod support;
 
+mod alerts;
 mod artifact_bounds;
 mod artifacts;
 mod cursors;
@@ -27,6 +28,8 @@ mod limits;
 mod model;
 mod protocol;
 mod resources;
+mod rules;
 mod tables;
+mod tasks;
 mod tools;
 mod workflows;

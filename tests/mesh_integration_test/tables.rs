@@ -33,6 +33,37 @@ fn row(tool: Tool) -> (Permission, &'static str, Option<Direction>) {
             Some(DynamodbRead),
         ),
         Tool::EventsHealthCheck => (Permission::HealthRead, "Events.HealthCheck", None),
+        Tool::EventsCreateRule => (
+            Permission::RulesManage,
+            "Events.RuleCreated",
+            Some(DynamodbWrite),
+        ),
+        Tool::EventsListRules => (
+            Permission::EventsRead,
+            "Events.RulesListed",
+            Some(DynamodbRead),
+        ),
+        Tool::EventsDeleteRule => (
+            Permission::RulesManage,
+            "Events.RuleDeleted",
+            Some(DynamodbRead),
+        ),
+        Tool::EventsCreateAlert => (
+            Permission::AlertsManage,
+            "Events.AlertCreated",
+            Some(DynamodbWrite),
+        ),
+        Tool::EventsDeleteAlert => (
+            Permission::AlertsManage,
+            "Events.AlertDeleted",
+            Some(DynamodbRead),
+        ),
+        Tool::AlertsRead => (
+            Permission::EventsRead,
+            "Events.AlertsRead",
+            Some(DynamodbRead),
+        ),
+        Tool::AlertsSubscribe => (Permission::EventsRead, "Events.AlertsSubscribed", None),
         Tool::WorkflowList => (
             Permission::WorkflowRead,
             "Workflow.Listed",
@@ -54,7 +85,7 @@ fn row(tool: Tool) -> (Permission, &'static str, Option<Direction>) {
 fn by_token() -> impl Iterator<Item = Tool> {
     Tool::ALL
         .into_iter()
-        .filter(|tool| *tool != Tool::ResourcesSubscribe)
+        .filter(|tool| !matches!(tool, Tool::ResourcesSubscribe | Tool::AlertsSubscribe))
 }
 
 /// An administrator of acme whose token is narrowed to `permissions`.
@@ -265,13 +296,14 @@ async fn every_call_leaves_one_event_of_its_own() {
 
 #[tokio::test]
 async fn watching_leaves_an_event_too() {
-    let world = World::open().await;
-    let heard = Heard::at(&world);
-    let caller = world.caller().await;
-    let tool = Tool::ResourcesSubscribe;
-    call(&caller, tool, sample(tool)).await.worked(tool.name());
-    let events = heard.wait(1, |_| true).await;
-    assert_eq!(events[0].0.detail_type, row(tool).1);
+    for tool in [Tool::ResourcesSubscribe, Tool::AlertsSubscribe] {
+        let world = World::open().await;
+        let heard = Heard::at(&world);
+        let caller = world.caller().await;
+        call(&caller, tool, sample(tool)).await.worked(tool.name());
+        let events = heard.wait(1, |_| true).await;
+        assert_eq!(events[0].0.detail_type, row(tool).1);
+    }
 }
 
 /// Calls `tool` until a limit refuses it; answers the limit's name.

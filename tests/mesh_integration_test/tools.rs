@@ -254,7 +254,12 @@ async fn toolsets_and_read_only_narrow_the_list_and_the_calls() {
             ("AGENT_MESH_TOOLSETS", "kv,events"),
             vec![
                 "events_analytics",
+                "events_create_alert",
+                "events_create_rule",
+                "events_delete_alert",
+                "events_delete_rule",
                 "events_health_check",
+                "events_list_rules",
                 "events_query",
                 "events_send",
                 "kv_delete",
@@ -267,7 +272,12 @@ async fn toolsets_and_read_only_narrow_the_list_and_the_calls() {
             ("AGENT_MESH_TOOLSETS", "events"),
             vec![
                 "events_analytics",
+                "events_create_alert",
+                "events_create_rule",
+                "events_delete_alert",
+                "events_delete_rule",
                 "events_health_check",
+                "events_list_rules",
                 "events_query",
                 "events_send",
             ],
@@ -279,6 +289,7 @@ async fn toolsets_and_read_only_narrow_the_list_and_the_calls() {
                 "artifacts_list",
                 "events_analytics",
                 "events_health_check",
+                "events_list_rules",
                 "events_query",
                 "kv_get",
                 "kv_list",
@@ -319,13 +330,21 @@ async fn toolsets_and_read_only_narrow_the_list_and_the_calls() {
             }
         }
         let resources = caller.request("resources/list", json!({})).await;
-        let with_addresses = ["artifacts_get", "events_query", "kv_get"];
-        let has_resources = with_addresses.iter().any(|name| offered.contains(name));
+        let alerts = offered.contains(&"events_query");
+        let changing = alerts || offered.contains(&"artifacts_get");
+        let has_resources = changing || offered.contains(&"kv_get");
         assert_eq!(resources.is_ok(), has_resources, "{variable}={value}");
-        let shown = caller.client.initialize("2025-11-25").await;
         assert_eq!(
-            shown["capabilities"].get("resources").is_some(),
-            has_resources
+            resources.is_ok_and(|listed| listed.contains("mesh://alerts")),
+            alerts,
+            "{variable}={value}"
+        );
+        let shown = caller.client.initialize("2025-11-25").await;
+        let watched = shown["capabilities"]["resources"].get("subscribe").cloned();
+        assert_eq!(
+            watched,
+            has_resources.then(|| json!(changing)),
+            "{variable}={value}: what can be watched"
         );
         let instructions = shown["instructions"].as_str().unwrap();
         for family in ["kv_*", "artifacts_*", "events_*"] {

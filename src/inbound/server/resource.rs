@@ -1,4 +1,4 @@
-//! Resources: artifacts, and values and events that are too large for an answer, by their addresses.
+//! Resources: artifacts, values and events that are too large for an answer, and the alerts that were raised.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -13,6 +13,8 @@ use crate::mesh::call::tool::{Tool, Toolset};
 use crate::mesh::service::address::InvalidAddress;
 use crate::mesh::service::artifacts::{ArtifactAddress, is_text_type};
 use crate::mesh::service::cursor::InvalidCursor;
+use crate::mesh::service::events::AlertsRead;
+use crate::mesh::service::events::alerts::raised::{ADDRESS, MEDIA_TYPE};
 use crate::mesh::service::events::{EVENT_TYPE, EventAddress, EventRead};
 use crate::mesh::service::kv::{VALUE_TYPE, ValueAddress, ValueRead};
 use crate::mesh::service::resources::{
@@ -31,15 +33,21 @@ const EVENT_TEMPLATE: &str = "mesh://events/{event_id}";
 const VALUE_TEMPLATE: &str = "mesh://values/{scope}/{+key}";
 
 impl Server {
-    /// `resources/list`: the artifacts. Values are listed by their tool alone.
+    /// `resources/list`: the alerts that were raised, then the artifacts. Values are listed by their tool
+    /// alone.
     pub(super) async fn resource_page(
         &self,
         cursor: Option<&str>,
         context: &RequestContext<RoleServer>,
     ) -> Result<ListResourcesResult, ErrorData> {
-        self.require_caller(context).await?;
+        let caller = self.caller(context).await.map_err(identity_error)?;
         let list = ResourcesList::at(cursor);
         let mut result = ListResourcesResult::with_all_items(Vec::new());
+        let sees_alerts = self.shared.catalog.offers(Tool::AlertsRead)
+            && caller.permissions().contains(Tool::AlertsRead.permission());
+        if sees_alerts && cursor.is_none() {
+            result.resources.push(alerts_resource());
+        }
         if self.shared.catalog.has(Toolset::Artifacts) {
             let page = self.resources_at(list, context).await?;
             let resources = page.resources.into_iter().map(|(address, object)| {
@@ -47,7 +55,7 @@ impl Server {
                 resource.size = Some(object.size);
                 resource
             });
-            result.resources = resources.collect();
+            result.resources.extend(resources);
             result.next_cursor = page.next_cursor;
         }
         result.ttl_ms = Some(0);
@@ -123,6 +131,19 @@ impl Server {
         context: &RequestContext<RoleServer>,
     ) -> Result<ReadResourceResult, ErrorData> {
         self.require_caller(context).await?;
+        if uri == ADDRESS && self.shared.catalog.offers(Tool::AlertsRead) {
+            let (alerts, _) = self.run(context, AlertsRead).await?;
+            let text = serde_json::to_string(&alerts).map_err(|error| {
+                tracing::error!(%error, "the alerts are no JSON");
+                ErrorData::internal_error("an internal error", None)
+            })?;
+            return Ok(contents(ResourceContents::TextResourceContents {
+                uri,
+                mime_type: Some(MEDIA_TYPE.to_owned()),
+                text,
+                meta: None,
+            }));
+        }
         let (mime_type, body) = match uri.parse::<ValueAddress>() {
             Ok(address) if self.shared.catalog.offers(Tool::ValuesRead) => {
                 let (found, _) = self.run(context, ValueRead { address }).await?;
@@ -143,7 +164,7 @@ impl Server {
         };
         let is_text = is_text_type(&mime_type);
         let mime_type = Some(mime_type);
-        let contents = match std::str::from_utf8(&body) {
+        Ok(contents(match std::str::from_utf8(&body) {
             Ok(text) if is_text => ResourceContents::TextResourceContents {
                 uri,
                 mime_type,
@@ -156,11 +177,7 @@ impl Server {
                 blob: STANDARD.encode(&body),
                 meta: None,
             },
-        };
-        let mut result = ReadResourceResult::new(vec![contents]);
-        result.ttl_ms = Some(0);
-        result.cache_scope = Some(CacheScope::Private);
-        Ok(result)
+        }))
     }
 
     /// `completion/complete`, for the members of the templates.
@@ -221,6 +238,26 @@ impl Server {
         };
         address.map_err(no_resource)
     }
+}
+
+fn contents(contents: ResourceContents) -> ReadResourceResult {
+    let mut result = ReadResourceResult::new(vec![contents]);
+    result.ttl_ms = Some(0);
+    result.cache_scope = Some(CacheScope::Private);
+    result
+}
+
+/// The alerts that were raised, as they are listed.
+fn alerts_resource() -> Resource {
+    let mut resource = Resource::new(ADDRESS, "alerts");
+    resource.title = Some("Alerts".to_owned());
+    resource.description = Some(
+        "The newest 100 alerts that were raised in the tenant, of the last 30 days. Subscribe to it to be \
+         told of new ones."
+            .to_owned(),
+    );
+    resource.mime_type = Some(MEDIA_TYPE.to_owned());
+    resource
 }
 
 fn no_resource(error: InvalidAddress) -> ErrorData {

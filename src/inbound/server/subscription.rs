@@ -1,6 +1,7 @@
-//! Watching artifacts: a client is told when one that it watches has been stored or deleted.
+//! Watching resources: a client is told when an artifact that it watches has been stored or deleted, and
+//! when an alert of its tenant was raised.
 //!
-//! What is told is what this process changes; another process on the same data is not seen.
+//! What is told is what this process changes and raises; another process on the same data is not seen.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -8,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use rmcp::model::{ResourceUpdatedNotificationParam, SubscriptionFilter};
 use rmcp::service::{Peer, RequestContext, SubscriptionContext};
 use rmcp::{ErrorData, RoleServer};
-use tokio::sync::broadcast::Receiver;
+use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::RecvError;
 use tokio_util::sync::CancellationToken;
 use tokio_util::sync::DropGuard;
@@ -17,11 +18,15 @@ use super::{Server, identity_error, invalid};
 use crate::inbound::error::UNAUTHENTICATED;
 use crate::mesh::Timestamp;
 use crate::mesh::call::Backplane;
+use crate::mesh::call::tool::{Tool, Toolset};
+use crate::mesh::event::rules::AlertRaised;
+use crate::mesh::service::events::AlertsSubscribe;
+use crate::mesh::service::events::alerts::raised::{ADDRESS, WatchedAlerts};
 use crate::mesh::service::resources::{ResourcesSubscribe, Watched};
 use crate::mesh::store::artifacts::Change;
 use crate::mesh::tenant::{Permission, TenantId, UserId};
 
-/// The most artifacts that one session or one stream watches.
+/// The most resources that one session or one stream watches.
 const WATCHED_MAX: usize = 100;
 
 /// The most streams of one tenant, and of all, that one process serves at once: a stream holds its place among
@@ -71,24 +76,24 @@ struct Stream {
     tenant: TenantId,
     user: UserId,
     ends_at: Option<Timestamp>,
-    watched: Vec<(String, Watched)>,
-    changes: Receiver<Change>,
+    watched: Vec<(String, Watch)>,
+    feed: Feed,
     _place: Place,
 }
 
 impl Stream {
-    fn concerned(&self, change: &Change) -> Vec<String> {
-        let watched = self.watched.iter();
-        let concerned = watched.filter(|(_, artifact)| change.concerns(artifact));
+    fn concerned(&self, news: &News) -> Vec<String> {
+        let concerned = self.watched.iter().filter(|(_, watch)| watch.is_of(news));
         concerned.map(|(uri, _)| uri.clone()).collect()
     }
 
-    fn is_listed(&self, change: &Change) -> bool {
-        change.listed && change.is_seen_by(&self.tenant, &self.user)
-    }
-
-    fn addresses(&self) -> Vec<String> {
-        self.watched.iter().map(|(uri, _)| uri.clone()).collect()
+    /// Whether the list of what the caller can see has changed.
+    fn is_listed(&self, news: &News) -> bool {
+        match news {
+            News::Changed(change) => change.listed && change.is_seen_by(&self.tenant, &self.user),
+            News::ManyChanged => true,
+            News::Raised(_) | News::ManyRaised => false,
+        }
     }
 }
 
@@ -106,10 +111,89 @@ impl Prepared {
     }
 }
 
+/// What a client watches under one address.
+#[derive(Clone, Debug)]
+enum Watch {
+    Artifact(Watched),
+    Alerts(WatchedAlerts),
+}
+
+/// What has happened that clients may watch.
+#[derive(Debug)]
+enum News {
+    /// An artifact was changed.
+    Changed(Change),
+    /// More artifacts were changed than can be told apart.
+    ManyChanged,
+    /// Alerts were raised, all that were at once.
+    Raised(Vec<AlertRaised>),
+    /// More alerts were raised than can be told apart.
+    ManyRaised,
+}
+
+impl Watch {
+    fn is_of(&self, news: &News) -> bool {
+        match (self, news) {
+            (Self::Artifact(watched), News::Changed(change)) => change.concerns(watched),
+            (Self::Alerts(watched), News::Raised(alerts)) => {
+                alerts.iter().any(|alert| watched.include(alert))
+            }
+            // Any of them may have been.
+            (Self::Artifact(_), News::ManyChanged) | (Self::Alerts(_), News::ManyRaised) => true,
+            _ => false,
+        }
+    }
+}
+
+/// What this process tells those who watch.
+struct Feed {
+    changes: broadcast::Receiver<Change>,
+    alerts: broadcast::Receiver<AlertRaised>,
+}
+
+impl Feed {
+    fn of(backplane: &Backplane, tenant: &TenantId) -> Self {
+        Self {
+            changes: backplane.changes.watch(tenant),
+            alerts: backplane.alerts.subscribe(),
+        }
+    }
+
+    /// What happens next; nothing any more where the process ends.
+    async fn next(&mut self) -> Option<News> {
+        tokio::select! {
+            change = self.changes.recv() => match change {
+                Ok(change) => Some(News::Changed(change)),
+                Err(RecvError::Lagged(_)) => Some(News::ManyChanged),
+                Err(RecvError::Closed) => None,
+            },
+            alert = self.alerts.recv() => match alert {
+                Ok(alert) => Some(News::Raised(self.with_others(alert))),
+                Err(RecvError::Lagged(_)) => Some(News::ManyRaised),
+                Err(RecvError::Closed) => None,
+            },
+        }
+    }
+
+    /// The alerts that were raised together with `first`: they are told as one piece of news.
+    fn with_others(&mut self, first: AlertRaised) -> Vec<AlertRaised> {
+        let mut alerts = vec![first];
+        while alerts.len() < ALERTS_AT_ONCE_MAX
+            && let Ok(alert) = self.alerts.try_recv()
+        {
+            alerts.push(alert);
+        }
+        alerts
+    }
+}
+
+/// The most alerts that are told as one piece of news.
+const ALERTS_AT_ONCE_MAX: usize = 1024;
+
 /// What a session of the older revisions watches.
 #[derive(Default)]
 pub(super) struct Subscriptions {
-    watched: Mutex<HashMap<String, Watched>>,
+    watched: Mutex<HashMap<String, Watch>>,
     /// Ends the task that tells the client, with the session.
     teller: Mutex<Option<DropGuard>>,
 }
@@ -120,11 +204,11 @@ impl Subscriptions {
         self.watched().remove(uri);
     }
 
-    fn watched(&self) -> std::sync::MutexGuard<'_, HashMap<String, Watched>> {
+    fn watched(&self) -> std::sync::MutexGuard<'_, HashMap<String, Watch>> {
         self.watched.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn add(&self, uri: &str, watched: Watched) -> Result<(), ErrorData> {
+    fn add(&self, uri: &str, watched: Watch) -> Result<(), ErrorData> {
         let mut held = self.watched();
         if held.len() >= WATCHED_MAX && !held.contains_key(uri) {
             return Err(invalid(&format!(
@@ -135,9 +219,9 @@ impl Subscriptions {
         Ok(())
     }
 
-    fn addresses_of(&self, change: &Change) -> Vec<String> {
+    fn addresses_of(&self, news: &News) -> Vec<String> {
         let held = self.watched();
-        let concerned = held.iter().filter(|(_, watched)| change.concerns(watched));
+        let concerned = held.iter().filter(|(_, watch)| watch.is_of(news));
         concerned.map(|(uri, _)| uri.clone()).collect()
     }
 }
@@ -145,7 +229,7 @@ impl Subscriptions {
 impl Server {
     /// `resources/subscribe` of the older revisions. Where requests bring tokens nothing unsolicited may be
     /// sent, so there it is refused.
-    pub(super) async fn subscribe_to_artifact(
+    pub(super) async fn subscribe_to_resource(
         &self,
         uri: &str,
         context: RequestContext<RoleServer>,
@@ -156,11 +240,25 @@ impl Server {
                 "where each request has its own identity, watch resources with subscriptions/listen",
             ));
         }
-        let address = self.artifact_address(uri)?;
-        let (watched, _) = self.run(&context, ResourcesSubscribe { address }).await?;
-        self.subscriptions.add(uri, watched)?;
+        let watch = self.watch(uri, &context).await?;
+        self.subscriptions.add(uri, watch)?;
         self.start_teller(caller.tenant_id(), &context.peer);
         Ok(())
+    }
+
+    /// What has the address `uri`, where the caller may watch it.
+    async fn watch(
+        &self,
+        uri: &str,
+        context: &RequestContext<RoleServer>,
+    ) -> Result<Watch, ErrorData> {
+        if uri == ADDRESS && self.shared.catalog.offers(Tool::AlertsSubscribe) {
+            let (watched, _) = self.run(context, AlertsSubscribe).await?;
+            return Ok(Watch::Alerts(watched));
+        }
+        let address = self.artifact_address(uri)?;
+        let (watched, _) = self.run(context, ResourcesSubscribe { address }).await?;
+        Ok(Watch::Artifact(watched))
     }
 
     fn start_teller(&self, tenant: &TenantId, peer: &Peer<RoleServer>) {
@@ -175,23 +273,18 @@ impl Server {
         let stop = CancellationToken::new();
         *teller = Some(stop.clone().drop_guard());
         let subscriptions = Arc::downgrade(&self.subscriptions);
-        let mut changes = self.shared.backplane.changes.watch(tenant);
+        let mut feed = Feed::of(&self.shared.backplane, tenant);
         let peer = peer.clone();
         tokio::spawn(async move {
             loop {
-                let change = tokio::select! {
+                let news = tokio::select! {
                     () = stop.cancelled() => return,
-                    change = changes.recv() => change,
+                    news = feed.next() => news,
                 };
-                let Some(subscriptions) = subscriptions.upgrade() else {
+                let (Some(news), Some(subscriptions)) = (news, subscriptions.upgrade()) else {
                     return;
                 };
-                let addresses = match change {
-                    Ok(change) => subscriptions.addresses_of(&change),
-                    // Too many changes at once to tell which: any of them may have changed.
-                    Err(RecvError::Lagged(_)) => subscriptions.watched().keys().cloned().collect(),
-                    Err(RecvError::Closed) => return,
-                };
+                let addresses = subscriptions.addresses_of(&news);
                 drop(subscriptions);
                 for uri in addresses {
                     let told = ResourceUpdatedNotificationParam::new(uri);
@@ -206,7 +299,7 @@ impl Server {
     /// What `subscriptions/listen` may ask for.
     pub(super) fn acceptable_filter(&self, requested: &SubscriptionFilter) -> SubscriptionFilter {
         let mut filter = SubscriptionFilter::new();
-        filter.resources_list_changed = Some(true);
+        filter.resources_list_changed = Some(self.shared.catalog.has(Toolset::Artifacts));
         filter.resource_subscriptions = requested.resource_subscriptions.clone();
         filter
     }
@@ -219,9 +312,12 @@ impl Server {
         context: &mut RequestContext<RoleServer>,
     ) -> Result<(), ErrorData> {
         let caller = self.caller(context).await.map_err(identity_error)?;
-        if !caller.permissions().contains(Permission::ArtifactsRead) {
+        // What is watched by its address is judged by itself; that a list has changed is told to those who
+        // may list.
+        let hears_of_lists = requested.resources_list_changed == Some(true);
+        if hears_of_lists && !caller.permissions().contains(Permission::ArtifactsRead) {
             return Err(invalid(
-                "watching artifacts needs the permission `artifacts.read`",
+                "watching the list of artifacts needs the permission `artifacts.read`",
             ));
         }
         let wanted = requested.resource_subscriptions.as_deref();
@@ -234,19 +330,17 @@ impl Server {
         let tenant = caller.tenant_id().clone();
         let place = self.shared.streams.take(&tenant)?;
         // Changes are heard from here on, so that none is missed once the stream is acknowledged.
-        let changes = self.shared.backplane.changes.watch(&tenant);
+        let feed = Feed::of(&self.shared.backplane, &tenant);
         let mut watched = Vec::with_capacity(wanted.len());
         for uri in wanted {
-            let address = self.artifact_address(uri)?;
-            let (artifact, _) = self.run(context, ResourcesSubscribe { address }).await?;
-            watched.push((uri.clone(), artifact));
+            watched.push((uri.clone(), self.watch(uri, context).await?));
         }
         context.extensions.insert(Prepared::new(Stream {
             tenant,
             user: caller.user_id().clone(),
             ends_at: caller.ends_at(),
             watched,
-            changes,
+            feed,
             _place: place,
         }));
         Ok(())
@@ -254,7 +348,7 @@ impl Server {
 
     /// `subscriptions/listen`: tells of changes until the client cancels, the session ends, or the identity
     /// under which it was asked for ends.
-    pub(super) async fn listen_to_artifacts(
+    pub(super) async fn listen_to_changes(
         &self,
         subscription: SubscriptionContext,
     ) -> Result<(), ErrorData> {
@@ -265,7 +359,7 @@ impl Server {
         };
         let accepted = subscription.accepted();
         loop {
-            let change = tokio::select! {
+            let news = tokio::select! {
                 () = subscription.cancelled() => return Ok(()),
                 () = identity_end(&self.shared.backplane, stream.ends_at) => {
                     return Err(ErrorData::new(
@@ -274,21 +368,16 @@ impl Server {
                         None,
                     ));
                 }
-                change = stream.changes.recv() => change,
+                news = stream.feed.next() => news,
             };
-            let (told, listed) = match change {
-                Ok(change) => (stream.concerned(&change), stream.is_listed(&change)),
-                // Too many changes at once to tell which: any of them may have changed.
-                Err(RecvError::Lagged(_)) => (stream.addresses(), true),
-                Err(RecvError::Closed) => return Ok(()),
-            };
+            let Some(news) = news else { return Ok(()) };
             let sink = subscription.sink();
-            for uri in told {
+            for uri in stream.concerned(&news) {
                 if sink.notify_resource_updated(uri).await.is_err() {
                     return Ok(());
                 }
             }
-            if listed && accepted.resources_list_changed == Some(true) {
+            if stream.is_listed(&news) && accepted.resources_list_changed == Some(true) {
                 let _ = sink.notify_resource_list_changed().await;
             }
         }

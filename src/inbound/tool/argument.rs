@@ -174,8 +174,13 @@ impl<'text> Arguments<'text> {
     }
 
     fn missing<T: Argument>(&self, name: &str) -> Error {
+        self.missing_json(name, T::EXPECTED)
+    }
+
+    /// That the argument `name`, which must be `expected`, is not given.
+    pub fn missing_json(&self, name: &str, expected: &str) -> Error {
         self.wrong(name, "is missing".to_owned())
-            .fix(format!("Give `{name}`: {}.", T::EXPECTED))
+            .fix(format!("Give `{name}`: {expected}."))
     }
 }
 

@@ -87,6 +87,12 @@ impl Catalog {
                 " events_*: every call leaves an event; events_query finds them and your own, \
                  events_analytics counts them.",
             );
+            if !self.read_only {
+                text.push_str(
+                    " events_create_rule makes events start workflows and raise alerts; alerts that were \
+                     raised are the resource mesh://alerts.",
+                );
+            }
         }
         if self.has(Toolset::Workflows) {
             text.push_str(

@@ -1,7 +1,9 @@
 //! The event tools: what a client sees of them, and their arguments.
 
+pub mod alerts;
 pub mod analytics;
 pub mod query;
+pub mod rules;
 
 use std::collections::BTreeMap;
 

@@ -9,18 +9,21 @@ use ulid::Ulid;
 
 use super::Backplane;
 use super::health::Health;
-use super::operation::{Allows, EventsRead, EventsSend, HealthRead, Operation};
+use super::operation::{Allows, EventsRead, EventsSend, HealthRead, Operation, RulesManage};
 use super::request::Request;
 use super::stage::{Record, Spent, held};
 use crate::mesh::event::{Committed, Event};
-use crate::mesh::limit::{Admission, ArtifactQuota, Direction};
+use crate::mesh::limit::{Admission, ArtifactQuota, Direction, Quota, Roster, RosterOf};
 use crate::mesh::store::artifacts::{Artifacts, Change};
 use crate::mesh::store::events::Events;
 use crate::mesh::store::idempotency::Idempotency;
 use crate::mesh::store::key::{Keyspace, Scope};
+use crate::mesh::store::mail::{Mail, MailPolicy};
+use crate::mesh::store::native::Native;
+use crate::mesh::store::rules::Rules;
 use crate::mesh::store::runs::Runs;
 use crate::mesh::store::values::Values;
-use crate::mesh::store::{Bucket, Table};
+use crate::mesh::store::{Bucket, Table, Topics};
 use crate::mesh::tenant::{
     Limits, Origin, Permission, PermissionSet, TenantContext, TenantId, UserId,
 };
@@ -79,6 +82,71 @@ impl<'call, O: Operation> Granted<'call, O> {
         Events::new(self.reach)
     }
 
+    /// The tenant's rules and alerts.
+    pub fn rules(&self) -> Rules<'call, O::Needs> {
+        Rules::new(self.reach)
+    }
+
+    /// The tenant's rules on the bus itself, where the backend has such.
+    pub fn native_rules(&self) -> Option<Native<'call>>
+    where
+        O::Needs: Allows<RulesManage>,
+    {
+        let bus = self.reach.ground.backplane.bus_rules.as_deref()?;
+        Some(Native::new(self.reach, bus))
+    }
+
+    /// How many rules on the bus itself a tenant may have.
+    pub fn native_rules_max(&self) -> u32 {
+        self.reach.ground.backplane.native_rules_max
+    }
+
+    /// The mail of the tenant's alerts.
+    pub fn mail(&self) -> Mail<'call, O::Needs> {
+        Mail::new(self.reach)
+    }
+
+    /// The tenant's events, for what a rule that is made would have matched; only where the caller may
+    /// read them.
+    pub fn events_besides(&self) -> Option<Events<'call, EventsRead>>
+    where
+        O::Needs: Allows<RulesManage>,
+    {
+        self.also_holds(Permission::EventsRead)
+            .then(|| Events::new(self.reach))
+    }
+
+    /// Where alerts may be mailed to.
+    pub fn mail_policy(&self) -> &'call MailPolicy {
+        &self.reach.ground.backplane.mail
+    }
+
+    /// The topics that the operator has given the tenant, by their logical names.
+    pub fn alert_topics(&self) -> impl Iterator<Item = &'call str> {
+        let topics = &self.reach.ground.context.tenant().alert_topics;
+        topics.keys().map(String::as_str)
+    }
+
+    /// Refuses a workflow that the tenant does not have; `parameter` named it.
+    ///
+    /// # Errors
+    /// `NOT_FOUND`, and where the machines cannot be listed.
+    pub async fn require_workflow(&self, parameter: &str, name: &str) -> Result<(), Error> {
+        let (names, tenant) = (self.reach.workflows(), self.reach.tenant_id());
+        if names.all(tenant).await?.iter().any(|known| known == name) {
+            return Ok(());
+        }
+        Err(names
+            .unknown(tenant, name)
+            .await
+            .detail("parameter", parameter))
+    }
+
+    /// What the caller may do.
+    pub fn permissions(&self) -> PermissionSet {
+        self.reach.ground.context.permissions()
+    }
+
     /// The tenant's workflow runs.
     pub fn runs(&self) -> Runs<'call, O::Needs> {
         Runs::new(self.reach)
@@ -106,12 +174,7 @@ impl<'call, O: Operation> Granted<'call, O> {
     where
         O::Needs: Allows<EventsRead>,
     {
-        let ground = self.reach.ground;
-        ground
-            .backplane
-            .publisher
-            .stored(ground.context.tenant_id(), patience)
-            .await
+        self.reach.settled(patience).await
     }
 
     /// Whether the caller also holds `permission`: widens what a tool shows, never what it does.
@@ -127,6 +190,11 @@ impl<'call, O: Operation> Granted<'call, O> {
     /// The wall clock.
     pub fn now(&self) -> Timestamp {
         self.reach.now()
+    }
+
+    /// Time that only goes forward, for measuring how long something takes.
+    pub fn monotonic(&self) -> Duration {
+        self.reach.clock().monotonic()
     }
 
     /// Ends when the caller no longer wants the answer.
@@ -261,6 +329,33 @@ impl<'call> Reach<'call> {
     /// Tells whoever watches artifacts that one has changed.
     pub(in crate::mesh) fn announce(self, change: Change) {
         self.ground.backplane.changes.announce(change);
+    }
+
+    pub(in crate::mesh) fn topics(self) -> &'call dyn Topics {
+        &*self.ground.backplane.topics
+    }
+
+    /// From now on this process matches records with the tenant's rules as they are.
+    pub(in crate::mesh) fn rules_changed(self) {
+        self.ground.backplane.rules.changed(self.tenant_id());
+    }
+
+    pub(in crate::mesh) fn roster(self, of: RosterOf) -> Roster {
+        let limits = self.ground.context.limits();
+        let allowed = match of {
+            RosterOf::Rules => Quota::Rules.allowed(limits),
+            RosterOf::Alerts => Quota::Alerts.allowed(limits),
+            RosterOf::NativeRules => self.ground.backplane.native_rules_max.into(),
+        };
+        Roster::new(Arc::clone(self.table()), self.keyspace(), of, allowed)
+    }
+
+    pub(in crate::mesh) async fn settled(self, patience: Duration) -> bool {
+        self.ground
+            .backplane
+            .publisher
+            .stored(self.tenant_id(), patience)
+            .await
     }
 
     pub(in crate::mesh) fn artifact_quota(self) -> ArtifactQuota {

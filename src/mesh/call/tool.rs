@@ -15,8 +15,18 @@ pub enum Tool {
     ArtifactsPut,
     /// Summarize events.
     EventsAnalytics,
+    /// Make an alert.
+    EventsCreateAlert,
+    /// Make a rule.
+    EventsCreateRule,
+    /// Remove an alert.
+    EventsDeleteAlert,
+    /// Remove a rule.
+    EventsDeleteRule,
     /// See the health of what the tenant uses.
     EventsHealthCheck,
+    /// List rules and alerts.
+    EventsListRules,
     /// Find events.
     EventsQuery,
     /// Send events.
@@ -49,6 +59,10 @@ pub enum Tool {
     EventRead,
     /// `resources/subscribe`, or one resource of `subscriptions/listen`.
     ResourcesSubscribe,
+    /// `resources/read` of the alerts that were raised.
+    AlertsRead,
+    /// `resources/subscribe` to the alerts that are raised, or their part of `subscriptions/listen`.
+    AlertsSubscribe,
 }
 
 /// A family of tools, as `--toolsets` names it.
@@ -94,13 +108,18 @@ impl Toolset {
 
 impl Tool {
     /// Every tool and method: the tools sorted by name, then the methods.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 29] = [
         Self::ArtifactsDelete,
         Self::ArtifactsGet,
         Self::ArtifactsList,
         Self::ArtifactsPut,
         Self::EventsAnalytics,
+        Self::EventsCreateAlert,
+        Self::EventsCreateRule,
+        Self::EventsDeleteAlert,
+        Self::EventsDeleteRule,
         Self::EventsHealthCheck,
+        Self::EventsListRules,
         Self::EventsQuery,
         Self::EventsSend,
         Self::KvDelete,
@@ -117,6 +136,8 @@ impl Tool {
         Self::ValuesRead,
         Self::EventRead,
         Self::ResourcesSubscribe,
+        Self::AlertsRead,
+        Self::AlertsSubscribe,
     ];
 
     /// The tool's name, or the method's.
@@ -127,7 +148,12 @@ impl Tool {
             Self::ArtifactsList => "artifacts_list",
             Self::ArtifactsPut => "artifacts_put",
             Self::EventsAnalytics => "events_analytics",
+            Self::EventsCreateAlert => "events_create_alert",
+            Self::EventsCreateRule => "events_create_rule",
+            Self::EventsDeleteAlert => "events_delete_alert",
+            Self::EventsDeleteRule => "events_delete_rule",
             Self::EventsHealthCheck => "events_health_check",
+            Self::EventsListRules => "events_list_rules",
             Self::EventsQuery => "events_query",
             Self::EventsSend => "events_send",
             Self::KvDelete => "kv_delete",
@@ -140,8 +166,10 @@ impl Tool {
             Self::WorkflowStop => "workflow_stop",
             Self::Complete => "completion/complete",
             Self::ResourcesList => "resources/list",
-            Self::ResourcesRead | Self::ValuesRead | Self::EventRead => "resources/read",
-            Self::ResourcesSubscribe => "resources/subscribe",
+            Self::ResourcesRead | Self::ValuesRead | Self::EventRead | Self::AlertsRead => {
+                "resources/read"
+            }
+            Self::ResourcesSubscribe | Self::AlertsSubscribe => "resources/subscribe",
         }
     }
 
@@ -155,6 +183,8 @@ impl Tool {
                 | Self::ValuesRead
                 | Self::EventRead
                 | Self::ResourcesSubscribe
+                | Self::AlertsRead
+                | Self::AlertsSubscribe
         )
     }
 
@@ -174,9 +204,16 @@ impl Tool {
             | Self::ResourcesSubscribe => Toolset::Artifacts,
             Self::EventRead
             | Self::EventsAnalytics
+            | Self::EventsCreateAlert
+            | Self::EventsCreateRule
+            | Self::EventsDeleteAlert
+            | Self::EventsDeleteRule
             | Self::EventsHealthCheck
+            | Self::EventsListRules
             | Self::EventsQuery
-            | Self::EventsSend => Toolset::Events,
+            | Self::EventsSend
+            | Self::AlertsRead
+            | Self::AlertsSubscribe => Toolset::Events,
             Self::WorkflowList
             | Self::WorkflowStart
             | Self::WorkflowStatus
@@ -197,7 +234,14 @@ impl Tool {
             | Self::ResourcesSubscribe => Permission::ArtifactsRead,
             Self::ArtifactsPut | Self::ArtifactsDelete => Permission::ArtifactsWrite,
             Self::EventsSend => Permission::EventsSend,
-            Self::EventsQuery | Self::EventRead | Self::EventsAnalytics => Permission::EventsRead,
+            Self::EventsQuery
+            | Self::EventRead
+            | Self::EventsAnalytics
+            | Self::EventsListRules
+            | Self::AlertsRead
+            | Self::AlertsSubscribe => Permission::EventsRead,
+            Self::EventsCreateRule | Self::EventsDeleteRule => Permission::RulesManage,
+            Self::EventsCreateAlert | Self::EventsDeleteAlert => Permission::AlertsManage,
             Self::EventsHealthCheck => Permission::HealthRead,
             Self::WorkflowList | Self::WorkflowStatus => Permission::WorkflowRead,
             Self::WorkflowStart | Self::WorkflowStop => Permission::WorkflowRun,
@@ -220,7 +264,14 @@ impl Tool {
             Self::EventsSend => "Events.Send",
             Self::EventsQuery | Self::EventRead => "Events.Query",
             Self::EventsAnalytics => "Events.Analytics",
+            Self::EventsCreateAlert => "Events.AlertCreated",
+            Self::EventsCreateRule => "Events.RuleCreated",
+            Self::EventsDeleteAlert => "Events.AlertDeleted",
+            Self::EventsDeleteRule => "Events.RuleDeleted",
             Self::EventsHealthCheck => "Events.HealthCheck",
+            Self::EventsListRules => "Events.RulesListed",
+            Self::AlertsRead => "Events.AlertsRead",
+            Self::AlertsSubscribe => "Events.AlertsSubscribed",
             Self::WorkflowList => "Workflow.Listed",
             Self::WorkflowStart => "Workflow.Started",
             Self::WorkflowStatus => "Workflow.Status",
@@ -235,6 +286,10 @@ impl Tool {
             | Self::KvDelete
             | Self::ArtifactsPut
             | Self::ArtifactsDelete
+            | Self::EventsCreateAlert
+            | Self::EventsCreateRule
+            | Self::EventsDeleteAlert
+            | Self::EventsDeleteRule
             | Self::WorkflowStart
             | Self::WorkflowStop => Effect::Mutation,
             Self::EventsSend => Effect::Events,
@@ -245,6 +300,7 @@ impl Tool {
             | Self::ArtifactsList
             | Self::EventsQuery
             | Self::EventsAnalytics
+            | Self::EventsListRules
             | Self::WorkflowList
             | Self::WorkflowStatus
             | Self::Complete
@@ -252,7 +308,9 @@ impl Tool {
             | Self::ResourcesRead
             | Self::ValuesRead
             | Self::EventRead
-            | Self::ResourcesSubscribe => Effect::Read,
+            | Self::ResourcesSubscribe
+            | Self::AlertsRead
+            | Self::AlertsSubscribe => Effect::Read,
         }
     }
 

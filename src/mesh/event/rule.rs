@@ -79,3 +79,25 @@ pub enum Delivery {
         name: String,
     },
 }
+
+impl Alert {
+    /// Whether it is about the rule `rule`.
+    pub fn is_about(&self, rule: &str) -> bool {
+        matches!(&self.trigger, Trigger::Rule(name) if name == rule)
+    }
+
+    /// Whether it tells by mail.
+    pub const fn is_mailed(&self) -> bool {
+        matches!(self.delivery, Delivery::Mail { .. })
+    }
+
+    /// Whether both are mailed to the same address.
+    pub fn shares_mailbox(&self, other: &Self) -> bool {
+        match (&self.delivery, &other.delivery) {
+            (Delivery::Mail { address: one, .. }, Delivery::Mail { address: other, .. }) => {
+                one == other
+            }
+            _ => false,
+        }
+    }
+}

@@ -1,13 +1,17 @@
 //! Events: sent by callers, recorded of every call, found and summarized within the tenant.
 
+pub mod alerts;
 pub mod analytics;
 pub mod health;
 pub mod query;
 pub mod resource;
+pub mod rules;
 pub mod send;
 
+pub use alerts::{AlertsRead, AlertsSubscribe, CreateAlert, DeleteAlert};
 pub use analytics::EventsAnalytics;
 pub use health::EventsHealthCheck;
 pub use query::EventsQuery;
 pub use resource::{EVENT_TYPE, EventAddress, EventRead};
+pub use rules::{CreateRule, DeleteRule, ListRules};
 pub use send::{EventsSend, NewEvent};

@@ -1,6 +1,7 @@
 //! The handle to a tenant's events: its history and its counters.
 
 use std::marker::PhantomData;
+use std::time::Duration;
 
 use ulid::Ulid;
 
@@ -10,6 +11,7 @@ use crate::mesh::call::operation::{Allows, EventsRead};
 use crate::mesh::event::analytics::{self, Analytics, AnalyticsQuery};
 use crate::mesh::event::history::{History, HistoryPage, Query, ReportedEvent};
 use crate::mesh::limit::Direction;
+use crate::mesh::store::Metered;
 
 /// The events of the caller's tenant, to the extent of the permission `P`.
 pub struct Events<'call, P> {
@@ -33,9 +35,29 @@ impl<'call, P> Events<'call, P> {
     where
         P: Allows<EventsRead>,
     {
+        Ok(self.query_metered(query).await?.value)
+    }
+
+    /// The same, with the read units that it cost.
+    ///
+    /// # Errors
+    /// What the table answers.
+    pub async fn query_metered(&self, query: &Query) -> Result<Metered<HistoryPage>, Error>
+    where
+        P: Allows<EventsRead>,
+    {
         let answer = self.history().query(query).await?;
         self.reach.spend(Direction::DynamodbRead, answer.units);
-        Ok(answer.value)
+        Ok(answer)
+    }
+
+    /// Waits up to `patience` for this process's own events of the tenant to be in the history, and
+    /// answers whether they are.
+    pub async fn settled(&self, patience: Duration) -> bool
+    where
+        P: Allows<EventsRead>,
+    {
+        self.reach.settled(patience).await
     }
 
     /// The event with this id, whole.

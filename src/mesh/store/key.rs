@@ -12,6 +12,32 @@ pub const PARTITION_ROOT: &str = "T#";
 /// What every object's key begins with.
 pub const OBJECT_ROOT: &str = "t/";
 
+/// The family of a tenant's shared values.
+const SHARED_VALUES: &str = "KV#T";
+
+/// What the families begin with that workflows may make up: nothing of the server's own ever does.
+pub const WORKFLOW_FAMILY: &str = "APP#";
+
+/// The partitions that a workflow of `tenant` may use by itself, as a person reads them.
+pub fn open_to_workflows(tenant: &TenantId) -> String {
+    let root = format!("{PARTITION_ROOT}{tenant}#");
+    format!("{root}{SHARED_VALUES} and {root}{WORKFLOW_FAMILY}<a name of yours>")
+}
+
+/// Whether a workflow of `tenant` may use the partition by itself: the tenant's shared values, and those that
+/// workflows make up. All else of the table is other tenants', single users' or the server's own: what a run
+/// may do, for one, stands in a row too.
+pub fn is_open_to_workflows(tenant: &TenantId, partition: &str) -> bool {
+    let family = partition
+        .strip_prefix(PARTITION_ROOT)
+        .and_then(|rest| rest.strip_prefix(tenant.as_str()))
+        .and_then(|rest| rest.strip_prefix('#'));
+    family.is_some_and(|family| {
+        let own = family.strip_prefix(WORKFLOW_FAMILY);
+        family == SHARED_VALUES || own.is_some_and(|own| !own.is_empty())
+    })
+}
+
 /// A partition of the table, of one tenant.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Partition {
@@ -152,7 +178,7 @@ impl Keyspace {
     pub(in crate::mesh) fn values(&self, scope: Scope, user: &UserId) -> Partition {
         match scope {
             Scope::User => self.partition(format_args!("KV#U#{user}")),
-            Scope::Tenant => self.partition(format_args!("KV#T")),
+            Scope::Tenant => self.partition(format_args!("{SHARED_VALUES}")),
         }
     }
 

@@ -224,6 +224,14 @@ fn event(tenant: &TenantId, run: &Run) -> Event {
     }
 }
 
+/// Whether events of that type are ends of runs.
+pub(in crate::mesh) fn is_end(detail_type: &str) -> bool {
+    ExecutionStatus::ALL
+        .into_iter()
+        .filter(|status| status.has_ended())
+        .any(|status| end_detail_type(status) == detail_type)
+}
+
 /// What the event of a run's end is called.
 const fn end_detail_type(status: ExecutionStatus) -> &'static str {
     match status {
@@ -260,4 +268,31 @@ pub(super) fn event_id(tenant: &TenantId, run_id: Ulid, stopped_at: Timestamp) -
     random[6..].copy_from_slice(&digest[..10]);
     let millis = stopped_at.as_millis().max(0).unsigned_abs();
     Ulid::from_parts(millis, u128::from_be_bytes(random))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::mesh::event::counters::tally::Tally;
+    use crate::mesh::workflow::row::Kept;
+
+    #[test]
+    fn the_end_of_a_run_is_counted_as_an_event_and_not_as_a_call_of_a_tool() {
+        let kept = Kept::starting(
+            &crate::mesh::workflow::fakes::run(),
+            "arn".to_owned(),
+            Timestamp::from_seconds(1_790_000_000),
+        );
+        let end = End {
+            status: ExecutionStatus::Failed,
+            stopped_at: Timestamp::from_seconds(1_790_086_400),
+            error: Some("x".repeat(1000)),
+        };
+        let mut tally = Tally::default();
+        let event = event(&"acme".parse().unwrap(), &end.applied_to(&kept.run));
+        assert!(is_end(&event.detail_type) && !is_end("Workflow.Started"));
+        tally.add(&event);
+        assert_eq!((tally.events, tally.tools.len()), (1, 0));
+        assert_eq!(tally.types.ranked(), [("Workflow.Failed", 1)]);
+    }
 }

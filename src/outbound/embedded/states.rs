@@ -6,7 +6,8 @@
 
 mod api;
 pub(crate) mod asl;
-pub(crate) mod definition;
+mod check;
+pub(super) mod definition;
 mod disk;
 mod event;
 mod execution;
@@ -24,6 +25,8 @@ mod work;
 
 use std::sync::{Arc, Weak};
 use std::time::Duration;
+
+pub use check::{Checked, FlawFound, ToolState, WorkflowFiles};
 
 use super::connector::Engines;
 use super::folder::Folder;

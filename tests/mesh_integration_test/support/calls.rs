@@ -66,6 +66,15 @@ pub(crate) fn sample(tool: Tool) -> Value {
         Tool::EventsQuery => json!({"detail_type": "KV.Set"}),
         Tool::EventsAnalytics => json!({"time_range": "1h"}),
         Tool::EventsHealthCheck => json!({}),
+        Tool::EventsCreateRule => json!({
+            "name": "sample-2", "pattern": {"detail": {"of": [SECRET]}}, "description": SECRET,
+        }),
+        Tool::EventsListRules => json!({}),
+        Tool::EventsDeleteRule => json!({"name": "sample-3"}),
+        Tool::EventsCreateAlert => json!({
+            "name": "sample-2", "pattern": {"detail": {"of": [SECRET]}}, "method": "sns", "topic": "ops",
+        }),
+        Tool::EventsDeleteAlert => json!({"name": "sample-3"}),
         Tool::WorkflowList => json!({"name": "sample"}),
         Tool::WorkflowStart => json!({"name": "sample", "input": {"secret": SECRET}}),
         Tool::WorkflowStatus => json!({"run_id": sample_run(), "history": true}),
@@ -79,6 +88,7 @@ pub(crate) fn sample(tool: Tool) -> Value {
         Tool::ValuesRead => json!({"uri": "mesh://values/tenant/sample"}),
         Tool::EventRead => json!({"uri": sample_event()}),
         Tool::ResourcesSubscribe => json!({"uri": "mesh://artifacts/tenant/sample"}),
+        Tool::AlertsRead | Tool::AlertsSubscribe => json!({"uri": "mesh://alerts"}),
     }
 }
 

@@ -106,6 +106,11 @@ impl Plan {
             .unwrap_or_else(|| Arc::new(TempDir::new().expect("a folder")));
         let path = folder.path().to_owned();
         let mut variables = self.variables;
+        // A topic that the operator has set up, under the logical name by which tenants know it.
+        variables.push((
+            "AGENT_MESH_ALERT_TOPICS",
+            "ops=arn:aws:sns:us-west-2:000000000000:ops".to_owned(),
+        ));
         variables.push(("AGENT_MESH_DATA_DIR", text(&path.join("data"))));
         for (name, definition) in [("sample", SAMPLE_MACHINE)]
             .into_iter()

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::histogram::Histogram;
 use crate::mesh::event::record::{Event, Outcome, Priority};
+use crate::mesh::workflow::ending::is_end;
 
 /// The most distinct detail types, tools or error codes of one row; further ones count as [`OTHER`].
 /// Detail types are the caller's to choose, so there may be any number of them.
@@ -114,6 +115,10 @@ impl Tally {
         self.outcomes[OUTCOMES.iter().position(is).unwrap_or_default()] += calls;
         let is = |priority: &Priority| *priority == event.priority;
         self.priorities[PRIORITIES.iter().position(is).unwrap_or_default()] += calls;
+        if is_end(&event.detail_type) {
+            // Nobody called anything, and a run may take days.
+            return;
+        }
         let tool = self.tool(&event.tool, NAMES_MAX);
         tool.calls += calls;
         if event.outcome != Outcome::Ok {

@@ -1,5 +1,6 @@
 //! An event as its tenant's patterns see it.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
@@ -7,30 +8,87 @@ use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
 use crate::mesh::Error;
-use crate::mesh::event::Event;
+use crate::mesh::event::history::ReportedEvent;
+use crate::mesh::event::{Event, Outcome, Priority};
 
 /// How deep what an event holds is looked into; deeper objects and lists are empty to a pattern.
 pub const VIEW_DEPTH_MAX: usize = 100;
+
+/// The members of an event that patterns see, wherever it comes from.
+#[derive(Clone, Copy, Debug)]
+pub struct Seen<'event> {
+    /// What its sender calls its source.
+    pub source: Option<&'event str>,
+    /// What happened.
+    pub detail_type: &'event str,
+    /// What there is to know of it.
+    pub detail: &'event RawValue,
+    /// The tool.
+    pub tool: &'event str,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// How urgent it is.
+    pub priority: Priority,
+    /// Who did it.
+    pub user_id: &'event str,
+    /// Its sender's labels.
+    pub tags: Option<&'event BTreeMap<String, String>>,
+}
+
+impl<'event> Seen<'event> {
+    /// The members of a record.
+    pub fn of(event: &'event Event) -> Self {
+        Self {
+            source: event.source.as_deref(),
+            detail_type: &event.detail_type,
+            detail: &event.data,
+            tool: &event.tool,
+            outcome: event.outcome,
+            priority: event.priority,
+            user_id: event.user_id.as_str(),
+            tags: event.tags.as_ref(),
+        }
+    }
+
+    /// The members of an event of the history, unless its detail was too large to be told with it.
+    pub fn of_reported(event: &'event ReportedEvent) -> Option<Self> {
+        Some(Self {
+            source: event.source.as_deref(),
+            detail_type: &event.detail_type,
+            detail: event.detail.as_deref()?,
+            tool: &event.tool,
+            outcome: event.outcome,
+            priority: event.priority,
+            user_id: &event.user_id,
+            tags: event.tags.as_ref(),
+        })
+    }
+}
 
 /// The event in a caller's terms: [`CALLERS_MEMBERS`](super::CALLERS_MEMBERS), `source` and `tags` only where
 /// its sender gave them. It holds nothing of whose event it is: a tenant's patterns see that tenant's events
 /// alone.
 pub fn view(event: &Event) -> Result<Value, Error> {
+    view_of(&Seen::of(event))
+}
+
+/// The same, of an event wherever it comes from.
+pub fn view_of(event: &Seen<'_>) -> Result<Value, Error> {
     let mut members = Map::new();
-    if let Some(source) = &event.source {
-        members.insert("source".to_owned(), source.as_str().into());
+    if let Some(source) = event.source {
+        members.insert("source".to_owned(), source.into());
     }
-    members.insert("detail-type".to_owned(), event.detail_type.as_ref().into());
-    let mut detail = serde_json::Deserializer::from_str(event.data.get());
+    members.insert("detail-type".to_owned(), event.detail_type.into());
+    let mut detail = serde_json::Deserializer::from_str(event.detail.get());
     let detail = Shallow(VIEW_DEPTH_MAX)
         .deserialize(&mut detail)
         .map_err(|cause| Error::internal("an event's data is no JSON").caused_by(cause))?;
     members.insert("detail".to_owned(), detail);
-    members.insert("tool".to_owned(), event.tool.as_ref().into());
+    members.insert("tool".to_owned(), event.tool.into());
     members.insert("outcome".to_owned(), word(&event.outcome)?);
     members.insert("priority".to_owned(), word(&event.priority)?);
-    members.insert("user_id".to_owned(), event.user_id.as_str().into());
-    if let Some(tags) = &event.tags {
+    members.insert("user_id".to_owned(), event.user_id.into());
+    if let Some(tags) = event.tags {
         let tags = tags
             .iter()
             .map(|(name, tag)| (name.clone(), tag.as_str().into()));

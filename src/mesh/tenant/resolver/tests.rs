@@ -438,3 +438,66 @@ fn a_request_of_somebody_known_is_resolved_in_microseconds() {
     let each = start.elapsed() / 1000;
     assert!(each < Duration::from_micros(200), "{each:?}");
 }
+
+/// What a run of ada's presents that might do `permissions` when it was started.
+fn run_of(tenant: &str, permissions: PermissionSet) -> Presented {
+    let run = crate::mesh::workflow::Run {
+        run_id: ulid::Ulid(5),
+        workflow: "refund".to_owned(),
+        execution: "arn".to_owned(),
+        state: crate::mesh::workflow::RunState::Starting,
+        started_at: now(),
+        stopped_at: None,
+        user: "bob".parse().unwrap(),
+        permissions,
+        rule: None,
+        cause: Some(ulid::Ulid(6)),
+        depth: 3,
+        error: None,
+    };
+    Presented {
+        run: Some(Arc::new(RunIdentity::of(&tenant.parse().unwrap(), &run))),
+        ..Presented::default()
+    }
+}
+
+fn at_once(resolver: &Resolver, presented: &Presented) -> Result<TenantContext, IdentityError> {
+    resolver.resolve_now(presented, now()).unwrap()
+}
+
+#[test]
+fn a_run_is_its_user_with_what_that_user_might_do_then_and_the_process_may_do_now() {
+    let held = PermissionSet::of(&[Permission::KvRead, Permission::KvWrite]);
+    let (_, resolver) = by_environment("acme", Role::Viewer);
+    let context = at_once(&resolver, &run_of("acme", held)).unwrap();
+    assert_eq!(context.user_id().as_str(), "bob");
+    let may: Vec<_> = context.permissions().iter().collect();
+    assert_eq!(
+        may,
+        [Permission::KvRead],
+        "a viewer's process writes nothing"
+    );
+    let origin = context.origin();
+    assert_eq!(
+        (origin.run, origin.cause, origin.depth),
+        (Some(ulid::Ulid(5)), Some(ulid::Ulid(6)), 3)
+    );
+    let world = by_token();
+    let context = at_once(&world.resolver, &run_of("acme", held)).unwrap();
+    assert_eq!(context.permissions(), held);
+    assert_eq!(context.ends_at(), None);
+}
+
+#[test]
+fn a_run_of_another_tenant_a_suspended_or_an_unknown_one_calls_nothing() {
+    let held = Role::User.permissions();
+    let (_, resolver) = by_environment("acme", Role::Admin);
+    let foreign = at_once(&resolver, &run_of("other", held)).err();
+    assert_eq!(foreign, Some(Refusal::Tenant.into()));
+    let world = by_token();
+    let unknown = at_once(&world.resolver, &run_of("nobody", held)).err();
+    assert_eq!(unknown, Some(Refusal::Tenant.into()));
+    world.tenants.put("acme", TenantStatus::Suspended, &[FIRST]);
+    let suspended = at_once(&world.resolver, &run_of("acme", held)).err();
+    assert_eq!(suspended, Some(IdentityError::Suspended));
+}

@@ -7,11 +7,13 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
 use super::asl::{DEFINITION_BYTES_MAX, Flaw, Machine};
 use super::store::DefinitionHash;
 use crate::mesh::Timestamp;
+use crate::mesh::call::tool::Tool;
 
 /// What the file of a definition is called after its name.
 pub(crate) const SUFFIX: &str = ".asl.json";
@@ -120,6 +122,10 @@ impl Definitions {
             return Ok(definition.clone());
         }
         let machine = Machine::parse(&text).map_err(Missing::Flaws)?;
+        let unknown = unknown_tools(&text, &machine);
+        if !unknown.is_empty() {
+            return Err(Missing::Flaws(unknown));
+        }
         let definition = Definition {
             hash,
             text: text.into(),
@@ -161,6 +167,47 @@ impl Definitions {
     pub(crate) fn text(&self, name: &str) -> Result<(String, Timestamp), Missing> {
         read_file(&self.folder, name)
     }
+}
+
+/// The tools that there are not, each as a flaw of the state that calls it.
+fn unknown_tools(text: &str, machine: &Machine) -> Vec<Flaw> {
+    let tools = machine.embedded_only().into_iter();
+    let unknown = tools.filter(|(_, tool)| Tool::named(tool).is_none());
+    unknown
+        .map(|(state, tool)| Flaw {
+            path: pointer_to_state(text, &state.name).unwrap_or_default() + "/Resource",
+            message: format!(
+                "there is no tool '{tool}'; `use_aws_mcp tools list` tells which there are"
+            ),
+        })
+        .collect()
+}
+
+/// The JSON pointer to a state of the definition in `text`, however deep it lies; names are unique in it.
+pub(super) fn pointer_to_state(text: &str, name: &str) -> Option<String> {
+    let whole: Value = serde_json::from_str(text).ok()?;
+    let mut flows = vec![(String::new(), &whole)];
+    while let Some((path, flow)) = flows.pop() {
+        for (other, state) in flow["States"].as_object().into_iter().flatten() {
+            let part = other.replace('~', "~0").replace('/', "~1");
+            let path = format!("{path}/States/{part}");
+            if other == name {
+                return Some(path);
+            }
+            for member in ["ItemProcessor", "Iterator"] {
+                flows.push((format!("{path}/{member}"), &state[member]));
+            }
+            for (index, branch) in state["Branches"]
+                .as_array()
+                .into_iter()
+                .flatten()
+                .enumerate()
+            {
+                flows.push((format!("{path}/Branches/{index}"), branch));
+            }
+        }
+    }
+    None
 }
 
 /// Whether a definition may have that name.

@@ -107,8 +107,11 @@ impl Stage {
 
     /// Another process's view of the same folder, with work of its own.
     fn beside(folder: Arc<TempDir>, now: Timestamp) -> Self {
+        Self::working(folder, now, Arc::default())
+    }
+
+    fn working(folder: Arc<TempDir>, now: Timestamp, script: Arc<Script>) -> Self {
         let clock = Arc::new(ManualClock::at(now));
-        let script = Arc::new(Script::default());
         let runner = runner(
             folder.path(),
             Arc::clone(&clock) as _,
@@ -252,7 +255,7 @@ fn machine(states: Value) -> Value {
 fn task(parameters: Value) -> Value {
     json!({
         "Type": "Task",
-        "Resource": "arn:aws:states:::agent-mesh:work",
+        "Resource": "arn:aws:states:::agent-mesh:kv_set",
         "Parameters": parameters,
         "End": true,
     })

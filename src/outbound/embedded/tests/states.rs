@@ -89,13 +89,13 @@ fn tool(name: &str, parameters: Value, more: Value) -> Value {
     task
 }
 
-/// Answers with the tool, the tenant and the arguments; `broken` fails.
+/// Answers with the tool, the tenant and the arguments; `kv_delete` fails.
 struct Echo;
 
 impl ToolCaller for Echo {
     fn call(&self, task: ToolTask) -> BoxFuture<'_, Result<String, Error>> {
         async move {
-            if task.tool == "broken" {
+            if task.tool == "kv_delete" {
                 return Err(Error::new(ErrorKind::QuotaExceeded, "too much").fix("less"));
             }
             let arguments: Value = serde_json::from_str(&task.arguments).unwrap();
@@ -120,7 +120,7 @@ async fn a_machine_calls_tools_as_the_tenant_in_the_executions_name() {
     });
     let machine = json!({"StartAt": "Get", "States": {
         "Get": tool("kv_get", json!({"key.$": "$.key"}), json!({"ResultPath": "$.got", "Next": "Break"})),
-        "Break": tool("broken", json!({}), catch),
+        "Break": tool("kv_delete", json!({}), catch),
         "After": {"Type": "Pass", "End": true},
     }});
     define(folder.path(), "m", &machine);
@@ -157,7 +157,7 @@ async fn a_machine_calls_tools_as_the_tenant_in_the_executions_name() {
     assert_eq!(failed.error(), Some("QUOTA_EXCEEDED"));
     assert_eq!(
         (failed.resource_type(), failed.resource()),
-        ("agent-mesh", "broken")
+        ("agent-mesh", "kv_delete")
     );
     // An execution that is no run of ours is nobody's.
     let stranger = client
@@ -325,18 +325,18 @@ fn append(path: &Path) -> File {
 
 /// Effects one after another, side by side and after a pause: 1 + 4 + 2 + 1 of them.
 fn busy_machine() -> Value {
-    let branch = |name: &str| json!({"StartAt": name, "States": {name: tool("work", json!({"branch": name}), json!({"End": true}))}});
+    let branch = |name: &str| json!({"StartAt": name, "States": {name: tool("kv_set", json!({"branch": name}), json!({"End": true}))}});
     json!({"StartAt": "First", "States": {
-        "First": tool("work", json!({"id.$": "States.UUID()"}), json!({"ResultPath": "$.first", "Next": "Each"})),
+        "First": tool("kv_set", json!({"id.$": "States.UUID()"}), json!({"ResultPath": "$.first", "Next": "Each"})),
         "Each": {
             "Type": "Map", "ItemsPath": "$.items", "MaxConcurrency": 2, "ResultPath": "$.each", "Next": "Rest",
             "ItemProcessor": {"StartAt": "Item", "States": {
-                "Item": tool("work", json!({"item.$": "$"}), json!({"OutputPath": "$.item", "End": true})),
+                "Item": tool("kv_set", json!({"item.$": "$"}), json!({"OutputPath": "$.item", "End": true})),
             }},
         },
         "Rest": {"Type": "Wait", "Seconds": 1, "Next": "Both"},
         "Both": {"Type": "Parallel", "Branches": [branch("L"), branch("R")], "ResultPath": "$.both", "Next": "Last"},
-        "Last": tool("work", json!({"all.$": "$"}), json!({"OutputPath": "$.all", "End": true})),
+        "Last": tool("kv_set", json!({"all.$": "$"}), json!({"OutputPath": "$.all", "End": true})),
     }})
 }
 
@@ -484,14 +484,15 @@ fn check_trace(trace: &str) -> usize {
     again
 }
 
-/// Prints how long it takes from asking for a start until the machine's first step is taken.
+/// Prints how long a start takes until it is answered: the execution is then on the disk and under way.
+#[ignore = "it prints figures, which mean something on a machine that does nothing else"]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn starts_are_fast_under_load() {
+async fn figures_of_starts_at_200_a_second() {
     let folder = tempfile::tempdir().unwrap();
     let cloud = cloud(folder.path());
     cloud.set_tool_caller(Arc::new(Echo));
     let machine = json!({"StartAt": "A", "States": {
-        "A": tool("work", json!({"a": 1}), json!({"Next": "B"})),
+        "A": tool("kv_set", json!({"a": 1}), json!({"Next": "B"})),
         "B": {"Type": "Pass", "End": true},
     }});
     define(folder.path(), "m", &machine);

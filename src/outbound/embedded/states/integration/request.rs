@@ -4,16 +4,10 @@ use serde_json::{Value, json};
 
 use super::super::asl::{DynamoDbAction, StateError, StateResult};
 use crate::mesh::Timestamp;
-use crate::mesh::store::key::PARTITION_ROOT;
+use crate::mesh::store::key::{is_open_to_workflows, open_to_workflows};
 use crate::mesh::store::topics::TENANT_TOPIC_PREFIX;
 use crate::mesh::tenant::TenantId;
 use crate::outbound::embedded::sns::Publication;
-
-/// The family of the tenant's shared values.
-const SHARED_VALUES: &str = "KV#T";
-
-/// What the partitions that machines may make up begin with, after the tenant.
-const OWN: &str = "APP#";
 
 /// The operation of DynamoDB behind an action.
 pub(super) fn table_operation(action: DynamoDbAction) -> &'static str {
@@ -44,18 +38,14 @@ pub(super) fn check_item(
         _ => "Key",
     };
     let partition = arguments[member]["PK"]["S"].as_str().unwrap_or_default();
-    let of_tenant = format!("{PARTITION_ROOT}{tenant}#");
-    let is_allowed = partition.strip_prefix(&of_tenant).is_some_and(|rest| {
-        rest == SHARED_VALUES || rest.strip_prefix(OWN).is_some_and(|own| !own.is_empty())
-    });
-    if is_allowed {
+    if is_open_to_workflows(tenant, partition) {
         return Ok(());
     }
     Err(StateError::new(
         "DynamoDB.AccessDeniedException",
         format!(
-            "A workflow may use the partitions {of_tenant}{SHARED_VALUES} and {of_tenant}{OWN}<name of yours> \
-             alone; say which in {member}.PK.S."
+            "A workflow may use the partitions {} alone; {member}.PK.S says which.",
+            open_to_workflows(tenant)
         ),
     ))
 }
