@@ -17,8 +17,8 @@ use crate::mesh::event::{
     EventReads, Outbox, OutboxSettings, Pace, Publisher, PublisherSettings, Rollup, Target,
 };
 use crate::mesh::limit::Limiter;
-use crate::mesh::store::BusRules;
 use crate::mesh::store::mail::MailPolicy;
+use crate::mesh::store::{Bucket, Bus, BusRules, Table};
 use crate::mesh::tenant::{
     EnvironmentIdentity, KeySource, Limits, Resolver, TenantDirectory, TokenSettings,
 };
@@ -68,59 +68,37 @@ impl App {
             bytes_max: config.events.outbox_bytes_max,
             clock: Arc::clone(&clock),
         })?;
-        let table: Arc<AwsTable> = Arc::new(AwsTable::new(Arc::clone(&connection)));
-        let bucket: Arc<AwsBucket> = Arc::new(AwsBucket::new(Arc::clone(&connection)));
-        let bus: Arc<AwsBus> = Arc::new(AwsBus::new(Arc::clone(&connection)));
-        let directory: Arc<dyn TenantDirectory> = Arc::clone(&config.tenants) as _;
-        let rollup = Rollup::new(outbox.clone(), Arc::clone(&clock));
-        let runs = RunBook::new(RunBookParts {
-            table: Arc::clone(&table) as _,
-            states: Arc::new(AwsStates::new(Arc::clone(&connection))),
-            outbox: outbox.clone(),
-            tenants: Arc::clone(&directory),
-            clock: Arc::clone(&clock),
-            pace: match config.backend.backend {
-                Backend::Aws => WatchPace::AWS,
-                Backend::Embedded => WatchPace::EMBEDDED,
-            },
-            retention_days: config.events.retention_days,
-        });
-        let watcher = runs.watch();
-        let rules = RuleParts {
-            book: Arc::new(RuleBook::new(Arc::clone(&table) as _, Arc::clone(&clock))),
-            launcher: Arc::new(runs.clone()),
-            workflows: workflows(config, &directory),
-            topics: Arc::new(AwsTopics::new(Arc::clone(&connection))),
-            alerts: broadcast::channel(ALERTS_WAITING_MAX).0,
+        let parts = Parts {
+            table: Arc::new(AwsTable::new(Arc::clone(&connection))),
+            bucket: Arc::new(AwsBucket::new(Arc::clone(&connection))),
+            bus: Arc::new(AwsBus::new(Arc::clone(&connection))),
+            tenants: Arc::clone(&config.tenants) as _,
+            rollup: Rollup::new(outbox.clone(), Arc::clone(&clock)),
+            connection,
+            outbox,
+            clock,
         };
-        let publisher = Publisher::start(PublisherSettings {
-            outbox: outbox.clone(),
-            table: Arc::clone(&table) as _,
-            bucket: Arc::clone(&bucket) as _,
-            bus: Arc::clone(&bus) as _,
-            tenants: Arc::clone(&directory),
-            rules: Some(rules.clone()),
-            rollup: rollup.clone(),
-            retention_days: config.events.retention_days,
-            clock: Arc::clone(&clock),
-            pace: Pace::default(),
-            // The embedded cloud lies on the same disk as the outbox.
-            hand_over: config.backend.backend == Backend::Aws,
-        });
+        let runs = parts.runs(config);
+        let watcher = runs.watch();
+        let rules = parts.rules(config, &runs);
+        let publisher = parts.publisher(config, &rules);
+        let Parts {
+            connection, clock, ..
+        } = parts;
         let backplane = Backplane {
-            resolver: resolver(config, &directory, &clock)?,
+            resolver: resolver(config, &parts.tenants, &clock)?,
             limiter: Limiter::new(),
             publisher,
-            rollup,
-            outbox,
+            rollup: parts.rollup,
+            outbox: parts.outbox,
             serves_many: matches!(config.identity, Identity::Jwt(_)),
             event_reads: match config.events.reads {
                 config::EventReads::Each => EventReads::Each,
                 config::EventReads::Rollup => EventReads::Rollup,
             },
-            table,
-            bucket,
-            bus,
+            table: parts.table,
+            bucket: parts.bucket,
+            bus: parts.bus,
             runs,
             workflows: rules.workflows,
             rules: rules.book,
@@ -199,6 +177,68 @@ pub(crate) fn workflows(config: &Config, directory: &Arc<dyn TenantDirectory>) -
         }
     };
     WorkflowNames::new(Arc::clone(directory), local)
+}
+
+/// What several others are made of.
+struct Parts {
+    connection: Arc<Connection>,
+    table: Arc<dyn Table>,
+    bucket: Arc<dyn Bucket>,
+    bus: Arc<dyn Bus>,
+    tenants: Arc<dyn TenantDirectory>,
+    outbox: Outbox,
+    rollup: Rollup,
+    clock: Arc<dyn Clock>,
+}
+
+impl Parts {
+    /// The runs of workflows.
+    fn runs(&self, config: &Config) -> RunBook {
+        RunBook::new(RunBookParts {
+            table: Arc::clone(&self.table),
+            states: Arc::new(AwsStates::new(Arc::clone(&self.connection))),
+            outbox: self.outbox.clone(),
+            tenants: Arc::clone(&self.tenants),
+            clock: Arc::clone(&self.clock),
+            pace: match config.backend.backend {
+                Backend::Aws => WatchPace::AWS,
+                Backend::Embedded => WatchPace::EMBEDDED,
+            },
+            retention_days: config.events.retention_days,
+        })
+    }
+
+    /// What does what the rules say.
+    fn rules(&self, config: &Config, runs: &RunBook) -> RuleParts {
+        RuleParts {
+            book: Arc::new(RuleBook::new(
+                Arc::clone(&self.table),
+                Arc::clone(&self.clock),
+            )),
+            launcher: Arc::new(runs.clone()),
+            workflows: workflows(config, &self.tenants),
+            topics: Arc::new(AwsTopics::new(Arc::clone(&self.connection))),
+            alerts: broadcast::channel(ALERTS_WAITING_MAX).0,
+        }
+    }
+
+    /// The publisher, at work.
+    fn publisher(&self, config: &Config, rules: &RuleParts) -> Publisher {
+        Publisher::start(PublisherSettings {
+            outbox: self.outbox.clone(),
+            table: Arc::clone(&self.table),
+            bucket: Arc::clone(&self.bucket),
+            bus: Arc::clone(&self.bus),
+            tenants: Arc::clone(&self.tenants),
+            rules: Some(rules.clone()),
+            rollup: self.rollup.clone(),
+            retention_days: config.events.retention_days,
+            clock: Arc::clone(&self.clock),
+            pace: Pace::default(),
+            // The embedded cloud lies on the same disk as the outbox.
+            hand_over: config.backend.backend == Backend::Aws,
+        })
+    }
 }
 
 /// Who calls is told by the environment, or by a token in each request.

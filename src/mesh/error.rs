@@ -220,7 +220,7 @@ impl Error {
 
     /// Whether the change that failed may have been done all the same. Where nothing was said of it, that
     /// is so of what was broken off.
-    pub fn is_maybe_done(&self) -> bool {
+    pub fn may_be_done(&self) -> bool {
         self.0.may_be_done.unwrap_or(matches!(
             self.0.kind,
             ErrorKind::Timeout

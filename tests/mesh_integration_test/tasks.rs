@@ -2,7 +2,15 @@
 
 use std::time::Duration;
 
+use agent_mesh::inbound::session::{DrainTimes, serve};
+use agent_mesh::inbound::transport::{Limits, memory};
+use rmcp::model::{
+    CallToolRequestParams, CallToolResponse, CancelTaskParams, ClientCapabilities, ClientConfig,
+    GetTaskParams, Implementation, ProtocolVersion, TaskPayload, TaskStatus,
+};
+use rmcp::service::{ClientLifecycleMode, ClientServiceExt as _};
 use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
 
 use crate::support::client::patiently;
 use crate::support::{Caller, Plan, World};
@@ -102,6 +110,64 @@ async fn a_task_is_cancelled_by_stopping_its_run() {
     let input = json!({"taskId": task["taskId"], "inputResponses": {}});
     let refused = caller.request("tasks/update", input).await.unwrap_err();
     assert_eq!(refused.code, -32602);
+}
+
+#[tokio::test]
+async fn a_client_that_somebody_else_wrote_follows_a_task_to_its_end() {
+    let world = plan().open().await;
+    let (transport, pipe) = memory(Limits::default());
+    let ended = CancellationToken::new();
+    let session = serve(
+        world.app.server(),
+        transport,
+        ended.clone(),
+        DrainTimes::default(),
+    );
+    let session = tokio::spawn(session);
+    let config = ClientConfig::new(
+        ClientCapabilities::builder().enable_tasks().build(),
+        Implementation::from_build_env(),
+    );
+    let lifecycle = ClientLifecycleMode::Discover {
+        preferred_versions: vec![ProtocolVersion::V_2026_07_28],
+    };
+    let client = config.serve_with_lifecycle(pipe, lifecycle).await.unwrap();
+    let start = async |name: &str| {
+        let arguments = json!({ "name": name }).as_object().unwrap().clone();
+        let params = CallToolRequestParams::new("workflow_start").with_arguments(arguments);
+        match client.peer().call_tool_once(params).await.unwrap() {
+            CallToolResponse::Task(created) => created.task,
+            other => panic!("{other:?}"),
+        }
+    };
+    let settled = async |task_id: &str| {
+        patiently(async {
+            loop {
+                let params = GetTaskParams::new(task_id);
+                let now = client.peer().get_task(params).await.unwrap().task;
+                if now.status().is_terminal() {
+                    return now;
+                }
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        })
+        .await
+    };
+    let task = start("echo").await;
+    match settled(&task.task_id).await.payload {
+        TaskPayload::Completed { result } => {
+            assert_eq!(result["structuredContent"]["run_id"], json!(task.task_id));
+        }
+        other => panic!("{other:?}"),
+    }
+    let task = start("sample").await;
+    let cancel = CancelTaskParams::new(task.task_id.clone());
+    client.peer().cancel_task(cancel).await.unwrap();
+    let status = settled(&task.task_id).await.status();
+    assert_eq!(status, TaskStatus::Cancelled);
+    client.cancel().await.unwrap();
+    ended.cancel();
+    session.await.unwrap();
 }
 
 #[tokio::test]

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::support::bus::Heard;
 use crate::support::client::patiently;
-use crate::support::{Caller, Plan, World};
+use crate::support::{Caller, Plan};
 
 /// Ends at once with what it was given.
 const ECHO: &str = r#"{"StartAt": "Echo", "States": {"Echo": {"Type": "Pass", "End": true}}}"#;
@@ -457,6 +457,12 @@ async fn the_health_of_workflows_names_the_one_that_is_broken() {
     let health = caller.ok(Tool::EventsHealthCheck.name(), verbose).await;
     let part = part(health);
     assert_eq!(part["status"], "degraded");
+    let failure = caller
+        .fail("workflow_start", json!({"name": "broken"}))
+        .await;
+    assert_eq!(failure.code(), "NOT_SUPPORTED");
+    let list = caller.ok("workflow_list", json!({})).await;
+    assert_eq!(list, json!({"runs": []}), "nothing is left of it");
     assert!(
         part["message"].as_str().unwrap().contains("`broken`"),
         "{part}"

@@ -33,3 +33,4 @@ mod server;
 mod sharing;
 mod token;
 mod unread;
+mod workflows;

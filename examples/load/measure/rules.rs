@@ -105,7 +105,11 @@ fn started(server: &mut Server) -> Result<HashMap<Ulid, Timestamp>> {
         let mut request = String::new();
         body::tool("workflow_list", &arguments, None, &mut request);
         let page = serde_json::from_str::<Listed>(&server.call(&request)?)?.content;
-        found.extend(page.runs.into_iter().map(|run| (run.run_id, run.started_at)));
+        found.extend(
+            page.runs
+                .into_iter()
+                .map(|run| (run.run_id, run.started_at)),
+        );
         cursor = page.next_cursor;
         if cursor.is_none() {
             return Ok(found);

@@ -118,10 +118,8 @@ impl<'call> Health<'call> {
         let states = &runs.parts().states;
         let names = workflows.all(self.tenant).await?;
         let checks = names.iter().take(WORKFLOWS_CHECKED_MAX).map(async |name| {
-            let Some(machine) = workflows.machine(self.tenant, name) else {
-                return Ok(());
-            };
-            states.check(&machine).await.map_err(|error| {
+            let check = workflows.check(self.tenant, name, states.as_ref());
+            check.await.map_err(|error| {
                 let message = format!("the workflow `{name}`: {}", public_message(&error));
                 Error::new(error.kind(), message).caused_by(error)
             })

@@ -303,7 +303,7 @@ fn is_rolled_up(backplane: &Backplane, tool: Tool, outcome: Outcome) -> bool {
 fn failed_outcome(effect: Effect, error: &Error) -> Outcome {
     match effect {
         _ if error.kind() == ErrorKind::PermissionDenied => Outcome::Denied,
-        Effect::Mutation | Effect::Events if error.is_maybe_done() => Outcome::Unknown,
+        Effect::Mutation | Effect::Events if error.may_be_done() => Outcome::Unknown,
         _ => Outcome::Error,
     }
 }

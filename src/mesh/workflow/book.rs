@@ -259,7 +259,7 @@ pub(in crate::mesh) fn is_refusal(error: &Error) -> bool {
             | ErrorKind::PermissionDenied
             | ErrorKind::AwsCredentials
     );
-    error.is_known_not_done() || (by_kind && !error.is_maybe_done())
+    error.is_known_not_done() || (by_kind && !error.may_be_done())
 }
 
 /// The input as the machine gets it: the tenant wrapped around the caller's own.

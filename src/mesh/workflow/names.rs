@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::mesh::store::Reply;
+use crate::mesh::store::{Reply, States};
 use crate::mesh::tenant::{TenantDirectory, TenantId};
 use crate::mesh::{Error, ErrorKind};
 
@@ -19,6 +19,9 @@ pub trait LocalMachines: Send + Sync + 'static {
 
     /// The ARN of the machine of that name, whether or not there is one.
     fn machine(&self, name: &str) -> String;
+
+    /// Whether there is one of that name that can be started.
+    fn check<'a>(&'a self, name: &'a str) -> Reply<'a, ()>;
 }
 
 /// The names under which tenants know state machines.
@@ -44,6 +47,27 @@ impl WorkflowNames {
             let local = self.local.as_ref().filter(|_| is_name(name));
             local.map(|local| local.machine(name))
         })
+    }
+
+    /// Whether what `tenant` means by `name` can be started.
+    ///
+    /// # Errors
+    /// Why it cannot.
+    pub(in crate::mesh) async fn check(
+        &self,
+        tenant: &TenantId,
+        name: &str,
+        states: &dyn States,
+    ) -> Result<(), Error> {
+        let given = self.tenants.find(tenant);
+        match (
+            given.as_ref().and_then(|record| record.workflows.get(name)),
+            &self.local,
+        ) {
+            (Some(machine), _) => states.check(machine).await,
+            (None, Some(local)) => local.check(name).await,
+            (None, None) => Ok(()),
+        }
     }
 
     /// Every name that `tenant` may start, in order.
@@ -134,6 +158,10 @@ mod tests {
 
         fn machine(&self, name: &str) -> String {
             format!("arn:local:{name}")
+        }
+
+        fn check<'a>(&'a self, _name: &'a str) -> Reply<'a, ()> {
+            async { Ok(()) }.boxed()
         }
     }
 

@@ -2,7 +2,8 @@
 //!
 //! A start sets its mark, then takes; an end gives back, then removes the mark. Whoever dies in between
 //! leaves the number too high, never too low, and so does a count at that moment. A tenant that would be
-//! refused is counted anew. The count is entered only if nothing was taken or given back meanwhile.
+//! refused is counted anew, so that this lasts no longer. The count is entered only if nothing was taken or
+//! given back meanwhile.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,7 +17,8 @@ use crate::mesh::store::key::{Keyspace, Partition, RUNNING_PREFIX, RowKey};
 use crate::mesh::store::table::{Addition, Range, VERSION_ATTRIBUTE};
 use crate::mesh::{Error, Timestamp};
 
-/// How long after a count of a tenant's runs the next one may begin.
+/// How long after a count of very many runs the next one may begin; fewer are counted whenever somebody
+/// would be refused.
 const RECOUNT_INTERVAL: Duration = Duration::from_secs(2);
 
 /// The most pages of marks that a count reads.
@@ -113,8 +115,9 @@ impl RunQuota {
         let row = row.value.unwrap_or_default();
         let number = |name| row.number(name).unwrap_or(0);
         let last = Timestamp::from_millis(number(COUNTED_AT));
+        let are_many = self.allowed > i64::from(PAGE_MARKS);
         // A time ahead was written by a clock that was wrong; it must not forbid counting for ever.
-        if last <= now && now.since(last) < RECOUNT_INTERVAL {
+        if are_many && last <= now && now.since(last) < RECOUNT_INTERVAL {
             return Ok(true);
         }
         let Some(counted) = self.count(run_id, meter).await? else {

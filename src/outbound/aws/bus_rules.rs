@@ -22,7 +22,7 @@ const TARGET_ID: &str = "workflow";
 
 /// What a rule says of itself to whoever looks at the bus.
 const DESCRIPTION: &str =
-    "Made by agent-mesh for one tenant; it is repaired when it is changed by hand.";
+    "Made by agent-mesh for one tenant; what is changed here by hand is undone.";
 
 /// The most pages of rules that are read; each holds 100.
 const PAGES_MAX: usize = 20;

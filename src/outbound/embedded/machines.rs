@@ -1,43 +1,48 @@
 //! The state machines of the folder, by name: a file `workflows/<name>.asl.json` each.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
+use std::sync::Arc;
 
 use futures::FutureExt as _;
 
+use super::states::definition::{Definitions, Missing};
 use super::{ACCOUNT, REGION};
-use crate::mesh::Error;
 use crate::mesh::store::Reply;
 use crate::mesh::workflow::LocalMachines;
-use crate::mesh::workflow::names::is_name;
-
-/// What the name of a definition's file ends with.
-const DEFINITION_SUFFIX: &str = ".asl.json";
-
-/// The most files that are looked at.
-const FILES_MAX: usize = 10_000;
+use crate::mesh::{Error, ErrorKind};
 
 /// The state machines of one data folder.
 #[derive(Clone, Debug)]
 pub struct FolderMachines {
-    folder: PathBuf,
+    definitions: Arc<Definitions>,
 }
 
 impl FolderMachines {
     /// Those of the data folder `data_dir`.
     pub fn new(data_dir: &Path) -> Self {
         Self {
-            folder: data_dir.join("workflows"),
+            definitions: Arc::new(Definitions::new(data_dir.join("workflows"))),
         }
+    }
+
+    /// Does `work`, which reads files.
+    async fn read<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Definitions) -> T + Send + 'static,
+    ) -> Result<T, Error> {
+        let definitions = Arc::clone(&self.definitions);
+        tokio::task::spawn_blocking(move || work(&definitions))
+            .await
+            .map_err(|cause| Error::internal("the workflows' folder").caused_by(cause))
     }
 }
 
 impl LocalMachines for FolderMachines {
     fn names(&self) -> Reply<'_, Vec<String>> {
-        let folder = self.folder.clone();
         async move {
-            tokio::task::spawn_blocking(move || names(&folder))
-                .await
-                .map_err(|cause| Error::internal("the workflows' folder").caused_by(cause))
+            let listed = self.read(Definitions::list).await?;
+            let listed = listed.map_err(|cause| unreadable(Missing::Io(cause)))?;
+            Ok(listed.into_iter().map(|(name, _)| name).collect())
         }
         .boxed()
     }
@@ -45,22 +50,25 @@ impl LocalMachines for FolderMachines {
     fn machine(&self, name: &str) -> String {
         format!("arn:aws:states:{REGION}:{ACCOUNT}:stateMachine:{name}")
     }
+
+    fn check<'a>(&'a self, name: &'a str) -> Reply<'a, ()> {
+        async move {
+            let name = name.to_owned();
+            let read = self.read(move |definitions| definitions.read(&name).map(drop));
+            read.await?.map_err(unreadable)
+        }
+        .boxed()
+    }
 }
 
-/// The names in `folder`; none where it cannot be read.
-fn names(folder: &Path) -> Vec<String> {
-    let Ok(files) = std::fs::read_dir(folder) else {
-        return Vec::new();
-    };
-    let name = |file: std::fs::DirEntry| {
-        let file = file.file_name().into_string().ok()?;
-        let name = file.strip_suffix(DEFINITION_SUFFIX)?;
-        is_name(name).then(|| name.to_owned())
-    };
-    let files = files.take(FILES_MAX).filter_map(Result::ok);
-    let mut names: Vec<String> = files.filter_map(name).collect();
-    names.sort_unstable();
-    names
+fn unreadable(missing: Missing) -> Error {
+    match missing {
+        Missing::File => Error::new(ErrorKind::NotFound, "its file is gone"),
+        Missing::Io(cause) => {
+            Error::new(ErrorKind::AwsUnavailable, "its file cannot be read").caused_by(cause)
+        }
+        wrong => Error::new(ErrorKind::InvalidParameter, wrong.to_string()),
+    }
 }
 
 #[cfg(test)]
@@ -74,19 +82,24 @@ mod tests {
         assert!(machines.names().await.unwrap().is_empty());
         let workflows = folder.path().join("workflows");
         std::fs::create_dir(&workflows).unwrap();
-        for file in [
-            "b.asl.json",
-            "a_1.asl.json",
-            "c.json",
-            "ä.asl.json",
-            ".asl.json",
+        let right = r#"{"StartAt": "A", "States": {"A": {"Type": "Succeed"}}}"#;
+        for (file, text) in [
+            ("b.asl.json", right),
+            ("a_1.asl.json", "{}"),
+            ("c.json", right),
+            ("ä.asl.json", right),
+            (".asl.json", right),
         ] {
-            std::fs::write(workflows.join(file), "{}").unwrap();
+            std::fs::write(workflows.join(file), text).unwrap();
         }
         assert_eq!(machines.names().await.unwrap(), ["a_1", "b"]);
         assert_eq!(
             machines.machine("b"),
             "arn:aws:states:us-west-2:000000000000:stateMachine:b"
         );
+        assert!(machines.check("b").await.is_ok());
+        let kind = async |name| machines.check(name).await.unwrap_err().kind();
+        assert_eq!(kind("a_1").await, ErrorKind::InvalidParameter);
+        assert_eq!(kind("c").await, ErrorKind::NotFound);
     }
 }

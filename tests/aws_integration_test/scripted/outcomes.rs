@@ -66,11 +66,7 @@ async fn changes(cloud: &Cloud) -> Vec<(&'static str, Error)> {
 
 async fn hold(cloud: &Cloud, expected: bool, why: &str) {
     for (change, error) in changes(cloud).await {
-        assert_eq!(
-            error.is_maybe_done(),
-            expected,
-            "{change}, {why}: {error:?}"
-        );
+        assert_eq!(error.may_be_done(), expected, "{change}, {why}: {error:?}");
         assert_eq!(
             error.fix_text() == Some(READ_FIRST),
             expected,
@@ -250,21 +246,21 @@ fn upload(failing: &'static str, status: u16) -> Cloud {
 async fn parts_of_an_upload_are_no_change() {
     for status in [BROKEN, 500] {
         let error = store_in_parts(&upload("PUT", status)).await;
-        assert_eq!(error.is_maybe_done(), false, "{error:?}");
+        assert_eq!(error.may_be_done(), false, "{error:?}");
     }
 }
 
 async fn the_end_of_an_upload_is_one() {
     for status in [BROKEN, 500] {
         let error = store_in_parts(&upload("POST", status)).await;
-        assert_eq!(error.is_maybe_done(), true, "{error:?}");
+        assert_eq!(error.may_be_done(), true, "{error:?}");
     }
 }
 
 async fn a_read_says_nothing_of_it() {
     let cloud = always(500, "InternalServerError");
     let error = cloud.table.get(&row_key("K#a"), true).await.unwrap_err();
-    assert_eq!(error.is_maybe_done(), false);
+    assert_eq!(error.may_be_done(), false);
     let error = cloud.bucket.head(&object_key("a")).await.unwrap_err();
-    assert_eq!(error.is_maybe_done(), false);
+    assert_eq!(error.may_be_done(), false);
 }

@@ -176,7 +176,7 @@ impl ArtifactQuota {
         match put.map(|put| put.value) {
             Ok(WriteOutcome::Done { .. }) => Ok(true),
             // A row that is there after all ends by itself.
-            Err(error) if error.is_maybe_done() => Err(error),
+            Err(error) if error.may_be_done() => Err(error),
             failed => {
                 *units += self.give_back(taken).await?.units;
                 failed.map(|_| false)

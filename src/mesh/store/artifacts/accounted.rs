@@ -124,7 +124,7 @@ impl<'a> Accounted<'a> {
         match &outcome {
             Ok(PutOutcome::Done(_)) => self.give_back(change.shrinkage()).await,
             // It may be there, and counts until the tenant's artifacts are counted.
-            Err(error) if error.is_maybe_done() => self.doubt().await,
+            Err(error) if error.may_be_done() => self.doubt().await,
             Ok(PutOutcome::ConditionFailed) | Err(_) => self.give_back(change.growth()).await,
         }
         outcome
@@ -179,7 +179,7 @@ impl<'a> Accounted<'a> {
                 return Ok((*wanted == ObjectCondition::Always).then_some(false));
             }
             let deleted = self.bucket.delete(object, bound).await;
-            if deleted.as_ref().is_err_and(Error::is_maybe_done) {
+            if deleted.as_ref().is_err_and(Error::may_be_done) {
                 self.doubt().await;
             }
             if deleted? {

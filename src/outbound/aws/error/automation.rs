@@ -21,6 +21,12 @@ pub(super) fn of_states(code: &str) -> Option<Error> {
             "the operator names one of the server's own region in AGENT_MESH_WORKFLOWS or tenants.toml; {DOCTOR}"
         )),
         "StateMachineTypeNotSupported" => express(),
+        // Only the embedded cloud reads definitions when an execution is started.
+        "InvalidDefinition" => Error::new(
+            ErrorKind::NotSupported,
+            "the definition of this workflow is wrong",
+        )
+        .fix("`use_aws_mcp workflows check` says what is wrong with it"),
         "InvalidExecutionInput" => Error::invalid(
             "input",
             "the workflow does not take this input: it must be JSON of at most 256 KiB",
@@ -84,7 +90,7 @@ mod tests {
     use super::super::{Part, of_code};
     use super::*;
 
-    const CODES: [(Part, &str, &str, u16, ErrorKind); 19] = [
+    const CODES: [(Part, &str, &str, u16, ErrorKind); 20] = [
         (
             Part::States,
             "StateMachineDoesNotExist",
@@ -103,6 +109,13 @@ mod tests {
         (
             Part::States,
             "StateMachineTypeNotSupported",
+            "",
+            400,
+            ErrorKind::NotSupported,
+        ),
+        (
+            Part::States,
+            "InvalidDefinition",
             "",
             400,
             ErrorKind::NotSupported,

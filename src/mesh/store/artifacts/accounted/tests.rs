@@ -424,11 +424,11 @@ async fn a_condition_that_does_not_hold_takes_nothing() {
 async fn what_may_have_been_stored_counts() {
     let tenant = Tenant::with(100);
     tenant.cloud.breaks.store(true, Ordering::SeqCst);
-    assert!(tenant.put(0, 40).await.unwrap_err().is_maybe_done());
+    assert!(tenant.put(0, 40).await.unwrap_err().may_be_done());
     assert_eq!(tenant.cloud.used(), tenant.cloud.actual());
     tenant.quota().recount(START).await.unwrap().unwrap();
     tenant.cloud.breaks.store(true, Ordering::SeqCst);
-    assert!(tenant.put(0, 30).await.unwrap_err().is_maybe_done());
+    assert!(tenant.put(0, 30).await.unwrap_err().may_be_done());
     assert_eq!(tenant.cloud.used(), of(40, 1), "it may not be there");
     tenant.put(1, 70).await.unwrap();
     assert_eq!(
