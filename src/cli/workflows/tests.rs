@@ -66,7 +66,7 @@ fn workflows(folder: &Path, words: &[&str], more: &[(&str, &str)]) -> (ExitStatu
 #[test]
 fn check_tells_flaws_with_their_places_and_what_is_not_portable() {
     let wrong = GOOD
-        .replace("\"Done\",\n", "\"Dome\",\n")
+        .replace("\"Next\": \"Done\"", "\"Next\": \"Dome\"")
         .replace("\"End\"", "\"Ende\"");
     let folder = folder(&[("good", GOOD), ("wrong", &wrong)]);
     let check = |words: &[&str]| {
