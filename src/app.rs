@@ -17,8 +17,8 @@ use crate::mesh::event::{
     EventReads, Outbox, OutboxSettings, Pace, Publisher, PublisherSettings, Rollup, Target,
 };
 use crate::mesh::limit::Limiter;
-use crate::mesh::store::BusRules;
 use crate::mesh::store::mail::MailPolicy;
+use crate::mesh::store::{BusRules, Table};
 use crate::mesh::tenant::{
     EnvironmentIdentity, KeySource, Limits, Resolver, TenantDirectory, TokenSettings,
 };
@@ -62,12 +62,7 @@ impl App {
     pub async fn open_with(config: &Config, clock: Arc<dyn Clock>) -> Result<Self, Error> {
         let (settings, embedded) = backend(config, &clock)?;
         let connection = Connection::new(settings, Arc::clone(&clock));
-        let outbox = Outbox::open(OutboxSettings {
-            root: config.outbox_dir.clone(),
-            target: target(config, connection.region().await),
-            bytes_max: config.events.outbox_bytes_max,
-            clock: Arc::clone(&clock),
-        })?;
+        let outbox = outbox(config, &connection, &clock).await?;
         let table: Arc<AwsTable> = Arc::new(AwsTable::new(Arc::clone(&connection)));
         let bucket: Arc<AwsBucket> = Arc::new(AwsBucket::new(Arc::clone(&connection)));
         let bus: Arc<AwsBus> = Arc::new(AwsBus::new(Arc::clone(&connection)));
@@ -79,20 +74,11 @@ impl App {
             outbox: outbox.clone(),
             tenants: Arc::clone(&directory),
             clock: Arc::clone(&clock),
-            pace: match config.backend.backend {
-                Backend::Aws => WatchPace::AWS,
-                Backend::Embedded => WatchPace::EMBEDDED,
-            },
+            pace: watch_pace(config),
             retention_days: config.events.retention_days,
         });
         let watcher = runs.watch();
-        let rules = RuleParts {
-            book: Arc::new(RuleBook::new(Arc::clone(&table) as _, Arc::clone(&clock))),
-            launcher: Arc::new(runs.clone()),
-            workflows: workflows(config, &directory),
-            topics: Arc::new(AwsTopics::new(Arc::clone(&connection))),
-            alerts: broadcast::channel(ALERTS_WAITING_MAX).0,
-        };
+        let rules = rules(config, &connection, &runs, &directory, Arc::clone(&clock));
         let publisher = Publisher::start(PublisherSettings {
             outbox: outbox.clone(),
             table: Arc::clone(&table) as _,
@@ -114,10 +100,7 @@ impl App {
             rollup,
             outbox,
             serves_many: matches!(config.identity, Identity::Jwt(_)),
-            event_reads: match config.events.reads {
-                config::EventReads::Each => EventReads::Each,
-                config::EventReads::Rollup => EventReads::Rollup,
-            },
+            event_reads: event_reads(config),
             table,
             bucket,
             bus,
@@ -134,15 +117,7 @@ impl App {
             clock,
             call_time_max: CALL_TIME_MAX,
         };
-        let shared = Arc::new(Shared {
-            backplane: Arc::new(backplane),
-            catalog: catalog(config),
-            by_token: matches!(config.identity, Identity::Jwt(_)),
-            streams: Streams::default(),
-        });
-        if let Some(cloud) = &embedded {
-            cloud.set_tool_caller(Arc::new(RunTools::new(&shared)));
-        }
+        let shared = shared(config, backplane, embedded.as_ref());
         tokio::spawn(config.tenants.watch(config::tenants::POLL_INTERVAL));
         Ok(Self {
             shared,
@@ -186,6 +161,68 @@ impl App {
                 "events stay in the outbox for the next process"
             );
         }
+    }
+}
+
+/// The outbox of this process.
+async fn outbox(
+    config: &Config,
+    connection: &Connection,
+    clock: &Arc<dyn Clock>,
+) -> Result<Outbox, Error> {
+    Outbox::open(OutboxSettings {
+        root: config.outbox_dir.clone(),
+        target: target(config, connection.region().await),
+        bytes_max: config.events.outbox_bytes_max,
+        clock: Arc::clone(clock),
+    })
+}
+
+/// How reads are recorded.
+fn event_reads(config: &Config) -> EventReads {
+    match config.events.reads {
+        config::EventReads::Each => EventReads::Each,
+        config::EventReads::Rollup => EventReads::Rollup,
+    }
+}
+
+/// What all sessions share, and the workflows of the embedded cloud with them.
+fn shared(config: &Config, backplane: Backplane, embedded: Option<&EmbeddedCloud>) -> Arc<Shared> {
+    let shared = Arc::new(Shared {
+        backplane: Arc::new(backplane),
+        catalog: catalog(config),
+        by_token: matches!(config.identity, Identity::Jwt(_)),
+        streams: Streams::default(),
+    });
+    if let Some(cloud) = embedded {
+        cloud.set_tool_caller(Arc::new(RunTools::new(&shared)));
+    }
+    shared
+}
+
+/// How runs are watched, as the backend bears it.
+fn watch_pace(config: &Config) -> WatchPace {
+    match config.backend.backend {
+        Backend::Aws => WatchPace::AWS,
+        Backend::Embedded => WatchPace::EMBEDDED,
+    }
+}
+
+/// What rules are made of and what they set off.
+fn rules(
+    config: &Config,
+    connection: &Arc<Connection>,
+    runs: &RunBook,
+    directory: &Arc<dyn TenantDirectory>,
+    clock: Arc<dyn Clock>,
+) -> RuleParts {
+    let table: Arc<dyn Table> = Arc::new(AwsTable::new(Arc::clone(connection)));
+    RuleParts {
+        book: Arc::new(RuleBook::new(table, clock)),
+        launcher: Arc::new(runs.clone()),
+        workflows: workflows(config, directory),
+        topics: Arc::new(AwsTopics::new(Arc::clone(connection))),
+        alerts: broadcast::channel(ALERTS_WAITING_MAX).0,
     }
 }
 

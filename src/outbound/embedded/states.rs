@@ -7,7 +7,7 @@
 mod api;
 pub(crate) mod asl;
 mod check;
-mod definition;
+pub(super) mod definition;
 mod disk;
 mod event;
 mod execution;
