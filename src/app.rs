@@ -18,7 +18,7 @@ use crate::mesh::event::{
 };
 use crate::mesh::limit::Limiter;
 use crate::mesh::store::mail::MailPolicy;
-use crate::mesh::store::{BusRules, Table};
+use crate::mesh::store::{Bucket, Bus, BusRules, Table};
 use crate::mesh::tenant::{
     EnvironmentIdentity, KeySource, Limits, Resolver, TenantDirectory, TokenSettings,
 };
@@ -36,7 +36,7 @@ use crate::outbound::jwks::{InvalidLocation, Jwks, JwksLocation};
 const CHANGES_WAITING_MAX: usize = 256;
 
 /// How many alerts may wait to be told to those who watch.
-const ALERTS_WAITING_MAX: usize = 1024;
+const ALERTS_WAITING_MAX: usize = 256;
 
 /// Everything that one process is made of, whatever transports it serves.
 pub struct App {
@@ -62,48 +62,43 @@ impl App {
     pub async fn open_with(config: &Config, clock: Arc<dyn Clock>) -> Result<Self, Error> {
         let (settings, embedded) = backend(config, &clock)?;
         let connection = Connection::new(settings, Arc::clone(&clock));
-        let outbox = outbox(config, &connection, &clock).await?;
-        let table: Arc<AwsTable> = Arc::new(AwsTable::new(Arc::clone(&connection)));
-        let bucket: Arc<AwsBucket> = Arc::new(AwsBucket::new(Arc::clone(&connection)));
-        let bus: Arc<AwsBus> = Arc::new(AwsBus::new(Arc::clone(&connection)));
-        let directory: Arc<dyn TenantDirectory> = Arc::clone(&config.tenants) as _;
-        let rollup = Rollup::new(outbox.clone(), Arc::clone(&clock));
-        let runs = RunBook::new(RunBookParts {
-            table: Arc::clone(&table) as _,
-            states: Arc::new(AwsStates::new(Arc::clone(&connection))),
-            outbox: outbox.clone(),
-            tenants: Arc::clone(&directory),
+        let outbox = Outbox::open(OutboxSettings {
+            root: config.outbox_dir.clone(),
+            target: target(config, connection.region().await),
+            bytes_max: config.events.outbox_bytes_max,
             clock: Arc::clone(&clock),
-            pace: watch_pace(config),
-            retention_days: config.events.retention_days,
-        });
+        })?;
+        let parts = Parts {
+            table: Arc::new(AwsTable::new(Arc::clone(&connection))),
+            bucket: Arc::new(AwsBucket::new(Arc::clone(&connection))),
+            bus: Arc::new(AwsBus::new(Arc::clone(&connection))),
+            tenants: Arc::clone(&config.tenants) as _,
+            rollup: Rollup::new(outbox.clone(), Arc::clone(&clock)),
+            connection,
+            outbox,
+            clock,
+        };
+        let runs = parts.runs(config);
         let watcher = runs.watch();
-        let rules = rules(config, &connection, &runs, &directory, Arc::clone(&clock));
-        let publisher = Publisher::start(PublisherSettings {
-            outbox: outbox.clone(),
-            table: Arc::clone(&table) as _,
-            bucket: Arc::clone(&bucket) as _,
-            bus: Arc::clone(&bus) as _,
-            tenants: Arc::clone(&directory),
-            rules: Some(rules.clone()),
-            rollup: rollup.clone(),
-            retention_days: config.events.retention_days,
-            clock: Arc::clone(&clock),
-            pace: Pace::default(),
-            // The embedded cloud lies on the same disk as the outbox.
-            hand_over: config.backend.backend == Backend::Aws,
-        });
+        let rules = parts.rules(config, &runs);
+        let publisher = parts.publisher(config, &rules);
+        let Parts {
+            connection, clock, ..
+        } = parts;
         let backplane = Backplane {
-            resolver: resolver(config, &directory, &clock)?,
+            resolver: resolver(config, &parts.tenants, &clock)?,
             limiter: Limiter::new(),
             publisher,
-            rollup,
-            outbox,
+            rollup: parts.rollup,
+            outbox: parts.outbox,
             serves_many: matches!(config.identity, Identity::Jwt(_)),
-            event_reads: event_reads(config),
-            table,
-            bucket,
-            bus,
+            event_reads: match config.events.reads {
+                config::EventReads::Each => EventReads::Each,
+                config::EventReads::Rollup => EventReads::Rollup,
+            },
+            table: parts.table,
+            bucket: parts.bucket,
+            bus: parts.bus,
             runs,
             workflows: rules.workflows,
             rules: rules.book,
@@ -117,7 +112,15 @@ impl App {
             clock,
             call_time_max: CALL_TIME_MAX,
         };
-        let shared = shared(config, backplane, embedded.as_ref());
+        let shared = Arc::new(Shared {
+            backplane: Arc::new(backplane),
+            catalog: catalog(config),
+            by_token: matches!(config.identity, Identity::Jwt(_)),
+            streams: Streams::default(),
+        });
+        if let Some(cloud) = &embedded {
+            cloud.set_tool_caller(Arc::new(RunTools::new(&shared)));
+        }
         tokio::spawn(config.tenants.watch(config::tenants::POLL_INTERVAL));
         Ok(Self {
             shared,
@@ -164,68 +167,6 @@ impl App {
     }
 }
 
-/// The outbox of this process.
-async fn outbox(
-    config: &Config,
-    connection: &Connection,
-    clock: &Arc<dyn Clock>,
-) -> Result<Outbox, Error> {
-    Outbox::open(OutboxSettings {
-        root: config.outbox_dir.clone(),
-        target: target(config, connection.region().await),
-        bytes_max: config.events.outbox_bytes_max,
-        clock: Arc::clone(clock),
-    })
-}
-
-/// How reads are recorded.
-fn event_reads(config: &Config) -> EventReads {
-    match config.events.reads {
-        config::EventReads::Each => EventReads::Each,
-        config::EventReads::Rollup => EventReads::Rollup,
-    }
-}
-
-/// What all sessions share, and the workflows of the embedded cloud with them.
-fn shared(config: &Config, backplane: Backplane, embedded: Option<&EmbeddedCloud>) -> Arc<Shared> {
-    let shared = Arc::new(Shared {
-        backplane: Arc::new(backplane),
-        catalog: catalog(config),
-        by_token: matches!(config.identity, Identity::Jwt(_)),
-        streams: Streams::default(),
-    });
-    if let Some(cloud) = embedded {
-        cloud.set_tool_caller(Arc::new(RunTools::new(&shared)));
-    }
-    shared
-}
-
-/// How runs are watched, as the backend bears it.
-fn watch_pace(config: &Config) -> WatchPace {
-    match config.backend.backend {
-        Backend::Aws => WatchPace::AWS,
-        Backend::Embedded => WatchPace::EMBEDDED,
-    }
-}
-
-/// What rules are made of and what they set off.
-fn rules(
-    config: &Config,
-    connection: &Arc<Connection>,
-    runs: &RunBook,
-    directory: &Arc<dyn TenantDirectory>,
-    clock: Arc<dyn Clock>,
-) -> RuleParts {
-    let table: Arc<dyn Table> = Arc::new(AwsTable::new(Arc::clone(connection)));
-    RuleParts {
-        book: Arc::new(RuleBook::new(table, clock)),
-        launcher: Arc::new(runs.clone()),
-        workflows: workflows(config, directory),
-        topics: Arc::new(AwsTopics::new(Arc::clone(connection))),
-        alerts: broadcast::channel(ALERTS_WAITING_MAX).0,
-    }
-}
-
 /// Which state machines tenants mean: those that the operator has given them, and in the embedded cloud
 /// those of the folder.
 pub(crate) fn workflows(config: &Config, directory: &Arc<dyn TenantDirectory>) -> WorkflowNames {
@@ -236,6 +177,68 @@ pub(crate) fn workflows(config: &Config, directory: &Arc<dyn TenantDirectory>) -
         }
     };
     WorkflowNames::new(Arc::clone(directory), local)
+}
+
+/// What several others are made of.
+struct Parts {
+    connection: Arc<Connection>,
+    table: Arc<dyn Table>,
+    bucket: Arc<dyn Bucket>,
+    bus: Arc<dyn Bus>,
+    tenants: Arc<dyn TenantDirectory>,
+    outbox: Outbox,
+    rollup: Rollup,
+    clock: Arc<dyn Clock>,
+}
+
+impl Parts {
+    /// The runs of workflows.
+    fn runs(&self, config: &Config) -> RunBook {
+        RunBook::new(RunBookParts {
+            table: Arc::clone(&self.table),
+            states: Arc::new(AwsStates::new(Arc::clone(&self.connection))),
+            outbox: self.outbox.clone(),
+            tenants: Arc::clone(&self.tenants),
+            clock: Arc::clone(&self.clock),
+            pace: match config.backend.backend {
+                Backend::Aws => WatchPace::AWS,
+                Backend::Embedded => WatchPace::EMBEDDED,
+            },
+            retention_days: config.events.retention_days,
+        })
+    }
+
+    /// What does what the rules say.
+    fn rules(&self, config: &Config, runs: &RunBook) -> RuleParts {
+        RuleParts {
+            book: Arc::new(RuleBook::new(
+                Arc::clone(&self.table),
+                Arc::clone(&self.clock),
+            )),
+            launcher: Arc::new(runs.clone()),
+            workflows: workflows(config, &self.tenants),
+            topics: Arc::new(AwsTopics::new(Arc::clone(&self.connection))),
+            alerts: broadcast::channel(ALERTS_WAITING_MAX).0,
+        }
+    }
+
+    /// The publisher, at work.
+    fn publisher(&self, config: &Config, rules: &RuleParts) -> Publisher {
+        Publisher::start(PublisherSettings {
+            outbox: self.outbox.clone(),
+            table: Arc::clone(&self.table),
+            bucket: Arc::clone(&self.bucket),
+            bus: Arc::clone(&self.bus),
+            tenants: Arc::clone(&self.tenants),
+            rules: Some(rules.clone()),
+            rollup: self.rollup.clone(),
+            retention_days: config.events.retention_days,
+            clock: Arc::clone(&self.clock),
+            pace: Pace::default(),
+            // The embedded cloud lies on the same disk as the outbox.
+            hand_over: config.backend.backend == Backend::Aws,
+        })
+    }
 }
 
 /// Who calls is told by the environment, or by a token in each request.

@@ -28,7 +28,7 @@ pub use identity::{DEFAULT_TENANT, Identity, JwksSource, JwtSettings, LocalCalle
 pub use log::{LogFormat, LogLevel, LogSettings};
 pub use mistake::{ConfigErrors, Mistake, Place};
 pub use source::{Flags, SettingValue, Source};
-pub use tenants::TenantsFile;
+pub use tenants::{NamedArns, TenantsFile};
 pub use toolset::{Toolset, Toolsets};
 
 pub(crate) use mistake::did_you_mean;

@@ -42,7 +42,7 @@ struct Options {
     /// Print JSON instead of a table
     #[arg(long)]
     json: bool,
-    /// Measure only these: start, memory, calls, share, bus, tenants, unread
+    /// Measure only these: start, memory, calls, share, bus, rules, tenants, unread
     #[arg(long, value_delimiter = ',')]
     only: Vec<measure::Part>,
     /// Be the process that makes bare calls of the SDK (used by this program itself)

@@ -3,6 +3,7 @@
 mod bus;
 mod calls;
 mod memory;
+mod rules;
 mod share;
 mod start;
 mod tenants;
@@ -31,6 +32,8 @@ pub(crate) enum Part {
     Share,
     /// Events while the bus is down.
     Bus,
+    /// From an event to the start of the workflow that its rule starts.
+    Rules,
     /// Memory for each of many tenants.
     Tenants,
     /// A client that never reads.
@@ -58,6 +61,7 @@ impl Part {
             Self::Calls => calls::measure(plan),
             Self::Share => share::measure(plan),
             Self::Bus => bus::measure(plan),
+            Self::Rules => rules::measure(plan),
             Self::Tenants => tenants::measure(plan),
             Self::Unread => unread::measure(plan),
         }

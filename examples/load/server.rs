@@ -169,7 +169,9 @@ pub(crate) fn raised_limits() -> String {
         .iter()
         .map(|name| format!("{name} = 1000000000\n"))
         .collect();
-    format!("[defaults.limits]\nrequests_per_minute = 1000000000\ncalls_in_flight = 1024\n{rates}")
+    format!(
+        "[defaults.limits]\nrequests_per_minute = 1000000000\ncalls_in_flight = 1024\nworkflows_running = 1000000\n{rates}"
+    )
 }
 
 /// Kills `process` when its time is up. It ends when what is handed back is dropped.

@@ -1,5 +1,6 @@
 //! `doctor`: what is configured and where from, whether it works, and what to do where it does not.
 
+mod automation;
 mod data_folder;
 mod identity;
 mod outbox;
@@ -108,7 +109,14 @@ async fn storage(config: &Config, clock: &Arc<dyn Clock>) -> Vec<Check> {
             };
             let connection = Connection::new(settings, Arc::clone(clock));
             let mut findings = Vec::new();
-            let probed = probe::probe_into(&connection, &mut findings);
+            let (workflows, topics) = automation::named(config);
+            let probed = async {
+                probe::probe_into(&connection, &mut findings).await;
+                // Without credentials there is nothing more to be learnt.
+                if findings.iter().any(|finding| finding.part == "table") {
+                    probe::probe_names_into(&connection, &workflows, &topics, &mut findings).await;
+                }
+            };
             let in_time = timeout(TIME_MAX, probed).await.is_ok();
             let mut checks: Vec<Check> = findings.into_iter().map(Check::from).collect();
             if !in_time {

@@ -2,7 +2,7 @@
 
 mod parse;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fs::Metadata;
 use std::future::Future;
 use std::path::{Path, PathBuf};
@@ -47,6 +47,15 @@ pub enum Look {
     },
     /// It changed and is wrong; the last good one stays in force.
     Kept(ConfigErrors),
+}
+
+/// ARNs that the settings name, and what each is called there.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct NamedArns {
+    /// State machines.
+    pub workflows: BTreeMap<String, String>,
+    /// Topics that alerts may go to.
+    pub alert_topics: BTreeMap<String, String>,
 }
 
 /// The tenants of one version of the file.
@@ -102,6 +111,24 @@ impl TenantsFile {
     /// How many tenants are known.
     pub fn count(&self) -> usize {
         self.current().records.len()
+    }
+
+    /// The state machines and the topics that tenants reach, each ARN once, with what it is called.
+    pub fn named(&self) -> NamedArns {
+        let mut named = NamedArns::of(&self.shared);
+        let current = self.current();
+        let mut records: Vec<_> = current.records.values().collect();
+        records.sort_by(|left, right| left.id.cmp(&right.id));
+        for record in records {
+            // Most tenants have none of their own.
+            if !Arc::ptr_eq(&record.workflows, &self.shared.workflows) {
+                own(&record.id, &record.workflows, &mut named.workflows);
+            }
+            if !Arc::ptr_eq(&record.alert_topics, &self.shared.alert_topics) {
+                own(&record.id, &record.alert_topics, &mut named.alert_topics);
+            }
+        }
+        named
     }
 
     /// Looks at the file, and takes its tenants once it has stopped changing. Reads the disk, so it must
@@ -170,6 +197,30 @@ impl TenantDirectory for TenantsFile {
             .records
             .get(tenant)
             .cloned()
+    }
+}
+
+impl NamedArns {
+    fn of(shared: &SharedNames) -> Self {
+        let turned = |names: &BTreeMap<String, String>| {
+            let pairs = names.iter().rev();
+            pairs
+                .map(|(name, arn)| (arn.clone(), name.clone()))
+                .collect()
+        };
+        Self {
+            workflows: turned(&shared.workflows),
+            alert_topics: turned(&shared.alert_topics),
+        }
+    }
+}
+
+/// Adds the names of one tenant for ARNs that nobody has named before.
+fn own(tenant: &TenantId, names: &BTreeMap<String, String>, named: &mut BTreeMap<String, String>) {
+    for (name, arn) in names {
+        named
+            .entry(arn.clone())
+            .or_insert_with(|| format!("{name} of {tenant}"));
     }
 }
 

@@ -74,6 +74,7 @@ pub fn describe(tool: Tool) -> Option<Description> {
         | Tool::ResourcesList
         | Tool::ResourcesRead
         | Tool::ValuesRead
+        | Tool::EventRead
         | Tool::ResourcesSubscribe
         | Tool::AlertsRead
         | Tool::AlertsSubscribe => {
@@ -123,6 +124,7 @@ pub async fn call(
         | Tool::ResourcesList
         | Tool::ResourcesRead
         | Tool::ValuesRead
+        | Tool::EventRead
         | Tool::ResourcesSubscribe
         | Tool::AlertsRead
         | Tool::AlertsSubscribe => Ok(no_tool(&request)),
@@ -158,9 +160,9 @@ async fn answered<O: Operation>(
     operation: Result<O, Error>,
 ) -> Result<Reply, CallFault> {
     let answer = backplane.call(request, operation).await?;
-    let link = answer.result().as_ref().ok().and_then(O::link).cloned();
+    let links = answer.result().as_ref().map(O::links);
     Ok(Reply {
-        links: link.into_iter().collect(),
+        links: links.unwrap_or_default(),
         ..Reply::of(&answer)
     })
 }

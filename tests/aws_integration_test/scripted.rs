@@ -5,6 +5,7 @@
 mod buckets;
 mod credentials;
 mod executions;
+mod native;
 mod notices;
 mod outcomes;
 mod tables;
@@ -57,6 +58,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         ("buckets", buckets::CASES),
         ("credentials", credentials::CASES),
         ("executions", executions::CASES),
+        ("native", native::CASES),
         ("notices", notices::CASES),
         ("outcomes", outcomes::CASES),
     ];

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use agent_mesh::mesh::store::{Bucket, Bus, Table};
+use agent_mesh::mesh::store::{Bucket, Bus, Table, Topics};
 use agent_mesh::mesh::{ErrorKind, SystemClock};
-use agent_mesh::outbound::aws::probe::{State, probe};
+use agent_mesh::outbound::aws::probe::{NAMED_MAX, NamedArn, State, probe, probe_names_into};
 use agent_mesh::outbound::aws::provision::{Differences, Plan, apply, plan};
 use agent_mesh::outbound::aws::{AwsBucket, AwsBus, AwsTable, Connection};
 use ulid::Ulid;
@@ -18,6 +18,7 @@ crate::cases![
     the_probes_find_all_well,
     the_probes_name_what_is_missing,
     what_is_missing_is_named_with_its_remedy,
+    machines_and_topics_that_are_named_are_looked_at,
 ];
 
 impl Stage {
@@ -132,4 +133,54 @@ async fn what_is_missing_is_named_with_its_remedy(stage: Stage) {
         assert!(error.fix_text().unwrap().contains("init aws"), "{error:?}");
         assert!(!error.message().contains("test-other"), "{error:?}");
     }
+}
+
+async fn machines_and_topics_that_are_named_are_looked_at(stage: Stage) {
+    let named = |name: &str, arn: &str| NamedArn {
+        name: name.to_owned(),
+        arn: arn.to_owned(),
+    };
+    let topic = stage.topics.tenant_topic(&stage.tenant).await.unwrap();
+    let missing = topic.replace(stage.tenant.as_str(), "absent-one");
+    let elsewhere = topic.replace("us-west-2", "eu-west-1");
+    let machine = topic
+        .replace(":sns:", ":states:")
+        .replace("agent-mesh-", "stateMachine:absent-");
+    let topics = [
+        named("ours", &topic),
+        named("missing", &missing),
+        named("elsewhere", &elsewhere),
+    ];
+    let machines = [named("refund", &machine)];
+    let mut findings = Vec::new();
+    probe_names_into(&stage.connection, &machines, &topics, &mut findings).await;
+    let told: Vec<_> = findings
+        .iter()
+        .map(|found| (found.part, found.state))
+        .collect();
+    let expected = [
+        ("workflow", State::Fault),
+        ("alert topic", State::Ok),
+        ("alert topic", State::Fault),
+        ("alert topic", State::Fault),
+    ];
+    assert_eq!(told, expected, "{findings:?}");
+    for (finding, name) in findings
+        .iter()
+        .zip(["refund", "ours", "missing", "elsewhere"])
+    {
+        assert!(finding.message.starts_with(name), "{finding:?}");
+        let fix = finding.fix.as_deref().unwrap_or_default();
+        assert_eq!(
+            finding.state == State::Fault,
+            !fix.is_empty(),
+            "{finding:?}"
+        );
+        assert!(!fix.contains("doctor"), "{finding:?}");
+    }
+    let many = vec![named("ours", &topic); NAMED_MAX + 1];
+    let mut findings = Vec::new();
+    probe_names_into(&stage.connection, &[], &many, &mut findings).await;
+    assert_eq!(findings.len(), NAMED_MAX + 1);
+    assert_eq!(findings[NAMED_MAX].state, State::Warning);
 }

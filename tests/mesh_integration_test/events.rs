@@ -264,7 +264,7 @@ async fn health_tells_of_each_part_and_never_fails() {
     let caller = world.caller().await;
     let (status, all) = parts(&caller, true).await;
     assert_eq!(status, "healthy");
-    for name in ["table", "bucket", "bus", "outbox", "publisher"] {
+    for name in ["table", "bucket", "bus", "outbox", "publisher", "rules"] {
         assert!(
             all.contains(&(name.to_owned(), "healthy".to_owned())),
             "{name}: {all:?}"

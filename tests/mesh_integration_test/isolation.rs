@@ -117,6 +117,7 @@ async fn hold(tool: Tool, stage: &Stage) {
         Tool::ResourcesList => resources_list(stage).await,
         Tool::ResourcesRead => resources_read(tool, "artifacts", stage).await,
         Tool::ValuesRead => resources_read(tool, "values", stage).await,
+        Tool::EventRead => event_read(stage).await,
         Tool::ResourcesSubscribe => {
             resources_subscribe("mesh://artifacts/tenant/shared", stage).await;
         }
@@ -447,6 +448,26 @@ async fn resources_read(tool: Tool, family: &str, stage: &Stage) {
     let shared = stage.fellow(tool, read("tenant/shared")).await;
     let text = shared["contents"][0]["text"].as_str().expect("text");
     assert_eq!(text.trim_matches('"'), "of acme");
+}
+
+async fn event_read(stage: &Stage) {
+    let event = json!({"detail_type": "Own.Told", "detail": {"of": "acme"}});
+    let sent = stage.owner(Tool::EventsSend, event).await;
+    let id = sent["event_id"].as_str().expect("an id");
+    let read = |id: &str| json!({ "uri": format!("mesh://events/{id}") });
+    let tool = Tool::EventRead;
+    let absent = call(&stage.fellow, tool, read("01ARZ3NDEKTSV4RRFFQ69G5FAV")).await;
+    let absent = absent.failed("what is not there");
+    for caller in [&stage.stranger, &stage.fellow] {
+        let foreign = call(caller, tool, read(id)).await.failed("another's");
+        assert_eq!(foreign.code(), "NOT_FOUND");
+        let told = (foreign.message(), foreign.fix());
+        assert_eq!(told, (absent.message(), absent.fix()));
+    }
+    let own = stage.owner(tool, read(id)).await;
+    let text = own["contents"][0]["text"].as_str().expect("text");
+    let own: Value = serde_json::from_str(text).expect("JSON");
+    assert_eq!(own["detail"], json!({"of": "acme"}));
 }
 
 /// Where requests bring tokens there is no subscription of a session; `resources.rs` shows what a stream

@@ -235,6 +235,82 @@ async fn a_value_too_large_for_an_answer_is_read_by_its_address() {
     assert_eq!(fault.code, -32002);
 }
 
+#[tokio::test]
+async fn an_event_too_large_for_an_answer_is_read_by_its_address() {
+    let world = World::of_two_tenants().await;
+    let ada = world.user("acme", "ada", "user").await;
+    let detail = json!({"text": "é".repeat(60_000), "n": 1.5});
+    let event = json!({"detail_type": "Large.Sent", "detail": detail, "tags": {"a": "b"}});
+    let sent = ada.ok("events_send", event).await;
+    let answer = ada
+        .call("events_query", json!({"detail_type": "Large.Sent"}))
+        .await
+        .unwrap();
+    let found = answer.value()["events"][0].clone();
+    let size = detail.to_string().len();
+    assert_eq!(
+        (&found["truncated"], &found["detail_bytes"]),
+        (&json!(true), &json!(size))
+    );
+    let uri = format!("mesh://events/{}", sent["event_id"].as_str().unwrap());
+    assert_eq!(found["uri"], json!(uri));
+    assert_eq!(answer.links.len(), 1);
+    assert_eq!(answer.links[0]["uri"], json!(uri));
+
+    let whole = ada.get("resources/read", json!({ "uri": uri })).await;
+    assert_eq!(whole["contents"][0]["mimeType"], "application/json");
+    let text = whole["contents"][0]["text"].as_str().unwrap();
+    assert_eq!(answer.links[0]["size"], json!(text.len()));
+    let event: Value = serde_json::from_str(text).unwrap();
+    assert_eq!(event["detail"], detail);
+    assert_eq!(
+        (&event["tags"], event.get("truncated")),
+        (&json!({"a": "b"}), None)
+    );
+    for member in [
+        "event_id",
+        "time",
+        "tool",
+        "outcome",
+        "user_id",
+        "request_id",
+    ] {
+        assert_eq!(event[member], found[member], "{member}");
+    }
+    let part = json!({"uri": format!("{uri}?range=2-9")});
+    let part = ada.get("resources/read", part).await;
+    assert_eq!(part["contents"][0]["text"], text[2..=9]);
+    let outside = json!({"uri": format!("{uri}?range=9000000-")});
+    assert_eq!(
+        ada.request("resources/read", outside)
+            .await
+            .unwrap_err()
+            .code,
+        -32602
+    );
+
+    // Who may see everyone's events reads it, too; nobody else does.
+    let read = json!({ "uri": uri });
+    let admin = world.user("acme", "root", "admin").await;
+    assert_eq!(admin.get("resources/read", read.clone()).await, whole);
+    let bob = world.user("acme", "bob", "user").await;
+    let eve = world.user("globex", "ada", "admin").await;
+    for other in [bob, eve] {
+        let fault = other
+            .request("resources/read", read.clone())
+            .await
+            .unwrap_err();
+        assert_eq!(fault.code, -32002);
+    }
+    let templates = ada.get("resources/templates/list", json!({})).await;
+    let templates = templates["resourceTemplates"].as_array().unwrap();
+    assert!(
+        templates
+            .iter()
+            .any(|one| one["uriTemplate"] == "mesh://events/{event_id}")
+    );
+}
+
 fn updated(uri: &str) -> Value {
     json!({"jsonrpc": "2.0", "method": "notifications/resources/updated", "params": {"uri": uri}})
 }

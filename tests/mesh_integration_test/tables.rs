@@ -8,7 +8,7 @@ use agent_mesh::mesh::tenant::{Permission, Role};
 use serde_json::{Value, json};
 
 use crate::support::bus::Heard;
-use crate::support::calls::{SECRET, call, prepare, prepare_run, sample};
+use crate::support::calls::{SECRET, call, prepare, prepare_event, prepare_run, sample};
 use crate::support::token::claims;
 use crate::support::world::stopped_clock;
 use crate::support::{Caller, Plan, World};
@@ -76,6 +76,7 @@ fn row(tool: Tool) -> (Permission, &'static str, Option<Direction>) {
         Tool::ResourcesList => (Permission::ArtifactsRead, "Artifacts.List", Some(S3List)),
         Tool::ResourcesRead => (Permission::ArtifactsRead, "Artifacts.Get", Some(S3Get)),
         Tool::ValuesRead => (Permission::KvRead, "KV.Get", Some(DynamodbRead)),
+        Tool::EventRead => (Permission::EventsRead, "Events.Query", Some(DynamodbRead)),
         Tool::ResourcesSubscribe => (Permission::ArtifactsRead, "Artifacts.Subscribed", None),
     }
 }
@@ -117,6 +118,10 @@ async fn a_call_needs_its_one_permission_and_no_other() {
             "{}",
             tool.name()
         );
+        if tool == Tool::EventRead {
+            // One's own events are all that this permission alone shows.
+            prepare_event(&narrowed(&world, "with", &[Permission::EventsSend]).await).await;
+        }
         let allowed = narrowed(&world, "with", &[needed]).await;
         call(&allowed, tool, sample(tool)).await.worked(tool.name());
         if tool.is_listed() {
@@ -284,7 +289,7 @@ async fn every_call_leaves_one_event_of_its_own() {
         .collect();
     assert_eq!(
         ids.len(),
-        4 + 2 * by_token().count(),
+        5 + 2 * by_token().count(),
         "one each, those of the preparation and of the run's end, and none besides"
     );
 }
@@ -337,6 +342,9 @@ async fn every_call_is_held_to_its_limit() {
         }
         if [Tool::WorkflowStatus, Tool::WorkflowStop].contains(&tool) {
             prepare_run(&caller).await;
+        }
+        if tool == Tool::EventRead {
+            prepare_event(&caller).await;
         }
         if tool == Tool::ValuesRead {
             caller

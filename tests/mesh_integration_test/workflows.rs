@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::support::bus::Heard;
 use crate::support::client::patiently;
-use crate::support::{Caller, Plan, World};
+use crate::support::{Caller, Plan};
 
 /// Ends at once with what it was given.
 const ECHO: &str = r#"{"StartAt": "Echo", "States": {"Echo": {"Type": "Pass", "End": true}}}"#;

@@ -7,8 +7,8 @@ use std::time::Duration;
 use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
-use super::late;
 use super::report::Check;
+use super::{automation, late};
 use crate::app;
 use crate::config::Config;
 use crate::mesh::store::{Bucket, Bus, Table};
@@ -34,6 +34,7 @@ pub(super) async fn look(
     if !exists {
         return checks;
     }
+    let named = automation::named(config);
     let (config, clock) = (config.clone(), Arc::clone(clock));
     let opened = spawn_blocking(move || app::backend(&config, &clock).map(|way| (way, clock)));
     let ((settings, _cloud), clock) = match timeout(time_max, opened).await {
@@ -51,7 +52,7 @@ pub(super) async fn look(
     let (table, bucket, bus) = (
         AwsTable::new(Arc::clone(&connection)),
         AwsBucket::new(Arc::clone(&connection)),
-        AwsBus::new(connection),
+        AwsBus::new(Arc::clone(&connection)),
     );
     let asked = async { tokio::join!(table.check(), bucket.check(), bus.check()) };
     match timeout(time_max, asked).await {
@@ -65,6 +66,7 @@ pub(super) async fn look(
         }
         Err(_) => checks.push(late("the data folder")),
     }
+    checks.extend(automation::look(&named, &connection, time_max).await);
     checks
 }
 

@@ -94,6 +94,59 @@ fn a_folder_in_use_opens_and_its_settings_are_told_with_their_source() {
 }
 
 #[test]
+fn each_state_machine_and_topic_that_is_named_is_looked_at() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("agent-mesh");
+    std::fs::create_dir_all(data.join("workflows")).unwrap();
+    let definition = r#"{"StartAt": "A", "States": {"A": {"Type": "Succeed"}}}"#;
+    std::fs::write(data.join("workflows/refund.asl.json"), definition).unwrap();
+    let tenants = folder.path().join("tenants.toml");
+    let machine = "arn:aws:states:us-west-2:000000000000:stateMachine";
+    let topic = "arn:aws:sns:us-west-2:000000000000:ops";
+    let text = format!(
+        "[tenants.acme.workflows]\nship = \"{machine}:ship\"\n[tenants.acme.alert_topics]\nours = \"arn:aws:sns:eu-west-1:000000000000:ours\"\n"
+    );
+    std::fs::write(&tenants, text).unwrap();
+    let (workflows, topics) = (format!("refund={machine}:refund"), format!("ops={topic}"));
+    let variables = [
+        ("AGENT_MESH_TENANTS_FILE", tenants.to_str().unwrap()),
+        ("AGENT_MESH_WORKFLOWS", &workflows),
+        ("AGENT_MESH_ALERT_TOPICS", &topics),
+    ];
+    let (status, report) = look_at(folder.path(), &variables);
+    assert_eq!(status, ExitStatus::Found, "{report}");
+    let told = |part: &str| -> Vec<(String, String)> {
+        let checks = report["checks"].as_array().unwrap().iter();
+        let checks = checks.filter(|check| check["part"] == part);
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        checks
+            .map(|check| (text(&check["state"]), text(&check["message"])))
+            .collect()
+    };
+    let workflows = told("workflow");
+    assert_eq!(
+        workflows[0],
+        (
+            "ok".to_owned(),
+            format!("refund: {machine}:refund is there")
+        )
+    );
+    assert_eq!(workflows[1].0, "fault");
+    assert!(
+        workflows[1].1.starts_with("ship of acme: "),
+        "{workflows:?}"
+    );
+    let topics = told("alert topic");
+    assert_eq!(topics[0].0, "fault");
+    assert!(topics[0].1.contains("lies in eu-west-1"), "{topics:?}");
+    assert_eq!(
+        topics[1],
+        ("ok".to_owned(), format!("ops: {topic} is there"))
+    );
+    assert_fixes(&report);
+}
+
+#[test]
 fn a_data_folder_of_a_newer_version_is_a_fault_with_its_fix() {
     let folder = tempfile::tempdir().unwrap();
     let data = folder.path().join("agent-mesh");

@@ -78,6 +78,30 @@ fn every_tenant_may_reach_what_is_shared_also_after_a_reload() {
 }
 
 #[test]
+fn what_is_named_is_listed_once_whoever_names_it() {
+    let machine = |name: &str| format!("arn:aws:states:us-west-2:123456789012:stateMachine:{name}");
+    let shared = SharedNames {
+        workflows: Arc::new([("refund".to_owned(), machine("a"))].into()),
+        alert_topics: Arc::default(),
+    };
+    let text = format!(
+        "[tenants.acme.workflows]\nrefund = \"{}\"\nagain = \"{}\"\n[tenants.beta.workflows]\nship = \"{}\"\n",
+        machine("b"),
+        machine("a"),
+        machine("b"),
+    );
+    let folder = Folder::with(&text);
+    let tenants = TenantsFile::open(Some(&folder.path()), None, shared).unwrap();
+    let named: Vec<(String, String)> = tenants.named().workflows.into_iter().collect();
+    let expected = [("a", "refund"), ("b", "refund of acme")];
+    assert_eq!(
+        named,
+        expected.map(|(arn, name)| (machine(arn), name.to_owned()))
+    );
+    assert!(tenants.named().alert_topics.is_empty());
+}
+
+#[test]
 fn a_change_holds_once_the_file_has_stopped_changing() {
     let folder = Folder::with(GOOD);
     let tenants = folder.open();

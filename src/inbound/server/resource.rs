@@ -1,4 +1,4 @@
-//! Resources: artifacts, values that are too large for an answer, and the alerts that were raised.
+//! Resources: artifacts, values and events that are too large for an answer, and the alerts that were raised.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -12,6 +12,7 @@ use crate::mesh::service::address::InvalidAddress;
 use crate::mesh::service::artifacts::{ArtifactAddress, is_text_type};
 use crate::mesh::service::events::AlertsRead;
 use crate::mesh::service::events::alerts::raised::{ADDRESS, MEDIA_TYPE};
+use crate::mesh::service::events::{EVENT_TYPE, EventAddress, EventRead};
 use crate::mesh::service::kv::{VALUE_TYPE, ValueAddress, ValueRead};
 use crate::mesh::service::resources::{Complete, ResourcesList, ResourcesRead};
 use crate::mesh::store::artifacts::KEY_BYTES_MAX;
@@ -19,6 +20,9 @@ use crate::mesh::store::key::Scope;
 
 /// The template of the artifacts' addresses.
 const ARTIFACT_TEMPLATE: &str = "mesh://artifacts/{scope}/{+key}";
+
+/// The template of the events' addresses.
+const EVENT_TEMPLATE: &str = "mesh://events/{event_id}";
 
 /// The template of the values' addresses.
 const VALUE_TEMPLATE: &str = "mesh://values/{scope}/{+key}";
@@ -80,6 +84,14 @@ impl Server {
                  a part of it.",
             ));
         }
+        if self.shared.catalog.offers(Tool::EventRead) {
+            templates.push(template(
+                EVENT_TEMPLATE,
+                "event",
+                "Event",
+                "One event with all of its detail, as JSON. Add ?range=first-last for a part of it.",
+            ));
+        }
         let mut result = ListResourceTemplatesResult::with_all_items(templates);
         result.ttl_ms = Some(LIST_FRESH_MS);
         result.cache_scope = Some(CacheScope::Private);
@@ -110,6 +122,13 @@ impl Server {
             Ok(address) if self.shared.catalog.offers(Tool::ValuesRead) => {
                 let (found, _) = self.run(context, ValueRead { address }).await?;
                 (VALUE_TYPE.to_owned(), found.body.into())
+            }
+            _ if self.shared.catalog.offers(Tool::EventRead)
+                && uri.parse::<EventAddress>().is_ok() =>
+            {
+                let address = uri.parse().map_err(no_resource)?;
+                let (found, _) = self.run(context, EventRead { address }).await?;
+                (EVENT_TYPE.to_owned(), found.body.into())
             }
             _ => {
                 let address = self.artifact_address(&uri)?;
@@ -170,6 +189,9 @@ impl Server {
             (Reference::Resource(template), "key") if template.uri == VALUE_TEMPLATE => {
                 (Vec::new(), false)
             }
+            (Reference::Resource(template), "event_id") if template.uri == EVENT_TEMPLATE => {
+                (Vec::new(), false)
+            }
             (Reference::Prompt(_), _) => (Vec::new(), false),
             _ => {
                 return Err(invalid(
@@ -188,8 +210,7 @@ impl Server {
             true => uri.parse(),
             false => Err(InvalidAddress),
         };
-        address
-            .map_err(|error| ErrorData::new(ErrorCode::RESOURCE_NOT_FOUND, error.to_string(), None))
+        address.map_err(no_resource)
     }
 }
 
@@ -211,4 +232,8 @@ fn alerts_resource() -> Resource {
     );
     resource.mime_type = Some(MEDIA_TYPE.to_owned());
     resource
+}
+
+fn no_resource(error: InvalidAddress) -> ErrorData {
+    ErrorData::new(ErrorCode::RESOURCE_NOT_FOUND, error.to_string(), None)
 }

@@ -192,6 +192,11 @@ impl<'call, O: Operation> Granted<'call, O> {
         self.reach.now()
     }
 
+    /// Time that only goes forward, for measuring how long something takes.
+    pub fn monotonic(&self) -> Duration {
+        self.reach.clock().monotonic()
+    }
+
     /// Ends when the caller no longer wants the answer.
     pub(super) fn cancelled(&self) -> tokio_util::sync::WaitForCancellationFuture<'call> {
         self.reach.ground.request.cancelled.cancelled()

@@ -47,6 +47,11 @@ pub trait Operation: Sized + Send {
         let _ = answer;
         None
     }
+
+    /// The resources that hold the whole, where an answer leaves out more than one thing.
+    fn links(answer: &Self::Answer) -> Vec<ResourceLink> {
+        Self::link(answer).cloned().into_iter().collect()
+    }
 }
 
 /// A resource that a client can read for what an answer does not hold.

@@ -55,6 +55,8 @@ pub enum Tool {
     ResourcesRead,
     /// `resources/read` of a value.
     ValuesRead,
+    /// `resources/read` of an event.
+    EventRead,
     /// `resources/subscribe`, or one resource of `subscriptions/listen`.
     ResourcesSubscribe,
     /// `resources/read` of the alerts that were raised.
@@ -106,7 +108,7 @@ impl Toolset {
 
 impl Tool {
     /// Every tool and method: the tools sorted by name, then the methods.
-    pub const ALL: [Self; 28] = [
+    pub const ALL: [Self; 29] = [
         Self::ArtifactsDelete,
         Self::ArtifactsGet,
         Self::ArtifactsList,
@@ -132,6 +134,7 @@ impl Tool {
         Self::ResourcesList,
         Self::ResourcesRead,
         Self::ValuesRead,
+        Self::EventRead,
         Self::ResourcesSubscribe,
         Self::AlertsRead,
         Self::AlertsSubscribe,
@@ -163,7 +166,9 @@ impl Tool {
             Self::WorkflowStop => "workflow_stop",
             Self::Complete => "completion/complete",
             Self::ResourcesList => "resources/list",
-            Self::ResourcesRead | Self::ValuesRead | Self::AlertsRead => "resources/read",
+            Self::ResourcesRead | Self::ValuesRead | Self::EventRead | Self::AlertsRead => {
+                "resources/read"
+            }
             Self::ResourcesSubscribe | Self::AlertsSubscribe => "resources/subscribe",
         }
     }
@@ -176,6 +181,7 @@ impl Tool {
                 | Self::ResourcesList
                 | Self::ResourcesRead
                 | Self::ValuesRead
+                | Self::EventRead
                 | Self::ResourcesSubscribe
                 | Self::AlertsRead
                 | Self::AlertsSubscribe
@@ -196,7 +202,8 @@ impl Tool {
             | Self::ResourcesList
             | Self::ResourcesRead
             | Self::ResourcesSubscribe => Toolset::Artifacts,
-            Self::EventsAnalytics
+            Self::EventRead
+            | Self::EventsAnalytics
             | Self::EventsCreateAlert
             | Self::EventsCreateRule
             | Self::EventsDeleteAlert
@@ -228,6 +235,7 @@ impl Tool {
             Self::ArtifactsPut | Self::ArtifactsDelete => Permission::ArtifactsWrite,
             Self::EventsSend => Permission::EventsSend,
             Self::EventsQuery
+            | Self::EventRead
             | Self::EventsAnalytics
             | Self::EventsListRules
             | Self::AlertsRead
@@ -254,7 +262,7 @@ impl Tool {
             Self::ArtifactsDelete => "Artifacts.Deleted",
             Self::ResourcesSubscribe => "Artifacts.Subscribed",
             Self::EventsSend => "Events.Send",
-            Self::EventsQuery => "Events.Query",
+            Self::EventsQuery | Self::EventRead => "Events.Query",
             Self::EventsAnalytics => "Events.Analytics",
             Self::EventsCreateAlert => "Events.AlertCreated",
             Self::EventsCreateRule => "Events.RuleCreated",
@@ -299,6 +307,7 @@ impl Tool {
             | Self::ResourcesList
             | Self::ResourcesRead
             | Self::ValuesRead
+            | Self::EventRead
             | Self::ResourcesSubscribe
             | Self::AlertsRead
             | Self::AlertsSubscribe => Effect::Read,

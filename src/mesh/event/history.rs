@@ -4,6 +4,7 @@
 //! goes to the next day, and stops when it has read enough, wherever that is.
 
 mod merge;
+mod single;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -137,6 +138,9 @@ pub struct ReportedEvent {
     /// Size of the detail, where it was left out.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub detail_bytes: Option<u64>,
+    /// Where the whole event can be read, where the detail was left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub uri: Option<String>,
     /// The tool or method.
     pub tool: String,
     /// How it ended.
@@ -315,6 +319,7 @@ impl History {
             detail: detail.data.map(|data| data.into_owned()),
             truncated: false,
             detail_bytes: None,
+            uri: None,
             tool: detail.tool.into_owned(),
             outcome: detail.outcome,
             error_code: detail.error_code.map(|text| text.into_owned()),

@@ -89,6 +89,7 @@ pub struct Pattern(Arc<Content>);
 struct Content {
     root: Object,
     json: Json,
+    canonical: String,
     size: PatternSize,
 }
 
@@ -121,7 +122,15 @@ impl Pattern {
         let mut compiler = Compiler::default();
         let root = compiler.pattern(&json)?;
         let size = compiler.size();
-        Ok(Self(Arc::new(Content { root, json, size })))
+        let canonical = json.canonical();
+        // Numbers may be longer than they were written, and what is kept must be a pattern again.
+        json::check_length(&canonical)?;
+        Ok(Self(Arc::new(Content {
+            root,
+            json,
+            canonical,
+            size,
+        })))
     }
 
     /// Whether `event`, one JSON object, fits.
@@ -139,19 +148,19 @@ impl Pattern {
     /// The pattern as JSON without blanks, its members in the order of their names. Two patterns that are
     /// written alike but for blanks and that order have the same one.
     pub fn canonical(&self) -> String {
-        self.0.json.canonical()
+        self.0.canonical.clone()
     }
 }
 
 impl fmt::Debug for Pattern {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "Pattern({})", self.canonical())
+        write!(formatter, "Pattern({})", self.0.canonical)
     }
 }
 
 impl PartialEq for Pattern {
     fn eq(&self, other: &Self) -> bool {
-        self.canonical() == other.canonical()
+        self.0.canonical == other.0.canonical
     }
 }
 

@@ -9,7 +9,7 @@ use crate::mesh::store::bucket::ByteRange;
 use crate::mesh::store::key::Scope;
 
 /// What stands between a key and the part of it that is wanted.
-const RANGE: &str = "?range=";
+pub const RANGE: &str = "?range=";
 
 /// What stays as it is in an address: RFC 3986's unreserved characters and the slash between segments.
 const ENCODED: &AsciiSet = &NON_ALPHANUMERIC
@@ -23,7 +23,8 @@ const ENCODED: &AsciiSet = &NON_ALPHANUMERIC
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "no such resource: an address is mesh://artifacts/<scope>/<key> or mesh://values/<scope>/<key>, the \
-     scope user or tenant, the key percent-encoded once, with ?range=<first>-<last> for a part"
+     scope user or tenant, the key percent-encoded once, or mesh://events/<event_id>, with \
+     ?range=<first>-<last> for a part"
 )]
 pub struct InvalidAddress;
 
@@ -124,12 +125,31 @@ fn position(text: &str) -> Option<u64> {
         .flatten()
 }
 
-fn range_text(range: ByteRange) -> String {
+/// A range as it stands in an address.
+pub fn range_text(range: ByteRange) -> String {
     match range {
         ByteRange::From(first, Some(last)) => format!("{first}-{last}"),
         ByteRange::From(first, None) => format!("{first}-"),
         ByteRange::Suffix(count) => format!("-{count}"),
     }
+}
+
+/// The part of `body` that `range` names; nothing where it lies outside.
+pub fn cut(mut body: Vec<u8>, range: ByteRange) -> Option<Vec<u8>> {
+    let size = body.len();
+    let position = |position: u64| usize::try_from(position).unwrap_or(usize::MAX);
+    let (first, end) = match range {
+        ByteRange::From(first, last) => {
+            let end = last.map_or(size, |last| size.min(position(last).saturating_add(1)));
+            (position(first), end)
+        }
+        ByteRange::Suffix(count) => (size.saturating_sub(position(count)), size),
+    };
+    if first >= end {
+        return None;
+    }
+    body.truncate(end);
+    Some(body.split_off(first))
 }
 
 #[cfg(test)]
@@ -208,5 +228,18 @@ mod tests {
             let address = ValueAddress::new(Scope::Tenant, key);
             assert_eq!(address.to_string().parse(), Ok(address));
         }
+    }
+
+    #[test]
+    fn a_part_is_cut_as_in_http() {
+        let cut =
+            |range| cut(b"012345".to_vec(), range).map(|part| String::from_utf8(part).unwrap());
+        assert_eq!(cut(ByteRange::From(1, Some(2))).as_deref(), Some("12"));
+        assert_eq!(cut(ByteRange::From(4, Some(99))).as_deref(), Some("45"));
+        assert_eq!(cut(ByteRange::From(5, None)).as_deref(), Some("5"));
+        assert_eq!(cut(ByteRange::Suffix(2)).as_deref(), Some("45"));
+        assert_eq!(cut(ByteRange::Suffix(u64::MAX)).as_deref(), Some("012345"));
+        assert_eq!(cut(ByteRange::From(6, None)), None);
+        assert_eq!(cut(ByteRange::From(u64::MAX, Some(u64::MAX))), None);
     }
 }

@@ -4,6 +4,7 @@ pub mod alerts;
 pub mod analytics;
 pub mod health;
 pub mod query;
+pub mod resource;
 pub mod rules;
 pub mod send;
 
@@ -11,5 +12,6 @@ pub use alerts::{AlertsRead, AlertsSubscribe, CreateAlert, DeleteAlert};
 pub use analytics::EventsAnalytics;
 pub use health::EventsHealthCheck;
 pub use query::EventsQuery;
+pub use resource::{EVENT_TYPE, EventAddress, EventRead};
 pub use rules::{CreateRule, DeleteRule, ListRules};
 pub use send::{EventsSend, NewEvent};

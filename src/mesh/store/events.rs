@@ -3,11 +3,13 @@
 use std::marker::PhantomData;
 use std::time::Duration;
 
+use ulid::Ulid;
+
 use crate::mesh::Error;
 use crate::mesh::call::grant::Reach;
 use crate::mesh::call::operation::{Allows, EventsRead};
 use crate::mesh::event::analytics::{self, Analytics, AnalyticsQuery};
-use crate::mesh::event::history::{History, HistoryPage, Query};
+use crate::mesh::event::history::{History, HistoryPage, Query, ReportedEvent};
 use crate::mesh::limit::Direction;
 use crate::mesh::store::Metered;
 
@@ -56,6 +58,19 @@ impl<'call, P> Events<'call, P> {
         P: Allows<EventsRead>,
     {
         self.reach.settled(patience).await
+    }
+
+    /// The event with this id, whole.
+    ///
+    /// # Errors
+    /// What the table and the bucket answer.
+    pub async fn event(&self, id: Ulid) -> Result<Option<ReportedEvent>, Error>
+    where
+        P: Allows<EventsRead>,
+    {
+        let answer = self.history().event(id).await?;
+        self.reach.spend(Direction::DynamodbRead, answer.units);
+        Ok(answer.value)
     }
 
     /// Figures over a window.

@@ -22,7 +22,7 @@ const TARGET_ID: &str = "workflow";
 
 /// What a rule says of itself to whoever looks at the bus.
 const DESCRIPTION: &str =
-    "Made by agent-mesh for one tenant; it is repaired when it is changed by hand.";
+    "Made by agent-mesh for one tenant; what is changed here by hand is undone.";
 
 /// The most pages of rules that are read; each holds 100.
 const PAGES_MAX: usize = 20;
@@ -32,6 +32,9 @@ const TARGET_PAGES_MAX: usize = 4;
 
 /// The longest reason of EventBridge's that is told, in characters.
 const REASON_CHARS_MAX: usize = 200;
+
+/// What AWS says of a rule, or of a bus, that is not there.
+const ABSENT: &str = "ResourceNotFoundException";
 
 /// What of an event a target is told, and where it stands in the event.
 const INPUT_PATHS: [(&str, &str); 5] = [
@@ -96,13 +99,7 @@ impl AwsBusRules {
         };
         match answer.failed_entries.unwrap_or_default().first() {
             None => Ok(()),
-            Some(entry) => {
-                let code = entry.error_code().unwrap_or("");
-                let message = entry.error_message().unwrap_or("");
-                Err(own_fault(code)
-                    .unwrap_or_else(|| of_code(Part::Bus, code, message, 400, None))
-                    .caused_by(format!("{code}: {message}")))
-            }
+            Some(entry) => Err(entry_fault(entry.error_code(), entry.error_message())),
         }
     }
 
@@ -150,14 +147,10 @@ impl AwsBusRules {
                 .await;
             match answer {
                 Ok(answer) => {
-                    if let Some(entry) = answer.failed_entries.unwrap_or_default().first() {
-                        let code = entry.error_code().unwrap_or("");
-                        let message = entry.error_message().unwrap_or("");
-                        if code != "ResourceNotFoundException" {
-                            return Err(own_fault(code)
-                                .unwrap_or_else(|| of_code(Part::Bus, code, message, 400, None))
-                                .caused_by(format!("{code}: {message}")));
-                        }
+                    let failed = answer.failed_entries.unwrap_or_default();
+                    let stays = |code: Option<&str>| code != Some(ABSENT);
+                    if let Some(entry) = failed.iter().find(|entry| stays(entry.error_code())) {
+                        return Err(entry_fault(entry.error_code(), entry.error_message()));
                     }
                 }
                 Err(error) if is_absent(&error) => return Ok(()),
@@ -292,7 +285,17 @@ fn input_template(tenant: &TenantId, rule: &BusRule) -> String {
 fn is_absent<E: ProvideErrorMetadata>(error: &SdkError<E, HttpResponse>) -> bool {
     error
         .as_service_error()
-        .is_some_and(|error| error.code() == Some("ResourceNotFoundException"))
+        .is_some_and(|error| error.code() == Some(ABSENT))
+}
+
+/// The failure of a target among others, which comes in an answer of success.
+fn entry_fault(code: Option<&str>, message: Option<&str>) -> Error {
+    let (code, message) = (code.unwrap_or_default(), message.unwrap_or_default());
+    let error = match code {
+        ABSENT => removed_meanwhile(),
+        _ => own_fault(code).unwrap_or_else(|| of_code(Part::Bus, code, message, 400, None)),
+    };
+    error.caused_by(format!("{code}: {message}"))
 }
 
 /// The failure of a call about rules.

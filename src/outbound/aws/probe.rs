@@ -1,6 +1,8 @@
 //! What `doctor` finds out about AWS: who the credentials are, and what they may do, by probes that
 //! change nothing.
 
+mod names;
+
 use std::collections::HashMap;
 
 use aws_sdk_dynamodb::types::AttributeValue;
@@ -12,6 +14,8 @@ use super::{AwsBucket, AwsBus, AwsTable};
 use crate::mesh::store::key::{OBJECT_ROOT, PARTITION_ROOT};
 use crate::mesh::store::{Bucket, Bus, Table};
 use crate::mesh::{Error, ErrorKind};
+
+pub use names::{NAMED_MAX, NamedArn, probe_names_into};
 
 /// How a probe ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -291,6 +295,8 @@ fn action(part: &str) -> Option<&'static str> {
         "table: write" => "dynamodb:PutItem",
         "bucket" | "bucket: list" => "s3:ListBucket",
         "bus" => "events:DescribeEventBus",
+        "workflow" => "states:DescribeStateMachine",
+        "alert topic" => "sns:GetTopicAttributes",
         _ => return None,
     })
 }

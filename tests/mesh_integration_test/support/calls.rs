@@ -14,6 +14,9 @@ pub(crate) const SECRET: &str = "a secret of the caller";
 thread_local! {
     /// The run that the samples ask for; each test has a thread of its own.
     static RUN: RefCell<String> = const { RefCell::new(String::new()) };
+
+    /// The event that the samples ask for.
+    static EVENT: RefCell<String> = const { RefCell::new(String::new()) };
 }
 
 /// Starts the run that the samples ask for.
@@ -26,6 +29,18 @@ pub(crate) async fn prepare_run(caller: &Caller) {
         .await;
     let run_id = started["run_id"].as_str().expect("an id").to_owned();
     RUN.with_borrow_mut(|run| *run = run_id);
+}
+
+/// Sends the event that the samples ask for, as one of `caller`'s.
+pub(crate) async fn prepare_event(caller: &Caller) {
+    let event = json!({"detail_type": "Sample.Prepared", "detail": {"key": "sample"}});
+    let sent = caller.ok("events_send", event).await;
+    let event_id = sent["event_id"].as_str().expect("an id").to_owned();
+    EVENT.with_borrow_mut(|event| *event = event_id);
+}
+
+fn sample_event() -> String {
+    format!("mesh://events/{}", EVENT.with_borrow(Clone::clone))
 }
 
 fn sample_run() -> String {
@@ -71,6 +86,7 @@ pub(crate) fn sample(tool: Tool) -> Value {
         Tool::ResourcesList => json!({}),
         Tool::ResourcesRead => json!({"uri": "mesh://artifacts/tenant/sample"}),
         Tool::ValuesRead => json!({"uri": "mesh://values/tenant/sample"}),
+        Tool::EventRead => json!({"uri": sample_event()}),
         Tool::ResourcesSubscribe => json!({"uri": "mesh://artifacts/tenant/sample"}),
         Tool::AlertsRead | Tool::AlertsSubscribe => json!({"uri": "mesh://alerts"}),
     }
@@ -91,6 +107,7 @@ pub(crate) async fn prepare(caller: &Caller) {
         )
         .await;
     prepare_run(caller).await;
+    prepare_event(caller).await;
 }
 
 /// How a call ended.

@@ -21,13 +21,7 @@ pub(super) enum Json {
 impl Json {
     /// The value that `text`, which is no longer than a pattern may be, is.
     pub(super) fn parse(text: &str) -> Result<Self, PatternFault> {
-        let most = super::CHARS_MAX;
-        // A character is at most two units and a unit at most three bytes, so that far more need not be counted.
-        if text.len() > 3 * most || text.encode_utf16().count() > most {
-            return Err(PatternFault::whole(format!(
-                "a pattern has at most {most} characters; make two rules of it"
-            )));
-        }
+        check_length(text)?;
         serde_json::from_str(text).map_err(|fault| {
             PatternFault::whole(format!(
                 "a pattern is one JSON object; this is no JSON: {fault}"
@@ -86,6 +80,18 @@ impl Json {
             }
         }
     }
+}
+
+/// That `text` is no longer than a pattern may be.
+pub(super) fn check_length(text: &str) -> Result<(), PatternFault> {
+    let most = super::CHARS_MAX;
+    // A unit of UTF-16 is at most three bytes of UTF-8, so that far more need not be counted.
+    if text.len() > 3 * most || text.encode_utf16().count() > most {
+        return Err(PatternFault::whole(format!(
+            "a pattern has at most {most} characters, its numbers written out; make two rules of it"
+        )));
+    }
+    Ok(())
 }
 
 fn write_text(value: &str, text: &mut String) {

@@ -110,6 +110,13 @@ fn each_limit_holds_at_its_edge_and_not_past_it() {
     parse(&crabs((CHARS_MAX - 10) / 2));
     assert_eq!(path_of(&crabs((CHARS_MAX - 10) / 2 + 1)), "");
 
+    // What is kept of a pattern is a pattern again, although a number may have become longer.
+    let numbers = |numbers: usize| format!(r#"{{"a":[{}]}}"#, vec!["1e15"; numbers].join(","));
+    let kept = parse(&numbers(100));
+    assert!(kept.canonical().len() > numbers(100).len());
+    assert_eq!(parse(&kept.canonical()), kept);
+    assert_eq!(path_of(&numbers(200)), "");
+
     let deep = |depth: usize| {
         format!(
             r#"{}{{"a":["x"]}}{}"#,

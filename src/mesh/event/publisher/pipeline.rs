@@ -55,6 +55,8 @@ pub(super) struct Pipeline<S> {
     backoff: Backoff,
     flush_backoff: Backoff,
     linger: Duration,
+    /// Whether records that were read of late were not wanted.
+    has_passed: bool,
     linger_until: Option<Instant>,
     /// Until when what does not fill a batch waits for more of it.
     partial_until: Option<Instant>,
@@ -99,6 +101,7 @@ impl<S: Sink> Pipeline<S> {
             flush_backoff: backoff.clone(),
             backoff,
             linger: pace.linger_shortest,
+            has_passed: false,
             linger_until: None,
             partial_until: None,
             taken_at: Instant::now(),

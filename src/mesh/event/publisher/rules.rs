@@ -46,6 +46,7 @@ impl Sink for RulesSink {
     const TENANT_BATCH_MAX: usize = 16;
     const TENANT_RECORDS_MAX: usize = 8;
     const LINGER_LONGEST: Duration = Duration::from_millis(10);
+    const LINGER_UNWANTED: Duration = Duration::from_millis(50);
 
     fn weigh(record: &Record) -> usize {
         record.bytes as usize

@@ -61,6 +61,8 @@ pub(super) trait Sink: Send + 'static {
     const TENANT_RECORDS_MAX: usize = usize::MAX;
     /// The longest that records linger for others, where that is shorter than the pace.
     const LINGER_LONGEST: Duration = Duration::MAX;
+    /// The same while nothing that is read is wanted, so that looking costs little.
+    const LINGER_UNWANTED: Duration = Duration::ZERO;
 
     /// How much a record adds to a batch.
     fn weigh(record: &Record) -> usize;

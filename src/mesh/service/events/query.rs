@@ -4,10 +4,12 @@ use std::str::FromStr as _;
 use std::time::Duration;
 
 use serde::Serialize;
+use serde_json::value::RawValue;
 use ulid::Ulid;
 
+use super::resource::{EVENT_TYPE, EventAddress};
 use crate::mesh::call::grant::Granted;
-use crate::mesh::call::operation::{EventsRead, Operation, Report, Subject};
+use crate::mesh::call::operation::{EventsRead, Operation, Report, ResourceLink, Subject};
 use crate::mesh::call::tool::Tool;
 use crate::mesh::event::history::{
     Filter, HistoryPosition, Order, PAGE_EVENTS_MAX, Query, ReportedEvent, WINDOW_DAYS_MAX,
@@ -24,13 +26,16 @@ pub const LIMIT_MAX: u32 = PAGE_EVENTS_MAX as u32;
 const WINDOW: Duration = Duration::from_hours(24);
 
 /// How long a query waits for events of this process that are on their way.
-const PATIENCE: Duration = Duration::from_secs(1);
+pub(super) const PATIENCE: Duration = Duration::from_secs(1);
 
 /// How much of the answer's text the events may take: bytes, of 60,000.
 const EVENTS_BYTES_MAX: usize = 56_000;
 
 /// The largest detail that is shown; a larger one is left out and said so.
 const DETAIL_BYTES_MAX: usize = 48_000;
+
+/// The most links to events of which not all is shown; each of the rest says its address, too.
+const LINKS_MAX: usize = 20;
 
 /// What a query is expected to read: units of 4 KiB.
 const EXPECTED_UNITS: f64 = 8.0;
@@ -62,6 +67,8 @@ pub struct EventsQueryAnswer {
     searched_until: Option<Timestamp>,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pending: bool,
+    #[serde(skip)]
+    links: Vec<ResourceLink>,
 }
 
 impl EventsQuery {
@@ -155,6 +162,7 @@ impl Operation for EventsQuery {
         let page = call.events().query(&query).await?;
         let order = query.after.map_or(query.order, |after| after.order);
         let (events, cut) = fitting(page.events);
+        let links = events.iter().filter_map(link).take(LINKS_MAX).collect();
         let next = match (cut, events.last()) {
             (true, Some(last)) => Some(HistoryPosition {
                 after: last.event_id,
@@ -168,6 +176,7 @@ impl Operation for EventsQuery {
             next_cursor: next.map(|next| cursor::seal(&position(next), &filters)),
             searched_until: page.searched_until.filter(|_| !cut),
             pending: !settled,
+            links,
         })
     }
 
@@ -176,6 +185,10 @@ impl Operation for EventsQuery {
             bytes: None,
             facts: vec![("events", answer.events.len().into())],
         }
+    }
+
+    fn links(answer: &EventsQueryAnswer) -> Vec<ResourceLink> {
+        answer.links.clone()
     }
 }
 
@@ -192,6 +205,9 @@ fn fitting(events: Vec<ReportedEvent>) -> (Vec<ReportedEvent>, bool) {
             event.detail_bytes = Some(detail.get().len() as u64);
             event.truncated = true;
         }
+        if event.truncated {
+            event.uri = Some(EventAddress::new(event.event_id).to_string());
+        }
         bytes += serde_json::to_string(&event).map_or(0, |text| text.len() + 1);
         if bytes > EVENTS_BYTES_MAX && !fitting.is_empty() {
             return (fitting, true);
@@ -199,6 +215,21 @@ fn fitting(events: Vec<ReportedEvent>) -> (Vec<ReportedEvent>, bool) {
         fitting.push(event);
     }
     (fitting, false)
+}
+
+/// Where to read an event of which not all is shown, and how much that is.
+fn link(event: &ReportedEvent) -> Option<ResourceLink> {
+    let (uri, detail_bytes) = (event.uri.clone()?, event.detail_bytes?);
+    let mut whole = event.clone();
+    (whole.truncated, whole.detail_bytes, whole.uri) = (false, None, None);
+    whole.detail = Some(RawValue::NULL.to_owned());
+    let rest = serde_json::to_string(&whole).map_or(0, |text| text.len());
+    Some(ResourceLink {
+        uri,
+        name: event.detail_type.clone(),
+        content_type: EVENT_TYPE.to_owned(),
+        size: detail_bytes + rest.saturating_sub(RawValue::NULL.get().len()) as u64,
+    })
 }
 
 fn position(position: HistoryPosition) -> String {

@@ -6,8 +6,7 @@ use crate::mesh::call::grant::Granted;
 use crate::mesh::call::operation::{KvRead, Operation, Report, Subject};
 use crate::mesh::call::tool::Tool;
 use crate::mesh::limit::{Cost, Direction};
-use crate::mesh::service::address::{Address, Addressed};
-use crate::mesh::store::bucket::ByteRange;
+use crate::mesh::service::address::{Address, Addressed, cut};
 use crate::mesh::store::values::ValueKey;
 use crate::mesh::{Error, ErrorKind};
 
@@ -65,7 +64,7 @@ impl Operation for ValueRead {
         };
         let mut body = stored.text.into_bytes();
         if let Some(range) = range {
-            body = part(body, *range)
+            body = cut(body, *range)
                 .ok_or_else(|| Error::invalid("uri", "the range lies outside the value"))?;
         }
         Ok(ValueReadAnswer { body })
@@ -76,41 +75,5 @@ impl Operation for ValueRead {
             bytes: Some(answer.body.len() as u64),
             facts: Vec::new(),
         }
-    }
-}
-
-/// The part of `body` that `range` names; nothing where it lies outside.
-fn part(mut body: Vec<u8>, range: ByteRange) -> Option<Vec<u8>> {
-    let size = body.len();
-    let position = |position: u64| usize::try_from(position).unwrap_or(usize::MAX);
-    let (first, end) = match range {
-        ByteRange::From(first, last) => {
-            let end = last.map_or(size, |last| size.min(position(last).saturating_add(1)));
-            (position(first), end)
-        }
-        ByteRange::Suffix(count) => (size.saturating_sub(position(count)), size),
-    };
-    if first >= end {
-        return None;
-    }
-    body.truncate(end);
-    Some(body.split_off(first))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_part_is_cut_as_in_http() {
-        let cut =
-            |range| part(b"012345".to_vec(), range).map(|part| String::from_utf8(part).unwrap());
-        assert_eq!(cut(ByteRange::From(1, Some(2))).as_deref(), Some("12"));
-        assert_eq!(cut(ByteRange::From(4, Some(99))).as_deref(), Some("45"));
-        assert_eq!(cut(ByteRange::From(5, None)).as_deref(), Some("5"));
-        assert_eq!(cut(ByteRange::Suffix(2)).as_deref(), Some("45"));
-        assert_eq!(cut(ByteRange::Suffix(u64::MAX)).as_deref(), Some("012345"));
-        assert_eq!(cut(ByteRange::From(6, None)), None);
-        assert_eq!(cut(ByteRange::From(u64::MAX, Some(u64::MAX))), None);
     }
 }

@@ -1,12 +1,15 @@
 //! The operations of Step Functions, as their clients send them.
 
+mod machines;
+mod request;
+
 use std::sync::Arc;
 
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
-use super::asl::{Machine, PAYLOAD_BYTES_MAX};
+use super::asl::PAYLOAD_BYTES_MAX;
 use super::definition::{Definition, Missing};
 use super::disk::DiskFault;
 use super::event::{Said, seconds};
@@ -15,6 +18,8 @@ use super::interpreter::entered_event;
 use super::name::{self, Astray, execution_arn, machine_arn, role_arn};
 use super::runner::Runner;
 use super::store::{self, Begun, Described, End, Listing, NewExecution};
+use request::{GetExecutionHistory, ListExecutions, OneExecution, StartExecution, StopExecution};
+
 use crate::mesh::Timestamp;
 use crate::mesh::store::states::ExecutionStatus;
 use crate::outbound::embedded::faults::Service;
@@ -73,67 +78,6 @@ impl Refusal {
     }
 }
 
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct StartExecution {
-    state_machine_arn: String,
-    name: Option<String>,
-    input: Option<String>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct OneExecution {
-    execution_arn: String,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct StopExecution {
-    execution_arn: String,
-    error: Option<String>,
-    cause: Option<String>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct GetExecutionHistory {
-    execution_arn: String,
-    max_results: Option<usize>,
-    reverse_order: Option<bool>,
-    include_execution_data: Option<bool>,
-    next_token: Option<String>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct ListExecutions {
-    state_machine_arn: Option<String>,
-    status_filter: Option<String>,
-    max_results: Option<usize>,
-    next_token: Option<String>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct DescribeStateMachine {
-    state_machine_arn: String,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct ListStateMachines {
-    max_results: Option<usize>,
-    next_token: Option<String>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct ValidateDefinition {
-    definition: String,
-    max_results: Option<usize>,
-}
-
 /// The operations that there are.
 const OPERATIONS: [&str; 8] = [
     "StartExecution",
@@ -156,15 +100,16 @@ pub(super) fn operation(name: &str) -> &'static str {
 
 /// The answer to any operation.
 pub(super) async fn answer(runner: &Arc<Runner>, operation: &str, body: &[u8]) -> Answer {
+    runner.keep_looking();
     let answered = match operation {
         "StartExecution" => start(runner, body).await,
         "DescribeExecution" => describe(runner, body).await,
         "StopExecution" => stop(runner, body).await,
         "GetExecutionHistory" => history(runner, body).await,
         "ListExecutions" => list(runner, body).await,
-        "DescribeStateMachine" => describe_machine(runner, body).await,
-        "ListStateMachines" => list_machines(runner, body).await,
-        "ValidateStateMachineDefinition" => validate(body).await,
+        "DescribeStateMachine" => machines::describe_machine(runner, body).await,
+        "ListStateMachines" => machines::list_machines(runner, body).await,
+        "ValidateStateMachineDefinition" => machines::validate(body).await,
         _ => refusal(
             "UnknownOperationException",
             "The embedded cloud does not have this operation.",
@@ -533,77 +478,4 @@ fn status_of(name: &str) -> Result<ExecutionStatus, Refusal> {
                 format!("1 validation error detected: Value '{name}' at 'statusFilter' failed to satisfy constraint"),
             )
         })
-}
-
-async fn describe_machine(runner: &Arc<Runner>, body: &[u8]) -> Answered {
-    let request: DescribeStateMachine = parse(body)?;
-    let name = machine_name(&request.state_machine_arn)?.to_owned();
-    let (reader, wanted) = (Arc::clone(runner), name.clone());
-    let (text, modified) = blocking(move || reader.definitions.text(&wanted))
-        .await?
-        .map_err(|why| missing(&request.state_machine_arn, why))?;
-    Ok(json!({
-        "stateMachineArn": machine_arn(&name),
-        "name": name,
-        "status": "ACTIVE",
-        "definition": text,
-        "roleArn": role_arn(&name),
-        "type": "STANDARD",
-        "creationDate": seconds(modified),
-        "loggingConfiguration": {"level": "OFF", "includeExecutionData": false},
-    }))
-}
-
-async fn list_machines(runner: &Arc<Runner>, body: &[u8]) -> Answered {
-    let request: ListStateMachines = parse(body)?;
-    let (limit, from) = page(request.max_results, request.next_token.as_deref())?;
-    let from = from.map_or(0, |from| usize::try_from(from).unwrap_or(0));
-    let reader = Arc::clone(runner);
-    let listed = blocking(move || reader.definitions.list())
-        .await?
-        .map_err(|error| Refusal::Disk(DiskFault::Storage(error.into())))?;
-    let machines: Vec<Value> = listed
-        .iter()
-        .skip(from)
-        .take(limit)
-        .map(|(name, modified)| {
-            json!({
-                "stateMachineArn": machine_arn(name),
-                "name": name,
-                "type": "STANDARD",
-                "creationDate": seconds(*modified),
-            })
-        })
-        .collect();
-    let next = from + machines.len();
-    let next = (next < listed.len()).then(|| i64::try_from(next).unwrap_or(i64::MAX));
-    Ok(with_token(json!({"stateMachines": machines}), next))
-}
-
-async fn validate(body: &[u8]) -> Answered {
-    let request: ValidateDefinition = parse(body)?;
-    let most = request
-        .max_results
-        .filter(|most| *most > 0)
-        .unwrap_or(PAGE_DEFAULT);
-    let flaws = blocking(move || Machine::parse(&request.definition).err())
-        .await?
-        .unwrap_or_default();
-    let diagnostics: Vec<Value> = flaws
-        .iter()
-        .take(most)
-        .map(|flaw| {
-            json!({
-                "severity": "ERROR",
-                "code": "SCHEMA_VALIDATION_FAILED",
-                "message": flaw.message,
-                "location": flaw.path,
-            })
-        })
-        .collect();
-    Ok(json!({
-        "result": if flaws.is_empty() { "OK" } else { "FAIL" },
-        "diagnostics": diagnostics,
-        "truncated": flaws.len() > diagnostics.len(),
-    }))
 }

@@ -46,6 +46,7 @@ pub(super) struct Runner {
     active: Mutex<HashMap<ExecutionId, CancellationToken>>,
     /// How many ran when it was last looked, and have been started since.
     running: AtomicUsize,
+    shall_look: AtomicBool,
     looks: AtomicBool,
     wake: Notify,
     stop: CancellationToken,
@@ -86,6 +87,7 @@ impl Runner {
             owner: OnceLock::new(),
             active: Mutex::default(),
             running: AtomicUsize::new(0),
+            shall_look: AtomicBool::new(false),
             looks: AtomicBool::new(false),
             wake: Notify::new(),
             stop: CancellationToken::new(),
@@ -171,16 +173,25 @@ impl Runner {
         }
     }
 
-    /// Begins to look for executions that nobody runs, unless that has begun. Within a runtime.
+    /// Begins to look for executions that nobody runs, unless that is under way. Within a runtime.
     pub(super) fn look_from_now_on(self: &Arc<Self>) {
+        self.shall_look.store(true, Ordering::Relaxed);
         if self.looks.swap(true, Ordering::Relaxed) {
             return;
         }
-        let (runner, stop) = (Arc::downgrade(self), self.stop.clone());
+        let looking = Looking(Arc::downgrade(self));
+        let stop = self.stop.clone();
         tokio::spawn(async move {
-            let look = look_forever(runner);
+            let look = look_forever(&looking.0);
             stop.run_until_cancelled(look).await;
         });
+    }
+
+    /// Goes on looking where the runtime that did so has gone and another one is there. Within a runtime.
+    pub(super) fn keep_looking(self: &Arc<Self>) {
+        if self.shall_look.load(Ordering::Relaxed) && !self.stop.is_cancelled() {
+            self.look_from_now_on();
+        }
     }
 
     /// Looks once; how long to rest until the next time.
@@ -357,7 +368,18 @@ fn without(ids: &[ExecutionId], others: &[ExecutionId]) -> Vec<ExecutionId> {
     ids.iter().filter(is_alone).copied().collect()
 }
 
-async fn look_forever(runner: Weak<Runner>) {
+/// Somebody looks, until this is dropped.
+struct Looking(Weak<Runner>);
+
+impl Drop for Looking {
+    fn drop(&mut self) {
+        if let Some(runner) = self.0.upgrade() {
+            runner.looks.store(false, Ordering::Relaxed);
+        }
+    }
+}
+
+async fn look_forever(runner: &Weak<Runner>) {
     while let Some(strong) = runner.upgrade() {
         let rest = strong.look().await;
         let _ = tokio::time::timeout(rest, strong.wake.notified()).await;

@@ -1,8 +1,14 @@
 //! The executions on the disk: every change is one transaction, and only the owner of an execution changes it.
 
+mod read;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, params};
+
+pub(super) use read::{
+    Described, Listing, describe, history, list, next_due, owned, owners, running,
+};
 
 use super::event::Event;
 use super::frame::{Frame, below};
@@ -50,20 +56,6 @@ pub(super) enum Begun {
     Again(Timestamp),
     /// The name is taken.
     Taken,
-}
-
-/// An execution, as DescribeExecution tells of it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Described {
-    pub(super) machine: String,
-    pub(super) name: String,
-    pub(super) input: String,
-    pub(super) status: ExecutionStatus,
-    pub(super) output: Option<String>,
-    pub(super) error: Option<String>,
-    pub(super) cause: Option<String>,
-    pub(super) started_at: Timestamp,
-    pub(super) stopped_at: Option<Timestamp>,
 }
 
 /// An execution that its new owner goes on with.
@@ -117,16 +109,6 @@ impl Changes {
     }
 }
 
-/// A page of a listing.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Listing {
-    pub(super) machine: Option<String>,
-    pub(super) status: Option<ExecutionStatus>,
-    /// Only those that were written down before this one.
-    pub(super) before: Option<ExecutionId>,
-    pub(super) limit: usize,
-}
-
 /// The number of a status on the disk.
 fn number(status: ExecutionStatus) -> i64 {
     match status {
@@ -136,13 +118,6 @@ fn number(status: ExecutionStatus) -> i64 {
         ExecutionStatus::TimedOut => 3,
         ExecutionStatus::Aborted => 4,
     }
-}
-
-fn status(number: i64) -> ExecutionStatus {
-    ExecutionStatus::ALL
-        .into_iter()
-        .find(|status| self::number(*status) == number)
-        .unwrap_or(ExecutionStatus::Failed)
 }
 
 fn immediate(connection: &mut Connection) -> rusqlite::Result<Transaction<'_>> {
@@ -400,35 +375,6 @@ fn read_claimed(transaction: &Transaction<'_>, id: ExecutionId) -> rusqlite::Res
         })
 }
 
-/// When the next execution that nobody owns wants to go on.
-pub(super) fn next_due(connection: &Connection) -> rusqlite::Result<Option<Timestamp>> {
-    let due: Option<i64> = connection
-        .prepare_cached(
-            "SELECT due_ms FROM executions WHERE status = 0 AND owner IS NULL ORDER BY due_ms LIMIT 1",
-        )?
-        .query_row([], |row| row.get(0))
-        .optional()?;
-    Ok(due.map(Timestamp::from_millis))
-}
-
-/// Everyone who owns a running execution.
-pub(super) fn owners(connection: &Connection) -> rusqlite::Result<Vec<String>> {
-    connection
-        .prepare_cached(
-            "SELECT DISTINCT owner FROM executions WHERE status = 0 AND owner IS NOT NULL",
-        )?
-        .query_map([], |row| row.get(0))?
-        .collect()
-}
-
-/// The running executions of an owner.
-pub(super) fn owned(connection: &Connection, owner: &str) -> rusqlite::Result<Vec<ExecutionId>> {
-    connection
-        .prepare_cached("SELECT id FROM executions WHERE status = 0 AND owner = ?1")?
-        .query_map(params![owner], |row| row.get(0))?
-        .collect()
-}
-
 /// Leaves the running executions of an owner, or one of them, to whoever takes them.
 pub(super) fn disown(
     connection: &mut Connection,
@@ -442,111 +388,6 @@ pub(super) fn disown(
              WHERE status = 0 AND owner = ?1 AND (?3 IS NULL OR id = ?3)",
         )?
         .execute(params![owner, now.as_millis(), one])
-}
-
-/// How many executions run, counted no further than `limit`.
-pub(super) fn running(connection: &Connection, limit: usize) -> rusqlite::Result<usize> {
-    connection
-        .prepare_cached(
-            "SELECT (SELECT count(*) FROM (SELECT 1 FROM executions WHERE status = 0 AND owner IS NULL LIMIT ?1)) \
-             + (SELECT count(*) FROM (SELECT 1 FROM executions WHERE status = 0 AND owner IS NOT NULL LIMIT ?1))",
-        )?
-        .query_row(params![limit], |row| row.get(0))
-}
-
-const DESCRIBED: &str =
-    "machine, name, input, status, output, error, cause, started_ms, stopped_ms";
-
-fn described(row: &rusqlite::Row<'_>) -> rusqlite::Result<Described> {
-    Ok(Described {
-        machine: row.get(0)?,
-        name: row.get(1)?,
-        input: row.get(2)?,
-        status: status(row.get(3)?),
-        output: row.get(4)?,
-        error: row.get(5)?,
-        cause: row.get(6)?,
-        started_at: Timestamp::from_millis(row.get(7)?),
-        stopped_at: row.get::<_, Option<i64>>(8)?.map(Timestamp::from_millis),
-    })
-}
-
-/// What is known of an execution.
-pub(super) fn describe(
-    connection: &Connection,
-    machine: &str,
-    name: &str,
-) -> rusqlite::Result<Option<Described>> {
-    connection
-        .prepare_cached(&format!(
-            "SELECT {DESCRIBED} FROM executions WHERE machine = ?1 AND name = ?2"
-        ))?
-        .query_row(params![machine, name], described)
-        .optional()
-}
-
-/// A page of the executions, the newest first, each with its number.
-pub(super) fn list(
-    connection: &Connection,
-    listing: &Listing,
-) -> rusqlite::Result<Vec<(ExecutionId, Described)>> {
-    connection
-        .prepare_cached(&format!(
-            "SELECT {DESCRIBED}, id FROM executions \
-             WHERE (?1 IS NULL OR machine = ?1) AND (?2 IS NULL OR status = ?2) AND id < ?3 \
-             ORDER BY id DESC LIMIT ?4"
-        ))?
-        .query_map(
-            params![
-                listing.machine,
-                listing.status.map(number),
-                listing.before.unwrap_or(i64::MAX),
-                listing.limit
-            ],
-            |row| Ok((row.get(9)?, described(row)?)),
-        )?
-        .collect()
-}
-
-/// Up to `limit` events of an execution that come after the event `after` in the order asked for; nothing
-/// where there is no such execution.
-pub(super) fn history(
-    connection: &Connection,
-    machine: &str,
-    name: &str,
-    newest_first: bool,
-    after: Option<i64>,
-    limit: usize,
-) -> rusqlite::Result<Option<Vec<Event>>> {
-    let id: Option<ExecutionId> = connection
-        .prepare_cached("SELECT id FROM executions WHERE machine = ?1 AND name = ?2")?
-        .query_row(params![machine, name], |row| row.get(0))
-        .optional()?;
-    let Some(id) = id else {
-        return Ok(None);
-    };
-    let (sql, from) = if newest_first {
-        ("id < ?2 ORDER BY id DESC", after.unwrap_or(i64::MAX))
-    } else {
-        ("id > ?2 ORDER BY id", after.unwrap_or(0))
-    };
-    connection
-        .prepare_cached(&format!(
-            "SELECT id, time_ms, kind, previous, details FROM events \
-             WHERE execution = ?1 AND {sql} LIMIT ?3"
-        ))?
-        .query_map(params![id, from, limit], |row| {
-            let details: Option<String> = row.get(4)?;
-            Ok(Event {
-                id: row.get(0)?,
-                time: Timestamp::from_millis(row.get(1)?),
-                kind: row.get(2)?,
-                previous: row.get(3)?,
-                details: details.as_deref().map(json).transpose()?,
-            })
-        })?
-        .collect::<rusqlite::Result<_>>()
-        .map(Some)
 }
 
 /// Deletes some of the executions that ended before `before`, and definitions that nobody needs any more.

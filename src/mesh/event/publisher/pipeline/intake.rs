@@ -76,6 +76,8 @@ impl<S: Sink> Pipeline<S> {
                 _ => self.linger,
             }
             .clamp(self.pace.linger_shortest, self.pace.linger_longest);
+        } else if std::mem::take(&mut self.has_passed) {
+            self.linger = (self.linger * 2).min(S::LINGER_UNWANTED.max(self.linger));
         }
     }
 
@@ -146,6 +148,7 @@ impl<S: Sink> Pipeline<S> {
         self.outbox
             .settle_all(way, tenant, bytes, u64::from(records));
         self.has_news = true;
+        self.has_passed = true;
     }
 
     /// Takes note of a tenant's records and puts them where they wait to be sent.

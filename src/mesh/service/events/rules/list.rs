@@ -284,10 +284,12 @@ async fn states(
         .into_iter()
         .map(|alert| mail_state(&rules, &mail, alert).map(|state| (&alert.thing.name, state)))
         .collect();
-    let mut asked = stream::iter(questions).buffer_unordered(ASKED_AT_ONCE);
+    let asked = stream::iter(questions)
+        .buffer_unordered(ASKED_AT_ONCE)
+        .take_until(tokio::time::sleep(ASKED_FOR));
+    let mut asked = std::pin::pin!(asked);
     let mut states = HashMap::new();
-    let deadline = tokio::time::Instant::now() + ASKED_FOR;
-    while let Ok(Some((name, state))) = tokio::time::timeout_at(deadline, asked.next()).await {
+    while let Some((name, state)) = asked.next().await {
         match state {
             Ok(state) => {
                 states.insert(name.clone(), state);

@@ -96,7 +96,7 @@ where
         filter.user_id = Some(call.user_id().clone());
     }
     events.settled(PATIENCE).await;
-    let started = tokio::time::Instant::now();
+    let started = call.monotonic();
     let mut query = Query {
         start: now.minus(WINDOW),
         // Nothing that was recorded before this call may lie behind the end of the window.
@@ -130,7 +130,7 @@ where
         preview.since = page.searched_until.unwrap_or(preview.since);
         let is_enough = preview.examined + preview.skipped >= EVENTS_MAX
             || units >= UNITS_MAX
-            || started.elapsed() >= TIME_MAX;
+            || call.monotonic().saturating_sub(started) >= TIME_MAX;
         if is_enough {
             break;
         }

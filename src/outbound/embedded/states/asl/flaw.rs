@@ -35,12 +35,17 @@ pub(super) struct Flaws(Vec<Flaw>);
 impl Flaws {
     /// Adds one, unless there are enough.
     pub(super) fn add(&mut self, path: &str, message: impl Into<String>) {
-        if self.0.len() < FLAWS_MAX {
+        if !self.are_enough() {
             self.0.push(Flaw {
                 path: path.to_owned(),
                 message: message.into(),
             });
         }
+    }
+
+    /// Whether no more are told.
+    pub(super) fn are_enough(&self) -> bool {
+        self.0.len() >= FLAWS_MAX
     }
 
     /// All of them.
@@ -49,9 +54,9 @@ impl Flaws {
     }
 }
 
-/// The pointer to the member of that name, or the item of that number.
+/// The pointer to the member of that name, or the item of that number. Of a long name it has the beginning.
 pub(super) fn below(path: &str, name: impl fmt::Display) -> String {
-    let name = name.to_string();
+    let name = shortened(&name.to_string());
     if name.contains(['~', '/']) {
         format!("{path}/{}", name.replace('~', "~0").replace('/', "~1"))
     } else {
@@ -61,9 +66,12 @@ pub(super) fn below(path: &str, name: impl fmt::Display) -> String {
 
 /// A text of the definition as a message repeats it.
 pub(super) fn quoted(text: &str) -> String {
-    let mut shown: String = text.chars().take(QUOTED_CHARS_MAX).collect();
-    if shown.len() < text.len() {
-        shown.push('…');
+    format!("'{}'", shortened(text))
+}
+
+fn shortened(text: &str) -> String {
+    match text.char_indices().nth(QUOTED_CHARS_MAX) {
+        Some((end, _)) => format!("{}…", text.get(..end).unwrap_or_default()),
+        None => text.to_owned(),
     }
-    format!("'{shown}'")
 }

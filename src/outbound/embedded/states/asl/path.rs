@@ -162,12 +162,14 @@ impl Path {
 
     /// What is said where it leads nowhere, as the error of that name.
     pub(super) fn leads_nowhere(&self, error: &str, member: &str) -> StateError {
+        let place = match self.root {
+            Root::Input => "the input",
+            Root::Context => "the context object",
+        };
+        let text = &self.text;
         StateError::new(
             error,
-            format!(
-                "the path '{}' of '{member}' leads to nothing in the input",
-                self.text
-            ),
+            format!("the path '{text}' of '{member}' leads to nothing in {place}"),
         )
     }
 }

@@ -4,6 +4,7 @@ mod choice;
 mod failure;
 mod graph;
 mod members;
+mod parameters;
 mod state;
 #[cfg(test)]
 mod tests;

@@ -78,22 +78,31 @@ impl Template {
     }
 
     fn part(value: &Value, at: &str, flaws: &mut Flaws) -> Self {
-        let part = match value {
-            Value::Array(items) => Self::List(
-                items
-                    .iter()
-                    .enumerate()
-                    .map(|(index, item)| Self::part(item, &below(at, index), flaws))
-                    .collect(),
-            ),
-            Value::Object(members) => Self::Object(Self::members(members, at, flaws)),
+        match value {
+            Value::Array(items) => {
+                let parts = items.iter().enumerate();
+                let parts = parts.map(|(index, item)| Self::part(item, &below(at, index), flaws));
+                Self::list(parts.collect())
+            }
+            Value::Object(members) => Self::object(Self::members(members, at, flaws)),
             scalar => Self::Fixed(scalar.clone()),
-        };
-        if part.is_fixed() {
-            Self::Fixed(value.clone())
-        } else {
-            part
         }
+    }
+
+    fn list(parts: Vec<Self>) -> Self {
+        if !parts.iter().all(Self::is_fixed) {
+            return Self::List(parts);
+        }
+        Self::Fixed(parts.into_iter().filter_map(Self::into_fixed).collect())
+    }
+
+    fn object(parts: Vec<(String, Self)>) -> Self {
+        if !parts.iter().all(|(_, part)| part.is_fixed()) {
+            return Self::Object(parts);
+        }
+        let members = parts.into_iter();
+        let members = members.filter_map(|(name, part)| Some((name, part.into_fixed()?)));
+        Self::Fixed(Value::Object(members.collect()))
     }
 
     fn members(members: &Map<String, Value>, at: &str, flaws: &mut Flaws) -> Vec<(String, Self)> {
@@ -132,14 +141,13 @@ impl Template {
     }
 
     fn is_fixed(&self) -> bool {
+        matches!(self, Self::Fixed(_))
+    }
+
+    fn into_fixed(self) -> Option<Value> {
         match self {
-            Self::Fixed(_) => true,
-            Self::Computed { .. } => false,
-            Self::List(items) => items.iter().all(|item| matches!(item, Self::Fixed(_))),
-            Self::Object(members) => {
-                let mut parts = members.iter().map(|(_, part)| part);
-                parts.all(|part| matches!(part, Self::Fixed(_)))
-            }
+            Self::Fixed(value) => Some(value),
+            _ => None,
         }
     }
 

@@ -65,3 +65,29 @@ async fn more_executions_than_one_process_may_have_under_way_wait_for_their_turn
         .await;
     assert_eq!(stage.end(&queued).await["status"], "SUCCEEDED");
 }
+
+#[test]
+fn executions_go_on_in_another_runtime_of_the_same_process() {
+    let runtime = || {
+        tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap()
+    };
+    let stage = Stage::new();
+    stage.define(
+        "m",
+        &machine(json!({"T": task(json!({"hang.$": "$.hang"}))})),
+    );
+    let first = runtime();
+    let execution = first.block_on(async {
+        let execution = stage.start("m", "one", &json!({"hang": true})).await;
+        stage.until(async || stage.script.calls().len() == 1).await;
+        execution
+    });
+    drop(first);
+    runtime().block_on(async {
+        stage.describe(&execution).await;
+        stage.until(async || stage.script.calls().len() == 2).await;
+    });
+}

@@ -156,6 +156,7 @@ async fn a_name_is_taken_once_and_the_same_start_again_is_the_same_execution() {
     assert_eq!((status, &again["stopDate"]), (200, &stopped_at));
 }
 
+#[expect(clippy::too_many_lines, reason = "it is a table")]
 #[tokio::test]
 async fn wrong_requests_are_refused_in_step_functions_words() {
     let stage = Stage::new();

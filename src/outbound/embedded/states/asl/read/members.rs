@@ -11,6 +11,9 @@ use super::super::template::{bad_path, refuse_token};
 /// How alike a name must be to be suggested, from 0 to 1.
 const LIKENESS_MIN: f64 = 0.85;
 
+/// The longest name, in bytes, that is compared with those that are known.
+const SUGGESTED_BYTES_MAX: usize = 64;
+
 /// The members of an object.
 #[derive(Debug)]
 pub(super) struct Members<'d> {
@@ -183,7 +186,7 @@ impl<'d> Members<'d> {
     /// Tells every member that has not been asked for. `what` is what the object is.
     pub(super) fn finish(self, what: &str, flaws: &mut Flaws) {
         for name in self.members.keys() {
-            if !self.known.contains(&name.as_str()) {
+            if !self.known.contains(&name.as_str()) && !flaws.are_enough() {
                 flaws.add(&self.path(name), self.unknown(name, what));
             }
         }
@@ -218,7 +221,10 @@ impl<'d> Members<'d> {
             }
             _ => {}
         }
-        let likeness = |known: &&str| strsim::jaro_winkler(name, known);
+        let likeness = |known: &&str| match name.len() {
+            ..=SUGGESTED_BYTES_MAX => strsim::jaro_winkler(name, known),
+            _ => 0.0,
+        };
         let nearest = self
             .known
             .iter()

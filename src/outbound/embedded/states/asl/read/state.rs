@@ -154,6 +154,9 @@ impl Reader {
                 .map_err(|message| self.flaws.add(&members.path("Resource"), message))
                 .ok()
         });
+        if let Some(resource) = &resource {
+            self.parameters(resource, members);
+        }
         let timeout = self.seconds("TimeoutSeconds", "TimeoutSecondsPath", 1, members);
         let heartbeat = self.seconds("HeartbeatSeconds", "HeartbeatSecondsPath", 1, members);
         if let (Some(Seconds::Fixed(timeout)), Some(Seconds::Fixed(heartbeat))) =

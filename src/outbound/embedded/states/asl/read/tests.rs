@@ -69,7 +69,7 @@ fn orders() -> Value {
         "States": {
             "Get": {
                 "Type": "Task", "Comment": "Reads", "Resource": "arn:aws:states:::dynamodb:getItem",
-                "Parameters": {"TableName": "t"}, "ResultPath": null, "OutputPath": null,
+                "Parameters": {"TableName": "t", "Key.$": "$.key"}, "ResultPath": null, "OutputPath": null,
                 "TimeoutSecondsPath": "$.limit", "HeartbeatSeconds": 5,
                 "Retry": [
                     {"ErrorEquals": ["A", "B"], "IntervalSeconds": 3, "MaxAttempts": 0, "BackoffRate": 1.5,
@@ -446,10 +446,71 @@ fn what_is_wrong_with_a_task_is_told() {
         ),
         (task(json!({"HeartbeatSecondsPath": "$..a"})), "one place"),
         (
-            task(json!({"Parameters": {"token.$": "$$.Task.Token"}})),
+            task(json!({"Parameters": {"Message.$": "$$.Task.Token"}})),
             "waitForTaskToken",
         ),
     ]);
+}
+
+#[test]
+fn what_an_integration_does_not_take_is_told() {
+    let of = |resource: &str, parameters: Value| {
+        let resource = format!("arn:aws:states:::{resource}");
+        task(json!({"Resource": resource, "Parameters": parameters}))
+    };
+    let entry = |members: Value| of("events:putEvents", json!({"Entries": [members]}));
+    hold_flaws(&[
+        (
+            of("dynamodb:getItem", json!({"TableName": "t"})),
+            "/States/S/Parameters: arn:aws:states:::dynamodb:getItem needs 'Key'",
+        ),
+        (
+            of("dynamodb:putItem", json!({"TableName.$": "$.t", "Key": {}})),
+            "/Parameters/Key: arn:aws:states:::dynamodb:putItem does not take 'Key'",
+        ),
+        (
+            of(
+                "dynamodb:updateItem",
+                json!({"TableName": "t", "Key": {}, "AttributeUpdates.$": "$.a"}),
+            ),
+            "does not take 'AttributeUpdates'",
+        ),
+        (
+            of("dynamodb:deleteItem", json!({"Key": {}})),
+            "needs 'TableName'",
+        ),
+        (
+            of("sns:publish", json!({"Message": "m", "PhoneNumber": "1"})),
+            "needs 'TopicArn'",
+        ),
+        (
+            of(
+                "sns:publish",
+                json!({"TopicArn": "t", "Message": "m", "MessageStructure": "json"}),
+            ),
+            "does not take 'MessageStructure'",
+        ),
+        (of("events:putEvents", json!({})), "needs 'Entries'"),
+        (
+            entry(json!({"Detail": {}})),
+            "/Parameters/Entries/0: arn:aws:states:::events:putEvents needs 'DetailType'",
+        ),
+        (
+            entry(json!({"DetailType": "d", "Detail": {}, "Sourc": "s"})),
+            "/Entries/0/Sourc: arn:aws:states:::events:putEvents does not take 'Sourc'",
+        ),
+    ]);
+    for fine in [
+        of(
+            "dynamodb:putItem",
+            json!({"TableName.$": "$.t", "Item.$": "$.i", "ConditionExpression": "c"}),
+        ),
+        of("events:putEvents", json!({"Entries.$": "$.entries"})),
+        of("agent-mesh:kv_set", json!({"anything": 1})),
+        task(json!({})),
+    ] {
+        read(&json!({"StartAt": "S", "States": {"S": fine}}));
+    }
 }
 
 #[test]
@@ -645,6 +706,8 @@ fn everything_wrong_is_told_at_once_up_to_a_limit() {
     assert_eq!(flaws(&many).len(), 50);
     let long = json!({"StartAt": "S", "States": {"S": {"Type": "x".repeat(10_000)}}});
     assert!(flaws(&long)[0].len() < 300);
+    let long = json!({"StartAt": "S", "States": {"x".repeat(10_000): {"Type": "Pass", "y".repeat(10_000): 1}}});
+    assert!(flaws(&long).iter().all(|flaw| flaw.len() < 500));
 }
 
 /// A file of this package.

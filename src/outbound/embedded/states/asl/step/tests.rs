@@ -29,7 +29,7 @@ fn state(definition: Value) -> State {
 
 fn task(members: Value) -> State {
     let mut definition = json!({
-        "Type": "Task", "Resource": "arn:aws:states:::dynamodb:getItem", "End": true,
+        "Type": "Task", "Resource": "arn:aws:states:::agent-mesh:kv_get", "End": true,
     });
     if let (Value::Object(definition), Value::Object(members)) = (&mut definition, members) {
         definition.extend(members);
