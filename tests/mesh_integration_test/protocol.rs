@@ -1,5 +1,6 @@
 //! The protocol through the whole server: every revision, faults, progress, cancellation, the end.
 
+use agent_mesh::mesh::call::tool::Tool;
 use std::time::Duration;
 
 use agent_mesh::inbound::session::{EndCause, serve};
