@@ -1,13 +1,13 @@
 //! The commands as a person types them.
 
-use std::ffi::OsString;
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::cli::{ExitStatus, Output, run};
+use super::*;
 use crate::config::Environment;
 
 const GOOD: &str = r#"{
@@ -37,6 +37,11 @@ fn folder(definitions: &[(&str, &str)]) -> TempDir {
 }
 
 fn workflows(folder: &Path, words: &[&str], more: &[(&str, &str)]) -> (ExitStatus, String, String) {
+    #[derive(clap::Parser)]
+    struct Line {
+        #[command(flatten)]
+        arguments: Arguments,
+    }
     let data = folder.to_str().unwrap();
     let variables = [("AGENT_MESH_DATA_DIR", data)];
     let environment = Environment {
@@ -50,16 +55,18 @@ fn workflows(folder: &Path, words: &[&str], more: &[(&str, &str)]) -> (ExitStatu
         login_name: Some("ada".to_owned()),
         ..Environment::default()
     };
+    let config = Config::from_sources(&BTreeMap::new(), &environment, None).unwrap();
+    let words = ["workflows"].iter().chain(words);
+    let line = <Line as clap::Parser>::try_parse_from(words).unwrap();
     let (mut output, captured) = Output::captured();
-    let words = ["use_aws_mcp", "workflows"].iter().chain(words);
-    let status = run(words.map(OsString::from), &environment, &mut output);
+    let status = run(&line.arguments, &config, &mut output);
     (status, captured.stdout(), captured.stderr())
 }
 
 #[test]
 fn check_tells_flaws_with_their_places_and_what_is_not_portable() {
     let wrong = GOOD
-        .replace("\"Done\",\n", "\"Dome\",\n")
+        .replace("\"Next\": \"Done\"", "\"Next\": \"Dome\"")
         .replace("\"End\"", "\"Ende\"");
     let folder = folder(&[("good", GOOD), ("wrong", &wrong)]);
     let check = |words: &[&str]| {
