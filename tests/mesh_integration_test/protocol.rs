@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use agent_mesh::inbound::session::{EndCause, serve};
 use agent_mesh::inbound::transport::{Limits, memory};
-use agent_mesh::mesh::call::tool::Tool;
 use agent_mesh::outbound::embedded::{Fault, Service};
 use rmcp::ServiceExt as _;
 use rmcp::model::{CallToolRequestParams, ReadResourceRequestParams};
