@@ -17,6 +17,7 @@ use crate::mesh::event::{
     EventReads, Outbox, OutboxSettings, Pace, Publisher, PublisherSettings, Rollup, Target,
 };
 use crate::mesh::limit::Limiter;
+use crate::mesh::store::changes::Changes;
 use crate::mesh::store::mail::MailPolicy;
 use crate::mesh::store::{Bucket, Bus, BusRules, Table};
 use crate::mesh::tenant::{
@@ -31,9 +32,6 @@ use crate::outbound::aws::{
 };
 use crate::outbound::embedded::{EmbeddedCloud, EmbeddedSettings, FolderMachines};
 use crate::outbound::jwks::{InvalidLocation, Jwks, JwksLocation};
-
-/// How many changes of artifacts may wait to be told to those who watch.
-const CHANGES_WAITING_MAX: usize = 256;
 
 /// How many alerts may wait to be told to those who watch.
 const ALERTS_WAITING_MAX: usize = 256;
@@ -108,7 +106,7 @@ impl App {
             mail: mail_policy(config),
             alerts: rules.alerts,
             event_ids: IdSequence::default(),
-            changes: broadcast::channel(CHANGES_WAITING_MAX).0,
+            changes: Changes::default(),
             clock,
             call_time_max: CALL_TIME_MAX,
         };

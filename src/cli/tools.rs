@@ -59,8 +59,9 @@ struct Describe {
 struct Call {
     /// The tool's name, such as `kv_get`
     tool: String,
-    /// Arguments one by one; a value that should not be a text is JSON: `key=plan`, `value={"a":1}`
-    #[arg(value_name = "KEY=VALUE")]
+    /// Arguments one by one, a value that should not be a text as JSON: `key=plan`, `value={"a":1}`; or all as
+    /// one JSON object: `{"key":"plan"}`
+    #[arg(value_name = "KEY=VALUE|JSON")]
     members: Vec<String>,
     /// All arguments as one JSON object, or `-` to read it from standard input
     #[arg(long, value_name = "JSON")]

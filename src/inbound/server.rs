@@ -14,6 +14,7 @@ use tokio::sync::mpsc;
 
 use super::error::{cursor_error, identity_error, method_error};
 use super::prompt;
+use super::session::Gatekeeper;
 use super::tool::argument::name_a_caller;
 use super::tool::catalog::Catalog;
 use super::tool::{self, CallFault, Reply};
@@ -203,6 +204,20 @@ impl Server {
     }
 }
 
+impl Gatekeeper for Server {
+    async fn before_listening(
+        &self,
+        requested: &SubscriptionFilter,
+        context: &mut RequestContext<RoleServer>,
+    ) -> Result<(), ErrorData> {
+        // The library refuses what there is not, in a revision that does not have it or without resources.
+        match is_stateless(context) && self.has_resources() {
+            true => self.prepare_stream(requested, context).await,
+            false => Ok(()),
+        }
+    }
+}
+
 impl ServerHandler for Server {
     fn get_info(&self) -> ServerConfig {
         let mut implementation = Implementation::new(SERVER_NAME, env!("CARGO_PKG_VERSION"));
@@ -256,7 +271,8 @@ impl ServerHandler for Server {
         answer_exactly::<CallToolResult>(&context, json).map(CallToolResponse::from)
     }
 
-    /// The handshake of the older revisions, in which there are no tasks.
+    /// The handshake of the older revisions, in which there are no tasks, and nothing is told but of what a
+    /// session watches; where requests bring tokens nothing unsolicited is sent at all.
     async fn initialize(
         &self,
         request: InitializeRequestParams,
@@ -265,6 +281,10 @@ impl ServerHandler for Server {
         context.peer.set_peer_info(request.clone());
         let mut result = self.negotiate_initialize(&request)?;
         result.capabilities.extensions = None;
+        if let Some(resources) = &mut result.capabilities.resources {
+            resources.list_changed = None;
+            resources.subscribe = resources.subscribe.filter(|_| !self.shared.by_token);
+        }
         Ok(result)
     }
 

@@ -8,13 +8,13 @@ mod tests;
 
 use std::time::Duration;
 
-use rmcp::ServerHandler;
 use rmcp::service::{QuitReason, serve_directly_with_ct};
 use tokio::io::AsyncRead;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::transport::LineTransport;
+pub use guard::Gatekeeper;
 use guard::Guarded;
 
 /// How long a session takes to end, once it is to end.
@@ -72,7 +72,7 @@ pub async fn serve<H, R>(
     times: DrainTimes,
 ) -> Ended
 where
-    H: ServerHandler,
+    H: Gatekeeper,
     R: AsyncRead + Send + Unpin + 'static,
 {
     let link = transport.link();

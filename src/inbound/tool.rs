@@ -14,13 +14,13 @@ use serde::Serialize;
 use argument::Arguments;
 use description::Description;
 
-use crate::mesh::Error;
 use crate::mesh::call::operation::{Operation, ResourceLink};
 use crate::mesh::call::request::Request;
 use crate::mesh::call::tool::Tool;
 use crate::mesh::call::{Answer, Backplane};
 use crate::mesh::service::cursor::{self, InvalidCursor};
 use crate::mesh::tenant::IdentityError;
+use crate::mesh::{Error, ErrorKind};
 
 use super::error::tool_error;
 
@@ -98,13 +98,13 @@ pub async fn call(
         Tool::KvGet => answered(backplane, request, kv::get(arguments)).await,
         Tool::KvSet => answered(backplane, request, kv::set(arguments)).await,
         Tool::KvDelete => answered(backplane, request, kv::delete(arguments)).await,
-        Tool::KvList => answered(backplane, request, kv::list(arguments)?).await,
+        Tool::KvList => listed(backplane, request, kv::list(arguments)).await,
         Tool::ArtifactsGet => answered(backplane, request, artifacts::get(arguments)).await,
         Tool::ArtifactsPut => answered(backplane, request, artifacts::put(arguments)).await,
         Tool::ArtifactsDelete => answered(backplane, request, artifacts::delete(arguments)).await,
-        Tool::ArtifactsList => answered(backplane, request, artifacts::list(arguments)?).await,
+        Tool::ArtifactsList => listed(backplane, request, artifacts::list(arguments)).await,
         Tool::EventsSend => answered(backplane, request, events::send(arguments)).await,
-        Tool::EventsQuery => answered(backplane, request, events::query::parse(arguments)?).await,
+        Tool::EventsQuery => listed(backplane, request, events::query::parse(arguments)).await,
         Tool::EventsAnalytics => {
             answered(backplane, request, events::analytics::parse(arguments)).await
         }
@@ -116,7 +116,7 @@ pub async fn call(
         | Tool::EventsDeleteRule
         | Tool::EventsCreateAlert
         | Tool::EventsDeleteAlert => call_rules(backplane, tool, request, arguments).await,
-        Tool::WorkflowList => answered(backplane, request, workflows::list(arguments)?).await,
+        Tool::WorkflowList => listed(backplane, request, workflows::list(arguments)).await,
         Tool::WorkflowStart => answered(backplane, request, workflows::start(arguments)).await,
         Tool::WorkflowStatus => answered(backplane, request, workflows::status(arguments)).await,
         Tool::WorkflowStop => answered(backplane, request, workflows::stop(arguments)).await,
@@ -131,6 +131,38 @@ pub async fn call(
     }
 }
 
+/// Calls a listing. One whose cursor does not fit takes the path of a call all the same, so that it is
+/// charged, recorded and refused like any other, and ends as a fault of the protocol.
+async fn listed<O: Operation>(
+    backplane: &Backplane,
+    request: Request,
+    parsed: Result<Result<O, Error>, CallFault>,
+) -> Result<Reply, CallFault> {
+    let fault = match parsed {
+        Ok(operation) => return answered(backplane, request, operation).await,
+        Err(CallFault::Cursor(fault)) => fault,
+        Err(fault) => return Err(fault),
+    };
+    let refused = backplane.call::<O>(request, Err(wrong_cursor(fault)));
+    let refused = refused.await?;
+    match refused.result() {
+        Err(error) if is_wrong_cursor(error) => Err(CallFault::Cursor(fault)),
+        _ => Ok(Reply::of(&refused)),
+    }
+}
+
+/// What is recorded of a call whose cursor does not fit.
+pub(super) fn wrong_cursor(fault: InvalidCursor) -> Error {
+    Error::invalid("cursor", fault.to_string())
+}
+
+/// Whether a call got so far that its cursor is what is wrong with it.
+pub(super) fn is_wrong_cursor(error: &Error) -> bool {
+    let parameter = error.details().get("parameter");
+    error.kind() == ErrorKind::InvalidParameter
+        && parameter.and_then(serde_json::Value::as_str) == Some("cursor")
+}
+
 /// The tools of rules and alerts.
 async fn call_rules(
     backplane: &Backplane,
@@ -141,7 +173,7 @@ async fn call_rules(
     use events::{alerts, rules};
     match tool {
         Tool::EventsCreateRule => answered(backplane, request, rules::create(arguments)).await,
-        Tool::EventsListRules => answered(backplane, request, rules::list(arguments)?).await,
+        Tool::EventsListRules => listed(backplane, request, rules::list(arguments)).await,
         Tool::EventsDeleteRule => answered(backplane, request, rules::delete(arguments)).await,
         Tool::EventsCreateAlert => answered(backplane, request, alerts::create(arguments)).await,
         Tool::EventsDeleteAlert => answered(backplane, request, alerts::delete(arguments)).await,

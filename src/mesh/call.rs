@@ -19,7 +19,7 @@ use crate::mesh::error::READ_FIRST;
 use crate::mesh::event::rules::{AlertRaised, RuleBook};
 use crate::mesh::event::{Event, EventReads, Outbox, Publisher, Rollup};
 use crate::mesh::limit::Limiter;
-use crate::mesh::store::artifacts::Change;
+use crate::mesh::store::changes::Changes;
 use crate::mesh::store::mail::MailPolicy;
 use crate::mesh::store::{Bucket, Bus, BusRules, Table, Topics};
 use crate::mesh::tenant::{IdentityError, Resolver, TenantContext};
@@ -64,7 +64,7 @@ pub struct Backplane {
     /// Which state machines tenants mean.
     pub workflows: WorkflowNames,
     /// What this process changes among the artifacts, for those who watch them.
-    pub changes: broadcast::Sender<Change>,
+    pub changes: Changes,
     /// The rules and alerts that are in force.
     pub rules: Arc<RuleBook>,
     /// The rules of the bus itself, where the backend has such.

@@ -11,6 +11,7 @@ crate::cases![
     a_full_batch_is_taken,
     no_entries_need_no_request,
     the_bus_is_checked,
+    who_calls_is_told,
 ];
 
 impl Stage {
@@ -44,4 +45,12 @@ async fn no_entries_need_no_request(stage: Stage) {
 
 async fn the_bus_is_checked(stage: Stage) {
     stage.bus.check().await.unwrap();
+}
+
+async fn who_calls_is_told(stage: Stage) {
+    let identity = stage.connection.caller_identity().await.unwrap();
+    let is_account =
+        |text: &str| text.len() == 12 && text.bytes().all(|byte| byte.is_ascii_digit());
+    assert!(is_account(&identity.account), "{identity:?}");
+    assert!(identity.arn.contains(&identity.account), "{identity:?}");
 }

@@ -1,5 +1,7 @@
 //! Native rules on a bus: made, listed and removed, and what they let through.
 
+mod calls;
+
 use std::time::Duration;
 
 use agent_mesh::mesh::ErrorKind;
@@ -13,6 +15,7 @@ use aws_sdk_sfn::config::{BehaviorVersion, Credentials, Region};
 use serde_json::{Value, json};
 
 use crate::backend::{Stage, tenant};
+use calls::calls_make_mend_and_remove_rules;
 
 crate::cases![
     a_rule_is_made_listed_and_removed,
@@ -25,6 +28,7 @@ crate::cases![
     a_pattern_that_is_not_taken_is_told,
     without_a_role_no_rule_is_made,
     only_the_tenants_own_events_start_the_workflow,
+    calls_make_mend_and_remove_rules,
 ];
 
 /// How often it is looked whether something has happened, a tenth of a second apart.

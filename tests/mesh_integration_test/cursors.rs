@@ -6,7 +6,9 @@ use agent_mesh::mesh::store::key::trial;
 use serde_json::{Value, json};
 
 use crate::kv::names_of;
-use crate::support::{Caller, World};
+use crate::support::bus::Heard;
+use crate::support::world::stopped_clock;
+use crate::support::{Caller, Plan, World};
 
 /// What JSON-RPC answers to a cursor that does not fit.
 const INVALID_PARAMS: i64 = -32602;
@@ -287,4 +289,36 @@ async fn a_delimiter_shows_one_folder_and_the_folders_in_it() {
         .fail("artifacts_list", json!({"delimiter": "/".repeat(17)}))
         .await;
     assert_eq!(failure.parameter(), "delimiter");
+}
+
+#[tokio::test]
+async fn a_cursor_that_does_not_fit_is_charged_and_recorded_like_any_call() {
+    let toml = "[defaults.limits]\nrequests_per_minute = 4\n";
+    let clock = stopped_clock();
+    let world = Plan::default().tenants(toml).clock(&clock).open().await;
+    let heard = Heard::at(&world);
+    let caller = world.caller().await;
+    let wrong = json!({"cursor": "x"});
+    for tool in ["kv_list", "artifacts_list", "events_query"] {
+        let fault = caller.fault(tool, wrong.clone()).await;
+        assert_eq!(fault.code, INVALID_PARAMS, "{tool}");
+        let events = heard.wait(1, |detail| detail["tool"] == tool).await;
+        let (_, detail) = &events[0];
+        let told = (&detail["outcome"], &detail["error_code"]);
+        assert_eq!(
+            told,
+            (&json!("error"), &json!("INVALID_PARAMETER")),
+            "{tool}"
+        );
+    }
+    let list = caller.request("resources/list", wrong.clone()).await;
+    assert_eq!(list.unwrap_err().code, INVALID_PARAMS);
+    let failure = caller.fail("kv_list", wrong.clone()).await;
+    assert_eq!(
+        failure.code(),
+        "RATE_LIMITED",
+        "it is no way around the limits"
+    );
+    let list = caller.request("resources/list", wrong).await.unwrap_err();
+    assert_eq!(list.data["error"]["code"], "RATE_LIMITED");
 }

@@ -12,6 +12,7 @@
 
 mod support;
 
+mod acting;
 mod alerts;
 mod artifact_bounds;
 mod artifacts;

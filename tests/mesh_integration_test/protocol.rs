@@ -138,11 +138,14 @@ async fn a_client_of_the_library_finds_its_way() {
         .await
         .unwrap();
     let resources = client.list_all_resources().await.unwrap();
-    assert_eq!(resources.len(), 1);
-    let read = client
-        .read_resource(ReadResourceRequestParams::new(resources[0].uri.clone()))
-        .await;
-    assert_eq!(read.unwrap().contents.len(), 1);
+    let uris: Vec<_> = resources.iter().map(|one| one.uri.as_str()).collect();
+    assert_eq!(uris, ["mesh://alerts", "mesh://artifacts/user/f"]);
+    for uri in uris {
+        let read = client
+            .read_resource(ReadResourceRequestParams::new(uri))
+            .await;
+        assert_eq!(read.unwrap().contents.len(), 1, "{uri}");
+    }
     assert!(call("nope", json!({})).await.is_err());
     client.cancel().await.unwrap();
 }

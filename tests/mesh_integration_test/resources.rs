@@ -3,7 +3,9 @@
 use serde_json::{Value, json};
 
 use crate::artifacts::contents;
+use crate::support::caller::IDENTITY;
 use crate::support::client::patiently;
+use crate::support::token::claims;
 use crate::support::{Caller, World};
 
 async fn put(caller: &Caller, key: &str, scope: &str) -> String {
@@ -525,4 +527,69 @@ async fn a_stream_ends_with_its_session() {
     listen(&listener, json!({"resourcesListChanged": true})).await;
     let ended = patiently(listener.client.end()).await;
     assert_eq!(ended.unfinished, 0, "{ended:?}");
+}
+
+/// Asks for a stream that is refused; answers the error's code. Nothing was acknowledged before.
+async fn refused_stream(caller: &Caller, filter: Value) -> i64 {
+    let params = json!({ "notifications": filter });
+    let fault = caller
+        .request("subscriptions/listen", params)
+        .await
+        .unwrap_err();
+    assert_eq!(
+        caller.client.others_so_far().await,
+        Vec::<Value>::new(),
+        "{fault:?}"
+    );
+    fault.code
+}
+
+#[tokio::test]
+async fn a_stream_that_is_refused_is_not_acknowledged_before() {
+    let world = World::of_two_tenants().await;
+    let uri = "mesh://artifacts/user/w";
+    let all = json!({"resourceSubscriptions": [uri], "resourcesListChanged": true});
+    let nobody = world.over(world.connect()).stateless();
+    assert_eq!(refused_stream(&nobody, all.clone()).await, -32010);
+    let forged = nobody.clone().with_meta(IDENTITY, "a.b.c");
+    assert_eq!(refused_stream(&forged, all.clone()).await, -32010);
+    let bearer = |role: &str, scope: Option<&str>| {
+        let mut claims = claims("acme", "ada", role, world.now());
+        if let Some(scope) = scope {
+            claims["scope"] = json!(scope);
+        }
+        nobody.clone().with_meta(IDENTITY, world.token(&claims))
+    };
+    let narrow = bearer("user", Some("kv.read"));
+    assert_eq!(refused_stream(&narrow, all.clone()).await, -32602);
+    let ada = bearer("user", None);
+    let none = json!({"resourceSubscriptions": [uri, "mesh://artifacts/user/../w"]});
+    assert_eq!(refused_stream(&ada, none).await, -32002);
+    let many: Vec<_> = (0..101).map(|number| format!("{uri}{number}")).collect();
+    let many = json!({ "resourceSubscriptions": many });
+    assert_eq!(refused_stream(&ada, many).await, -32602);
+    for _ in 0..8 {
+        listen(&ada, all.clone()).await;
+    }
+    assert_eq!(
+        refused_stream(&ada, all).await,
+        -32602,
+        "a ninth of one tenant"
+    );
+}
+
+#[tokio::test]
+async fn a_client_is_promised_what_it_is_then_told() {
+    let world = World::open().await;
+    let older = world.connect().initialize("2025-06-18").await;
+    assert_eq!(
+        older["capabilities"]["resources"],
+        json!({"subscribe": true})
+    );
+    let newer = world.stateless().get("server/discover", json!({})).await;
+    let promised = &newer["capabilities"]["resources"];
+    assert_eq!(promised, &json!({"subscribe": true, "listChanged": true}));
+    let by_token = World::of_two_tenants().await;
+    let older = by_token.connect().initialize("2025-06-18").await;
+    assert_eq!(older["capabilities"]["resources"], json!({}));
 }

@@ -19,6 +19,7 @@ mod client;
 mod commands;
 mod dashboard;
 mod demo;
+mod docs;
 mod folder;
 mod foreign;
 mod idempotency;

@@ -6,7 +6,7 @@ use serde_json::value::{RawValue, to_raw_value};
 
 use crate::inbound::tool::description::Property;
 
-/// The text of a JSON object: `whole`, and over it each `key=value` of `members`. A value is taken as JSON
+/// The text of a JSON object: `whole`, and over it each of `members`: a `key=value`, or an object. A value is taken as JSON
 /// where it is JSON and `known` does not say that a text is wanted; else it is a text.
 ///
 /// # Errors
@@ -17,11 +17,15 @@ pub(super) fn object(
     known: &[Property],
 ) -> Result<String, String> {
     let mut object: BTreeMap<String, Box<RawValue>> = match whole {
-        Some(text) => serde_json::from_str(text)
-            .map_err(|error| format!("--arguments is not one JSON object: {error}"))?,
+        Some(text) => whole_object("--arguments", text)?,
         None => BTreeMap::new(),
     };
     for member in members {
+        // No argument's name begins so: it is all of them, as `--arguments` has them.
+        if member.starts_with('{') {
+            object.append(&mut whole_object("what begins with {", member)?);
+            continue;
+        }
         let (name, text) = member
             .split_once('=')
             .filter(|(name, _)| !name.is_empty())
@@ -29,6 +33,10 @@ pub(super) fn object(
         object.insert(name.to_owned(), value(text, is_text(name, known))?);
     }
     serde_json::to_string(&object).map_err(|error| format!("the arguments are no JSON: {error}"))
+}
+
+fn whole_object(what: &str, text: &str) -> Result<BTreeMap<String, Box<RawValue>>, String> {
+    serde_json::from_str(text).map_err(|error| format!("{what} is not one JSON object: {error}"))
 }
 
 fn value(text: &str, is_text: bool) -> Result<Box<RawValue>, String> {
@@ -78,6 +86,10 @@ mod tests {
             ),
             (&["value=plain words"], r#"{"value":"plain words"}"#),
             (&["value={\"a\":[1]}"], r#"{"value":{"a":[1]}}"#),
+            (
+                &["{\"key\": \"a=b\", \"limit\": 5}", "limit=6"],
+                r#"{"key":"a=b","limit":6}"#,
+            ),
             (&["key=a=b", "value="], r#"{"key":"a=b","value":""}"#),
             (&["limit=many"], r#"{"limit":"many"}"#),
             (&[], "{}"),
@@ -102,6 +114,7 @@ mod tests {
             (None, &["=x"], "KEY=VALUE"),
             (Some("[1]"), &[], "--arguments"),
             (Some("{"), &[], "--arguments"),
+            (None, &["{\"a\": }"], "not one JSON object"),
         ] {
             let message = object_of(whole, members).unwrap_err();
             assert!(message.contains(word), "{message}");

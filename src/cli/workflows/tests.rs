@@ -1,13 +1,13 @@
 //! The commands as a person types them.
 
-use std::ffi::OsString;
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::cli::{ExitStatus, Output, run};
+use super::*;
 use crate::config::Environment;
 
 const GOOD: &str = r#"{
@@ -37,6 +37,11 @@ fn folder(definitions: &[(&str, &str)]) -> TempDir {
 }
 
 fn workflows(folder: &Path, words: &[&str], more: &[(&str, &str)]) -> (ExitStatus, String, String) {
+    #[derive(clap::Parser)]
+    struct Line {
+        #[command(flatten)]
+        arguments: Arguments,
+    }
     let data = folder.to_str().unwrap();
     let variables = [("AGENT_MESH_DATA_DIR", data)];
     let environment = Environment {
@@ -50,18 +55,19 @@ fn workflows(folder: &Path, words: &[&str], more: &[(&str, &str)]) -> (ExitStatu
         login_name: Some("ada".to_owned()),
         ..Environment::default()
     };
+    let config = Config::from_sources(&BTreeMap::new(), &environment, None).unwrap();
+    let words = ["workflows"].iter().chain(words);
+    let line = <Line as clap::Parser>::try_parse_from(words).unwrap();
     let (mut output, captured) = Output::captured();
-    let words = ["use_aws_mcp", "workflows"].iter().chain(words);
-    let status = run(words.map(OsString::from), &environment, &mut output);
+    let status = run(&line.arguments, &config, &mut output);
     (status, captured.stdout(), captured.stderr())
 }
 
 #[test]
 fn check_tells_flaws_with_their_places_and_what_is_not_portable() {
-    let wrong = GOOD
-        .replace("\"Done\",\n", "\"Dome\",\n")
-        .replace("\"End\"", "\"Ende\"");
-    let folder = folder(&[("good", GOOD), ("wrong", &wrong)]);
+    let wrong = GOOD.replace("\"Next\": \"Done\"", "\"Next\": \"Dome\"");
+    let mistyped = GOOD.replace("\"End\"", "\"Ende\"");
+    let folder = folder(&[("good", GOOD), ("wrong", &wrong), ("mistyped", &mistyped)]);
     let check = |words: &[&str]| {
         let words: Vec<&str> = ["check"].iter().chain(words).copied().collect();
         workflows(folder.path(), &words, &[])
@@ -82,14 +88,15 @@ fn check_tells_flaws_with_their_places_and_what_is_not_portable() {
         "{told}"
     );
     assert!(
-        told.contains("wrong.asl.json:11") && told.contains("Ende"),
+        told.contains("mistyped.asl.json:11") && told.contains("Ende"),
         "{told}"
     );
     let (status, told, _) = check(&["wrong", "--json"]);
     assert_eq!(status, ExitStatus::Found);
     let told: Value = serde_json::from_str(&told).unwrap();
     assert_eq!(told[0]["good"], false);
-    assert!(told[0]["flaws"].as_array().unwrap().len() >= 2);
+    let flaws = told[0]["flaws"].as_array().unwrap();
+    assert!(flaws.iter().any(|flaw| flaw["line"] == 9), "{flaws:?}");
     let file = folder.path().join("workflows/good.asl.json");
     assert_eq!(check(&[file.to_str().unwrap()]).0, ExitStatus::Success);
     let (status, _, told) = check(&["none"]);

@@ -6,15 +6,20 @@ use rmcp::model::*;
 use rmcp::service::RequestContext;
 use rmcp::{ErrorData, RoleServer};
 
-use super::{LIST_FRESH_MS, Server, cursor_error, identity_error, invalid};
+use super::{LIST_FRESH_MS, Server, cursor_error, identity_error, invalid, method_error};
+use crate::inbound::tool::{is_wrong_cursor, wrong_cursor};
+use crate::mesh::call::Answer;
 use crate::mesh::call::tool::{Tool, Toolset};
 use crate::mesh::service::address::InvalidAddress;
 use crate::mesh::service::artifacts::{ArtifactAddress, is_text_type};
+use crate::mesh::service::cursor::InvalidCursor;
 use crate::mesh::service::events::AlertsRead;
 use crate::mesh::service::events::alerts::raised::{ADDRESS, MEDIA_TYPE};
 use crate::mesh::service::events::{EVENT_TYPE, EventAddress, EventRead};
 use crate::mesh::service::kv::{VALUE_TYPE, ValueAddress, ValueRead};
-use crate::mesh::service::resources::{Complete, ResourcesList, ResourcesRead};
+use crate::mesh::service::resources::{
+    Complete, ResourcesList, ResourcesListAnswer, ResourcesRead,
+};
 use crate::mesh::store::artifacts::KEY_BYTES_MAX;
 use crate::mesh::store::key::Scope;
 
@@ -36,7 +41,7 @@ impl Server {
         context: &RequestContext<RoleServer>,
     ) -> Result<ListResourcesResult, ErrorData> {
         let caller = self.caller(context).await.map_err(identity_error)?;
-        let list = ResourcesList::at(cursor).map_err(cursor_error)?;
+        let list = ResourcesList::at(cursor);
         let mut result = ListResourcesResult::with_all_items(Vec::new());
         let sees_alerts = self.shared.catalog.offers(Tool::AlertsRead)
             && caller.permissions().contains(Tool::AlertsRead.permission());
@@ -44,7 +49,7 @@ impl Server {
             result.resources.push(alerts_resource());
         }
         if self.shared.catalog.has(Toolset::Artifacts) {
-            let (page, _) = self.run(context, list).await?;
+            let page = self.resources_at(list, context).await?;
             let resources = page.resources.into_iter().map(|(address, object)| {
                 let mut resource = Resource::new(address.to_string(), address.key.as_str());
                 resource.size = Some(object.size);
@@ -56,6 +61,27 @@ impl Server {
         result.ttl_ms = Some(0);
         result.cache_scope = Some(CacheScope::Private);
         Ok(result)
+    }
+
+    /// The page that a cursor leads to. One that does not fit is charged and recorded like any call.
+    async fn resources_at(
+        &self,
+        list: Result<ResourcesList, InvalidCursor>,
+        context: &RequestContext<RoleServer>,
+    ) -> Result<ResourcesListAnswer, ErrorData> {
+        let request = self.request(context, None);
+        let list = list.map_err(|fault| (fault, wrong_cursor(fault)));
+        let (fault, list) = match list {
+            Ok(list) => (None, Ok(list)),
+            Err((fault, error)) => (Some(fault), Err(error)),
+        };
+        let answer = self.shared.backplane.call(request, list).await;
+        let answer: Answer<ResourcesListAnswer> = answer.map_err(identity_error)?;
+        let request_id = answer.request_id();
+        answer.into_result().map_err(|error| match fault {
+            Some(fault) if is_wrong_cursor(&error) => cursor_error(fault),
+            _ => method_error(&error, request_id),
+        })
     }
 
     /// `resources/templates/list`.

@@ -71,6 +71,46 @@ impl Drop for Place {
     }
 }
 
+/// A stream that may be acknowledged.
+struct Stream {
+    tenant: TenantId,
+    user: UserId,
+    ends_at: Option<Timestamp>,
+    watched: Vec<(String, Watch)>,
+    feed: Feed,
+    _place: Place,
+}
+
+impl Stream {
+    fn concerned(&self, news: &News) -> Vec<String> {
+        let concerned = self.watched.iter().filter(|(_, watch)| watch.is_of(news));
+        concerned.map(|(uri, _)| uri.clone()).collect()
+    }
+
+    /// Whether the list of what the caller can see has changed.
+    fn is_listed(&self, news: &News) -> bool {
+        match news {
+            News::Changed(change) => change.listed && change.is_seen_by(&self.tenant, &self.user),
+            News::ManyChanged => true,
+            News::Raised(_) | News::ManyRaised => false,
+        }
+    }
+}
+
+/// A stream on its way to the method that serves it, in the extensions of its request.
+#[derive(Clone)]
+struct Prepared(Arc<Mutex<Option<Stream>>>);
+
+impl Prepared {
+    fn new(stream: Stream) -> Self {
+        Self(Arc::new(Mutex::new(Some(stream))))
+    }
+
+    fn take(&self) -> Option<Stream> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}
+
 /// What a client watches under one address.
 #[derive(Clone, Debug)]
 enum Watch {
@@ -112,9 +152,9 @@ struct Feed {
 }
 
 impl Feed {
-    fn of(backplane: &Backplane) -> Self {
+    fn of(backplane: &Backplane, tenant: &TenantId) -> Self {
         Self {
-            changes: backplane.changes.subscribe(),
+            changes: backplane.changes.watch(tenant),
             alerts: backplane.alerts.subscribe(),
         }
     }
@@ -194,7 +234,7 @@ impl Server {
         uri: &str,
         context: RequestContext<RoleServer>,
     ) -> Result<(), ErrorData> {
-        self.require_caller(&context).await?;
+        let caller = self.caller(&context).await.map_err(identity_error)?;
         if self.shared.by_token {
             return Err(invalid(
                 "where each request has its own identity, watch resources with subscriptions/listen",
@@ -202,7 +242,7 @@ impl Server {
         }
         let watch = self.watch(uri, &context).await?;
         self.subscriptions.add(uri, watch)?;
-        self.start_teller(&context.peer);
+        self.start_teller(caller.tenant_id(), &context.peer);
         Ok(())
     }
 
@@ -221,7 +261,7 @@ impl Server {
         Ok(Watch::Artifact(watched))
     }
 
-    fn start_teller(&self, peer: &Peer<RoleServer>) {
+    fn start_teller(&self, tenant: &TenantId, peer: &Peer<RoleServer>) {
         let mut teller = self
             .subscriptions
             .teller
@@ -233,7 +273,7 @@ impl Server {
         let stop = CancellationToken::new();
         *teller = Some(stop.clone().drop_guard());
         let subscriptions = Arc::downgrade(&self.subscriptions);
-        let mut feed = Feed::of(&self.shared.backplane);
+        let mut feed = Feed::of(&self.shared.backplane, tenant);
         let peer = peer.clone();
         tokio::spawn(async move {
             loop {
@@ -264,74 +304,83 @@ impl Server {
         filter
     }
 
+    /// All that may refuse a stream, before it is acknowledged: the identity, the permission, the limits and
+    /// the calls by which the caller is shown to see what it wants to watch.
+    pub(super) async fn prepare_stream(
+        &self,
+        requested: &SubscriptionFilter,
+        context: &mut RequestContext<RoleServer>,
+    ) -> Result<(), ErrorData> {
+        let caller = self.caller(context).await.map_err(identity_error)?;
+        // What is watched by its address is judged by itself; that a list has changed is told to those who
+        // may list.
+        let hears_of_lists = requested.resources_list_changed == Some(true);
+        if hears_of_lists && !caller.permissions().contains(Permission::ArtifactsRead) {
+            return Err(invalid(
+                "watching the list of artifacts needs the permission `artifacts.read`",
+            ));
+        }
+        let wanted = requested.resource_subscriptions.as_deref();
+        let wanted = wanted.unwrap_or_default();
+        if wanted.len() > WATCHED_MAX {
+            return Err(invalid(&format!(
+                "a stream watches at most {WATCHED_MAX} resources"
+            )));
+        }
+        let tenant = caller.tenant_id().clone();
+        let place = self.shared.streams.take(&tenant)?;
+        // Changes are heard from here on, so that none is missed once the stream is acknowledged.
+        let feed = Feed::of(&self.shared.backplane, &tenant);
+        let mut watched = Vec::with_capacity(wanted.len());
+        for uri in wanted {
+            watched.push((uri.clone(), self.watch(uri, context).await?));
+        }
+        context.extensions.insert(Prepared::new(Stream {
+            tenant,
+            user: caller.user_id().clone(),
+            ends_at: caller.ends_at(),
+            watched,
+            feed,
+            _place: place,
+        }));
+        Ok(())
+    }
+
     /// `subscriptions/listen`: tells of changes until the client cancels, the session ends, or the identity
     /// under which it was asked for ends.
     pub(super) async fn listen_to_changes(
         &self,
         subscription: SubscriptionContext,
     ) -> Result<(), ErrorData> {
-        let context = subscription.request_context();
-        let mut feed = Feed::of(&self.shared.backplane);
+        let prepared = subscription.request_context().extensions.get::<Prepared>();
+        let Some(mut stream) = prepared.and_then(Prepared::take) else {
+            tracing::error!("a stream was acknowledged without being prepared");
+            return Err(ErrorData::internal_error("an internal error", None));
+        };
         let accepted = subscription.accepted();
-        let hears_of_lists = accepted.resources_list_changed == Some(true);
-        let (tenant, user, ends_at) = self.listener(context, hears_of_lists).await?;
-        let _place = self.shared.streams.take(&tenant)?;
-        let wanted = accepted.resource_subscriptions.clone().unwrap_or_default();
-        if wanted.len() > WATCHED_MAX {
-            return Err(invalid(&format!(
-                "a stream watches at most {WATCHED_MAX} resources"
-            )));
-        }
-        let mut watched = Vec::new();
-        for uri in wanted {
-            let watch = self.watch(&uri, context).await?;
-            watched.push((uri, watch));
-        }
         loop {
             let news = tokio::select! {
                 () = subscription.cancelled() => return Ok(()),
-                () = identity_end(&self.shared.backplane, ends_at) => {
+                () = identity_end(&self.shared.backplane, stream.ends_at) => {
                     return Err(ErrorData::new(
                         UNAUTHENTICATED,
                         "the identity of this stream has ended; listen again with a new token",
                         None,
                     ));
                 }
-                news = feed.next() => news,
+                news = stream.feed.next() => news,
             };
             let Some(news) = news else { return Ok(()) };
-            let listed = match &news {
-                News::Changed(change) => change.listed && change.is_seen_by(&tenant, &user),
-                News::ManyChanged => true,
-                News::Raised(_) | News::ManyRaised => false,
-            };
             let sink = subscription.sink();
-            for (uri, _) in watched.iter().filter(|(_, watch)| watch.is_of(&news)) {
-                if sink.notify_resource_updated(uri.clone()).await.is_err() {
+            for uri in stream.concerned(&news) {
+                if sink.notify_resource_updated(uri).await.is_err() {
                     return Ok(());
                 }
             }
-            if listed && hears_of_lists {
+            if stream.is_listed(&news) && accepted.resources_list_changed == Some(true) {
                 let _ = sink.notify_resource_list_changed().await;
             }
         }
-    }
-
-    /// Who listens, and until when. What is watched by its address is judged by itself; that a list has
-    /// changed is told to those who may list.
-    async fn listener(
-        &self,
-        context: &RequestContext<RoleServer>,
-        hears_of_lists: bool,
-    ) -> Result<(TenantId, UserId, Option<Timestamp>), ErrorData> {
-        let caller = self.caller(context).await.map_err(identity_error)?;
-        if hears_of_lists && !caller.permissions().contains(Permission::ArtifactsRead) {
-            return Err(invalid(
-                "watching the list of artifacts needs the permission `artifacts.read`",
-            ));
-        }
-        let (tenant, user) = (caller.tenant_id().clone(), caller.user_id().clone());
-        Ok((tenant, user, caller.ends_at()))
     }
 }
 

@@ -6,11 +6,25 @@ use std::future::Future;
 use std::panic::AssertUnwindSafe;
 
 use futures::FutureExt;
-use rmcp::model::{ClientNotification, ClientRequest, ProtocolVersion, ServerConfig, ServerResult};
+use rmcp::model::{
+    ClientNotification, ClientRequest, ProtocolVersion, ServerConfig, ServerResult,
+    SubscriptionFilter,
+};
 use rmcp::service::{NotificationContext, RequestContext, Service};
 use rmcp::{ErrorData, RoleServer, ServerHandler};
 use tokio_util::sync::CancellationToken;
 use ulid::Ulid;
+
+/// A handler that is asked before a stream is acknowledged: the library acknowledges one before it asks
+/// the handler anything but what may be streamed.
+pub trait Gatekeeper: ServerHandler {
+    /// Refuses `requested`, or leaves in the extensions of `context` what the stream will need.
+    fn before_listening(
+        &self,
+        requested: &SubscriptionFilter,
+        context: &mut RequestContext<RoleServer>,
+    ) -> impl Future<Output = Result<(), ErrorData>> + Send;
+}
 
 /// A handler whose faults stay its own.
 pub(super) struct Guarded<H> {
@@ -18,18 +32,18 @@ pub(super) struct Guarded<H> {
     draining: CancellationToken,
 }
 
-impl<H: ServerHandler> Guarded<H> {
+impl<H: Gatekeeper> Guarded<H> {
     /// `draining` is cancelled when the session begins to end.
     pub(super) fn new(handler: H, draining: CancellationToken) -> Self {
         Self { handler, draining }
     }
 }
 
-impl<H: ServerHandler> Service<RoleServer> for Guarded<H> {
+impl<H: Gatekeeper> Service<RoleServer> for Guarded<H> {
     async fn handle_request(
         &self,
         request: ClientRequest,
-        context: RequestContext<RoleServer>,
+        mut context: RequestContext<RoleServer>,
     ) -> Result<ServerResult, ErrorData> {
         let handshake = match &request {
             ClientRequest::InitializeRequest(request) => {
@@ -40,6 +54,12 @@ impl<H: ServerHandler> Service<RoleServer> for Guarded<H> {
         let is_subscription = matches!(&request, ClientRequest::SubscriptionsListenRequest(_));
         let cancelled = context.ct.clone();
         let handled = survive(async move {
+            if let ClientRequest::SubscriptionsListenRequest(request) = &request {
+                let requested = &request.params.notifications;
+                self.handler
+                    .before_listening(requested, &mut context)
+                    .await?;
+            }
             Service::<RoleServer>::handle_request(&self.handler, request, context).await
         });
         let result = if is_subscription {

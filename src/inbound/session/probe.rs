@@ -19,7 +19,7 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use super::{DrainTimes, Ended, serve};
+use super::{DrainTimes, Ended, Gatekeeper, serve};
 use crate::inbound::transport::{Limits, PresentedIdentity, RawArguments, ReplySlot, memory};
 
 /// How long a test waits for what must come.
@@ -117,6 +117,16 @@ impl Probe {
             }
             _ => Err(ErrorData::invalid_params("unknown tool", None)),
         }
+    }
+}
+
+impl Gatekeeper for Probe {
+    async fn before_listening(
+        &self,
+        _requested: &SubscriptionFilter,
+        _context: &mut RequestContext<RoleServer>,
+    ) -> Result<(), ErrorData> {
+        Ok(())
     }
 }
 

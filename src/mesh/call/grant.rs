@@ -328,7 +328,7 @@ impl<'call> Reach<'call> {
 
     /// Tells whoever watches artifacts that one has changed.
     pub(in crate::mesh) fn announce(self, change: Change) {
-        let _ = self.ground.backplane.changes.send(change);
+        self.ground.backplane.changes.announce(change);
     }
 
     pub(in crate::mesh) fn topics(self) -> &'call dyn Topics {

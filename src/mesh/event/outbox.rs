@@ -218,22 +218,6 @@ impl Outbox {
         })
     }
 
-    /// Records an event that the publisher itself makes of a record that is in the outbox, and that must be
-    /// recorded before that record may leave: neither want of room nor a shutdown refuses it.
-    ///
-    /// # Errors
-    /// As [`Slot::commit`].
-    pub(super) fn append(&self, event: &Event) -> Result<Committed, Error> {
-        let slot = Slot {
-            outbox: self.0.clone(),
-            tenant: event.tenant_id.clone(),
-            weight: Weight::Health,
-            reserved: 0,
-            intent: 0,
-        };
-        slot.commit(std::slice::from_ref(event))
-    }
-
     /// How it is doing.
     pub fn stats(&self) -> OutboxStats {
         let inner = &self.0;
@@ -271,11 +255,6 @@ impl Outbox {
     /// Records that have yet to leave on `way`, those of adopted folders included.
     pub(super) fn records(&self, way: Way) -> u64 {
         self.0.share().records(way)
-    }
-
-    /// Bytes of a tenant's records that have yet to leave on `way`.
-    pub(super) fn backlog(&self, way: Way, tenant: &TenantId) -> u64 {
-        self.0.share().backlog(way, tenant)
     }
 
     /// Records have left on `way`: each one's tenant and bytes.

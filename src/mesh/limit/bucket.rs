@@ -203,6 +203,11 @@ impl Buckets {
         *deficit = deficit.saturating_sub(u64::from(thousandths));
     }
 
+    /// The moment up to which they are refilled, in milliseconds of the monotonic clock.
+    pub(super) fn at_ms(&self) -> u64 {
+        self.at_ms
+    }
+
     /// Whether nothing is missing anywhere: such buckets are the same as none.
     pub(super) fn are_full(&self) -> bool {
         self.requests == 0 && self.directions == [0; Direction::ALL.len()]

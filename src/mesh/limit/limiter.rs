@@ -176,7 +176,17 @@ impl Shard {
     fn sweep(&mut self, now_ms: u64) -> usize {
         self.latest_ms = self.latest_ms.max(now_ms);
         let before = self.slots.len();
-        self.slots.retain(|_, slot| !Slot::is_idle(slot, now_ms));
+        // A call that has settled may have come with a later moment than any that asked.
+        let mut latest_ms = self.latest_ms;
+        self.slots
+            .retain(|_, slot| match Slot::idle_since(slot, now_ms) {
+                Some(moment_ms) => {
+                    latest_ms = latest_ms.max(moment_ms);
+                    false
+                }
+                None => true,
+            });
+        self.latest_ms = latest_ms;
         let left = self.slots.len();
         let enough = left.max(Self::SLOTS_MIN) * 2;
         if self.slots.capacity() > enough * 2 {
@@ -193,19 +203,16 @@ impl Slot {
         lock(&self.buckets)
     }
 
-    /// Whether it is the same as none. An admission holds its slot, and so does a call that is being
-    /// admitted, which can get at it only under the lock of the shard: where the map's is the only hold,
-    /// nothing is in flight.
-    fn is_idle(slot: &mut Arc<Self>, now_ms: u64) -> bool {
-        let Some(slot) = Arc::get_mut(slot) else {
-            return false;
-        };
-        let buckets = slot
+    /// The moment up to which it is known, where it is the same as none. An admission holds its slot, and so
+    /// does a call that is being admitted, which can get at it only under the lock of the shard: where the
+    /// map's is the only hold, nothing is in flight.
+    fn idle_since(slot: &mut Arc<Self>, now_ms: u64) -> Option<u64> {
+        let buckets = Arc::get_mut(slot)?
             .buckets
             .get_mut()
             .unwrap_or_else(PoisonError::into_inner);
         buckets.refill(now_ms);
-        buckets.are_full()
+        buckets.are_full().then(|| buckets.at_ms())
     }
 }
 

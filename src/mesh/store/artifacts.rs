@@ -87,6 +87,11 @@ pub struct Change {
 }
 
 impl Change {
+    /// The tenant whose artifact it is.
+    pub fn tenant(&self) -> &TenantId {
+        self.object.tenant()
+    }
+
     /// Whether it is a change of what is `watched`.
     pub fn concerns(&self, watched: &Watched) -> bool {
         self.object == watched.0
@@ -95,6 +100,19 @@ impl Change {
     /// Whether it is a change among the artifacts that `user` of `tenant` can list.
     pub fn is_seen_by(&self, tenant: &TenantId, user: &UserId) -> bool {
         self.object.tenant() == tenant && self.owner.as_ref().is_none_or(|owner| owner == user)
+    }
+}
+
+#[cfg(test)]
+impl Change {
+    /// A change of an artifact that the tenant shares.
+    pub(crate) fn of(tenant: &TenantId) -> Self {
+        let nobody = "nobody".parse().unwrap();
+        Self {
+            object: Keyspace::of(tenant).artifact(Scope::Tenant, &nobody, "a"),
+            owner: None,
+            listed: true,
+        }
     }
 }
 

@@ -1,5 +1,7 @@
 //! The watcher: looks at runs until they have ended and their end is recorded, also those of processes
-//! that are gone. What it reads and asks is charged to nobody.
+//! that are gone.
+//!
+//! What it reads and asks is charged to nobody.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -154,9 +154,10 @@ fn unquoted(etag: Option<&str>) -> String {
     etag.unwrap_or_default().trim_matches('"').to_owned()
 }
 
+/// When an object was written, in whole seconds: headers have no more, and a listing that has must not
+/// tell another time than they.
 fn timestamp(time: Option<&aws_smithy_types::DateTime>) -> Timestamp {
-    let millis = time.and_then(|time| time.to_millis().ok());
-    Timestamp::from_millis(millis.unwrap_or_default())
+    Timestamp::from_seconds(time.map_or(0, aws_smithy_types::DateTime::secs))
 }
 
 /// The status of the answer that an error came with.

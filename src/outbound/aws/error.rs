@@ -183,7 +183,7 @@ pub(super) fn of_code(
     retry_after: Option<Duration>,
 ) -> Error {
     let own = match part {
-        Part::States => automation::of_states(code),
+        Part::States => automation::of_states(code, message),
         Part::Topics => automation::of_topics(code, message),
         Part::Table | Part::Bucket | Part::Bus | Part::Identity => None,
     };

@@ -336,7 +336,7 @@ impl Parts {
     }
 
     fn publish(&self, publication: &Publication) -> Result<String, Refusal> {
-        let name = topic_name(Some(&publication.topic))?;
+        let name = published_name(&publication.topic)?;
         let topic = self.topic(name)?;
         publication.check()?;
         let attributes = publication
@@ -446,6 +446,22 @@ fn topic_name(arn: Option<&str>) -> Result<&str, Refusal> {
         Ok(name)
     } else {
         Err(Refusal::parameter("TopicArn"))
+    }
+}
+
+/// The name of a topic that can be published to: one of this cloud, or an operator's in any account and region,
+/// since settings that hold in AWS hold here, too.
+fn published_name(arn: &str) -> Result<&str, Refusal> {
+    let elsewhere = || {
+        let parts: Vec<&str> = arn.split(':').collect();
+        let ["arn", _, "sns", _, _, name] = parts[..] else {
+            return None;
+        };
+        (is_name(name) && !name.starts_with(TENANT_TOPIC_PREFIX)).then_some(name)
+    };
+    match elsewhere() {
+        Some(name) => Ok(name),
+        None => topic_name(Some(arn)),
     }
 }
 

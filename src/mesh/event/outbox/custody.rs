@@ -1,9 +1,11 @@
-//! What is asked of the outbox when its records leave it for the bucket, and when they come from there.
+//! What else the publisher asks of the outbox: room for its own events, and for what goes through the bucket.
 
 use ulid::Ulid;
 
-use super::Outbox;
-use super::share::Way;
+use super::share::{Way, Weight};
+use super::{Committed, Outbox, Slot};
+use crate::mesh::Error;
+use crate::mesh::event::record::Event;
 use crate::mesh::tenant::TenantId;
 
 impl Outbox {
@@ -33,5 +35,25 @@ impl Outbox {
         records: u64,
     ) {
         self.0.share().settle(way, tenant, bytes, records);
+    }
+    /// Records an event that the publisher itself makes of a record that is in the outbox, and that must be
+    /// recorded before that record may leave: neither want of room nor a shutdown refuses it.
+    ///
+    /// # Errors
+    /// As [`Slot::commit`].
+    pub(in crate::mesh::event) fn append(&self, event: &Event) -> Result<Committed, Error> {
+        let slot = Slot {
+            outbox: self.0.clone(),
+            tenant: event.tenant_id.clone(),
+            weight: Weight::Health,
+            reserved: 0,
+            intent: 0,
+        };
+        slot.commit(std::slice::from_ref(event))
+    }
+
+    /// Bytes of a tenant's records that have yet to leave on `way`.
+    pub(in crate::mesh::event) fn backlog(&self, way: Way, tenant: &TenantId) -> u64 {
+        self.0.share().backlog(way, tenant)
     }
 }

@@ -104,11 +104,34 @@ mod model {
         }
     }
 
-    /// One tenant's buckets.
-    #[derive(Clone)]
-    pub(super) struct Model {
+    /// One tenant, as long as the limiter knows of it: what is left to it, and the latest moment that any
+    /// call or settlement of it came with.
+    struct Slot {
         levels: Vec<Level>,
         at: u64,
+    }
+
+    impl Slot {
+        /// Time only goes on: who comes with an earlier moment finds it as it is.
+        fn step_to(&mut self, now_ms: u64) {
+            let millis = i128::from(now_ms.saturating_sub(self.at));
+            self.levels.iter_mut().for_each(|level| level.step(millis));
+            self.at = self.at.max(now_ms);
+        }
+
+        fn is_full(&self) -> bool {
+            self.levels.iter().all(|level| level.parts == level.full)
+        }
+    }
+
+    /// The limits of one tenant.
+    #[derive(Default)]
+    pub(super) struct Model {
+        slot: Option<Slot>,
+        /// The latest moment of all that the limiter has been told of. A tenant that it forgot is full
+        /// from then on and not before, so that nothing is refilled twice.
+        latest: u64,
+        sweep_at: u64,
         in_flight: u32,
         calls_in_flight: u32,
     }
@@ -126,30 +149,49 @@ mod model {
     }
 
     impl Model {
-        pub(super) fn new(limits: &Limits) -> Self {
-            Self {
-                levels: levels(limits),
-                at: 0,
-                in_flight: 0,
-                calls_in_flight: limits.calls_in_flight,
+        /// A call comes with this moment and these limits.
+        pub(super) fn come(&mut self, now_ms: u64, limits: &Limits) {
+            if now_ms >= self.sweep_at {
+                self.sweep(now_ms);
             }
-        }
-
-        pub(super) fn step_to(&mut self, now_ms: u64) {
-            let millis = i128::from(now_ms.saturating_sub(self.at));
-            self.levels.iter_mut().for_each(|level| level.step(millis));
-            self.at = self.at.max(now_ms);
-        }
-
-        pub(super) fn change(&mut self, limits: &Limits) {
-            for (level, other) in self.levels.iter_mut().zip(levels(limits)) {
+            self.latest = self.latest.max(now_ms);
+            let at = self.latest;
+            let slot = self.slot.get_or_insert_with(|| Slot {
+                levels: levels(limits),
+                at,
+            });
+            slot.step_to(now_ms);
+            for (level, other) in slot.levels.iter_mut().zip(levels(limits)) {
                 level.change(other);
             }
             self.calls_in_flight = limits.calls_in_flight;
         }
 
+        pub(super) fn sweep(&mut self, now_ms: u64) {
+            self.latest = self.latest.max(now_ms);
+            self.sweep_at = now_ms + u64::try_from(SWEEP_INTERVAL.as_millis()).unwrap();
+            if self.in_flight > 0 {
+                return;
+            }
+            if let Some(slot) = &mut self.slot {
+                slot.step_to(now_ms);
+                if slot.is_full() {
+                    self.latest = self.latest.max(slot.at);
+                    self.slot = None;
+                }
+            }
+        }
+
+        fn levels(&self) -> &[Level] {
+            &self.slot.as_ref().expect("a call has come").levels
+        }
+
+        fn slot(&mut self) -> &mut Slot {
+            self.slot.as_mut().expect("a call has come")
+        }
+
         pub(super) fn rate_admits(&self, cost: &Cost) -> bool {
-            self.levels
+            self.levels()
                 .iter()
                 .zip(costs(cost))
                 .all(|(level, cost)| level.admits(cost))
@@ -163,14 +205,14 @@ mod model {
         pub(super) fn never(&self, cost: &Cost) -> bool {
             self.calls_in_flight == 0
                 || self
-                    .levels
+                    .levels()
                     .iter()
                     .zip(costs(cost))
                     .any(|(level, cost)| cost > 0 && level.full == 0)
         }
 
         pub(super) fn take(&mut self, cost: &Cost) {
-            for (level, cost) in self.levels.iter_mut().zip(costs(cost)) {
+            for (level, cost) in self.slot().levels.iter_mut().zip(costs(cost)) {
                 level.take(cost);
             }
             self.in_flight += 1;
@@ -180,8 +222,15 @@ mod model {
             self.in_flight -= 1;
         }
 
-        pub(super) fn settle(&mut self, direction: Direction, charged: u32, actual: u32) {
-            let level = &mut self.levels[1 + direction as usize];
+        pub(super) fn settle(
+            &mut self,
+            direction: Direction,
+            (charged, actual): (u32, u32),
+            now_ms: u64,
+        ) {
+            let slot = self.slot();
+            slot.step_to(now_ms);
+            let level = &mut slot.levels[1 + direction as usize];
             let more = (i128::from(actual) - i128::from(charged)) * 60;
             level.take(more);
             level.parts = level.parts.min(level.full);
@@ -194,6 +243,10 @@ enum Step {
     /// Time passes, in microseconds.
     Pass(u64),
     Admit(Vec<(Direction, f64)>),
+    /// A thread that read the clock so many microseconds ago asks only now, or settles, or sweeps.
+    Late(u64, Box<Step>),
+    /// A thread asks that found out about the tenant before its limits were last changed.
+    Stale(Vec<(Direction, f64)>),
     /// A call in flight ends; which, is taken modulo their number.
     End(usize),
     Settle(usize, Direction, f64),
@@ -237,12 +290,21 @@ fn limits_of(rates: &[u32]) -> Arc<Limits> {
 }
 
 fn any_step() -> impl Strategy<Value = Step> {
+    let late = prop_oneof![0_u64..3000, 0_u64..100_000, 0_u64..15_000_000];
+    prop_oneof![
+        6 => any_step_in_time(),
+        1 => (late, any_step_in_time()).prop_map(|(micros, step)| Step::Late(micros, Box::new(step))),
+    ]
+}
+
+fn any_step_in_time() -> impl Strategy<Value = Step> {
     prop_oneof![
         4 => prop_oneof![0_u64..3000, 0_u64..400_000, 0_u64..5_000_000].prop_map(Step::Pass),
         10 => prop::collection::vec((any_direction(), any_units()), 0..3).prop_map(Step::Admit),
         4 => any::<usize>().prop_map(Step::End),
         3 => (any::<usize>(), any_direction(), any_units()).prop_map(|(i, d, u)| Step::Settle(i, d, u)),
         1 => any_rates().prop_map(Step::Reload),
+        1 => prop::collection::vec((any_direction(), any_units()), 0..3).prop_map(Step::Stale),
         1 => Just(Step::Sweep),
     ]
 }
@@ -252,24 +314,32 @@ struct Pair {
     limiter: Limiter,
     model: model::Model,
     limits: Arc<Limits>,
+    /// The limits before they were last changed.
+    stale: Arc<Limits>,
     now_us: u64,
     calls: Vec<Admission>,
 }
 
-impl Pair {
-    fn now(&self) -> Duration {
-        Duration::from_micros(self.now_us)
-    }
+fn cost_of(units: Vec<(Direction, f64)>) -> Cost {
+    let add = |cost: Cost, (direction, units)| cost.and(direction, units);
+    units.into_iter().fold(Cost::NONE, add)
+}
 
-    fn admit(&mut self, cost: &Cost, now: Duration) -> Result<Admission, Refusal> {
-        self.limiter.admit(&tenant("acme"), &self.limits, cost, now)
+impl Pair {
+    /// One call asks both.
+    fn admit(
+        &mut self,
+        limits: &Arc<Limits>,
+        cost: &Cost,
+        now: Duration,
+    ) -> Result<Admission, Refusal> {
+        self.model.come(millis(now), limits);
+        self.limiter.admit(&tenant("acme"), limits, cost, now)
     }
 
     /// What both must agree on when a call asks at `now`.
-    fn ask(&mut self, cost: &Cost, now: Duration) {
-        self.model.step_to(millis(now));
-        let answer = self.admit(cost, now);
-        match answer {
+    fn ask(&mut self, limits: &Arc<Limits>, cost: &Cost, now: Duration) {
+        match self.admit(limits, cost, now) {
             Ok(call) => {
                 assert!(self.model.rate_admits(cost) && self.model.place_is_free());
                 self.model.take(cost);
@@ -284,7 +354,7 @@ impl Pair {
                 assert!(!self.model.rate_admits(cost), "{refusal:?}");
                 match refusal.retry_after {
                     None => assert!(self.model.never(cost), "{refusal:?}"),
-                    Some(wait) => self.check_wait(cost, now, wait),
+                    Some(wait) => self.check_wait(limits, cost, now, wait),
                 }
             }
         }
@@ -292,72 +362,57 @@ impl Pair {
 
     /// After `wait` the call would be admitted, and a millisecond earlier it would not: by the model, and
     /// by the limiter itself, which is asked a millisecond too early and is the worse by nothing for it.
-    fn check_wait(&mut self, cost: &Cost, now: Duration, wait: Duration) {
+    fn check_wait(&mut self, limits: &Arc<Limits>, cost: &Cost, now: Duration, wait: Duration) {
         assert!(!self.model.never(cost));
         let early = now + wait - ms(1);
-        self.model.step_to(millis(early));
+        let refusal = self.admit(limits, cost, early).unwrap_err();
         assert!(!self.model.rate_admits(cost));
-        let refusal = self.admit(cost, early).unwrap_err();
         assert_eq!(refusal.kind(), ErrorKind::RateLimited);
         assert_eq!(refusal.retry_after, Some(ms(1)));
-        self.model.step_to(millis(now + wait));
-        assert!(self.model.rate_admits(cost));
-        self.now_us = self
-            .now_us
-            .max(u64::try_from((now + wait).as_micros()).unwrap());
-        match self.admit(cost, now + wait) {
+        let then = u64::try_from((now + wait).as_micros()).unwrap();
+        self.now_us = self.now_us.max(then);
+        match self.admit(limits, cost, now + wait) {
             Ok(call) => {
-                assert!(self.model.place_is_free());
+                assert!(self.model.rate_admits(cost) && self.model.place_is_free());
                 self.model.take(cost);
                 self.calls.push(call);
             }
             Err(refusal) => {
-                assert!(!self.model.place_is_free());
+                assert!(self.model.rate_admits(cost) && !self.model.place_is_free());
                 assert_eq!(refusal.limit, Limit::CallsInFlight);
             }
         }
     }
 
-    fn run(&mut self, step: Step) {
+    fn run(&mut self, step: Step, late_us: u64) {
+        let now = Duration::from_micros(self.now_us.saturating_sub(late_us));
         match step {
             Step::Pass(micros) => self.now_us += micros,
-            Step::Admit(units) => {
-                let cost = units
-                    .into_iter()
-                    .fold(Cost::NONE, |cost, (direction, units)| {
-                        cost.and(direction, units)
-                    });
-                let now = self.now();
-                self.ask(&cost, now);
-            }
+            Step::Late(micros, step) => self.run(*step, micros),
+            Step::Admit(units) => self.ask(&Arc::clone(&self.limits), &cost_of(units), now),
+            Step::Stale(units) => self.ask(&Arc::clone(&self.stale), &cost_of(units), now),
             Step::End(which) if !self.calls.is_empty() => {
                 let which = which % self.calls.len();
                 drop(self.calls.swap_remove(which));
                 self.model.release();
             }
             Step::Settle(which, direction, units) if !self.calls.is_empty() => {
-                let (which, now) = (which % self.calls.len(), self.now());
+                let which = which % self.calls.len();
                 let charged = self.calls[which].charged().thousandths(direction);
-                if charged != thousandths(units) {
-                    self.model.step_to(millis(now));
-                    self.model.settle(direction, charged, thousandths(units));
+                let actual = thousandths(units);
+                if charged != actual {
+                    self.model.settle(direction, (charged, actual), millis(now));
                 }
                 self.calls[which].settle(direction, units, now);
             }
             Step::End(_) | Step::Settle(..) => {}
             Step::Reload(rates) => {
-                let now = self.now();
-                self.limits = limits_of(&rates);
-                self.model.step_to(millis(now));
-                self.model.change(&self.limits);
                 // The limiter learns of them with the next call.
-                self.ask(&Cost::NONE, now);
+                self.stale = std::mem::replace(&mut self.limits, limits_of(&rates));
             }
             Step::Sweep => {
-                let now = self.now();
+                self.model.sweep(millis(now));
                 self.limiter.sweep(now);
-                // A slot made anew by a late thread would start in the past; the model knows no slots.
-                self.ask(&Cost::NONE, now);
             }
         }
     }
@@ -374,13 +429,15 @@ proptest! {
         let limits = limits_of(&rates);
         let mut pair = Pair {
             limiter: Limiter::new(),
-            model: model::Model::new(&limits),
+            model: model::Model::default(),
+            stale: Arc::clone(&limits),
             limits,
-            now_us: 0,
+            // Far enough on for whoever is late.
+            now_us: 20_000_000,
             calls: Vec::new(),
         };
         for step in steps {
-            pair.run(step);
+            pair.run(step, 0);
         }
         let open = u32::try_from(pair.calls.len()).unwrap();
         prop_assert_eq!(pair.limiter.in_flight(), open);

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 use serde_json::value::RawValue;
+use tokio::time::Instant;
 use ulid::Ulid;
 
 use super::{json, no_such_run};
@@ -190,14 +191,14 @@ impl WorkflowStatus {
         call: &Granted<'call, Self>,
         runs: &Runs<'call, WorkflowRead>,
     ) -> Result<Seen, Error> {
-        let deadline = tokio::time::Instant::now() + self.wait;
+        let deadline = Instant::now() + self.wait;
         let mut changes = Changes::default();
         let mut pause = Duration::ZERO;
         loop {
             let Some(seen) = runs.look(self.run_id).await? else {
                 return Err(no_such_run(self.run_id));
             };
-            let left = deadline.saturating_duration_since(tokio::time::Instant::now());
+            let left = deadline.saturating_duration_since(Instant::now());
             if call.tells_progress() && !self.wait.is_zero() {
                 changes.tell(call, runs, &seen).await;
             }

@@ -1,3 +1,5 @@
+//! A run is started once, within its quota, whatever breaks meanwhile.
+
 use futures::future::join_all;
 use serde_json::json;
 

@@ -1,3 +1,5 @@
+//! Each run's end is recorded once, whoever looks and whatever breaks.
+
 use std::future::Future;
 
 use super::*;

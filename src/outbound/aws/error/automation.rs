@@ -4,7 +4,7 @@ use super::DOCTOR;
 use crate::mesh::{Error, ErrorKind};
 
 /// The failure that a code of Step Functions stands for, where no other service has it.
-pub(super) fn of_states(code: &str) -> Option<Error> {
+pub(super) fn of_states(code: &str, message: &str) -> Option<Error> {
     Some(match code {
         "StateMachineDoesNotExist" | "StateMachineDeleting" => Error::new(
             ErrorKind::NotFound,
@@ -24,7 +24,7 @@ pub(super) fn of_states(code: &str) -> Option<Error> {
         // Only the embedded cloud reads definitions when an execution is started.
         "InvalidDefinition" => Error::new(
             ErrorKind::NotSupported,
-            "the definition of this workflow is wrong",
+            format!("the definition of this workflow is wrong: {}", flaws(message)),
         )
         .fix("`use_aws_mcp workflows check` says what is wrong with it"),
         "InvalidExecutionInput" => Error::invalid(
@@ -34,6 +34,14 @@ pub(super) fn of_states(code: &str) -> Option<Error> {
         .fix("pass a smaller JSON value, and store large content as an artifact"),
         _ => return None,
     })
+}
+
+/// What is said of a definition, without the words that Step Functions puts around it.
+fn flaws(message: &str) -> &str {
+    message
+        .split_once('\'')
+        .and_then(|(_, rest)| rest.strip_suffix('\''))
+        .unwrap_or(message)
 }
 
 /// The failure that a workflow is an express one.
@@ -89,6 +97,14 @@ fn is_about_address(message: &str) -> bool {
 mod tests {
     use super::super::{Part, of_code};
     use super::*;
+
+    #[test]
+    fn a_wrong_definition_says_what_is_wrong_with_it() {
+        let message = "Invalid State Machine Definition: '/States/A: it has no 'Type''";
+        let error = of_states("InvalidDefinition", message).unwrap();
+        let told = "the definition of this workflow is wrong: /States/A: it has no 'Type'";
+        assert_eq!(error.message(), told);
+    }
 
     const CODES: [(Part, &str, &str, u16, ErrorKind); 20] = [
         (

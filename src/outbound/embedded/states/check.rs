@@ -99,16 +99,17 @@ impl WorkflowFiles {
             Ok(definition) => {
                 let machine = &definition.machine;
                 let tools = machine.embedded_only().into_iter();
+                let tools = tools.map(|(state, tool)| ToolState {
+                    line: definition::pointer_to_state(&text, &state.name)
+                        .and_then(|pointer| line_of(&text, &pointer)),
+                    state: state.name.clone(),
+                    tool: tool.to_owned(),
+                });
+                let mut embedded_only: Vec<ToolState> = tools.collect();
+                embedded_only.sort_by_key(|state| state.line);
                 Checked::Sound {
                     states: machine.states().len(),
-                    embedded_only: tools
-                        .map(|(state, tool)| ToolState {
-                            line: definition::pointer_to_state(&text, &state.name)
-                                .and_then(|pointer| line_of(&text, &pointer)),
-                            state: state.name.clone(),
-                            tool: tool.to_owned(),
-                        })
-                        .collect(),
+                    embedded_only,
                 }
             }
             Err(Missing::Flaws(flaws)) => {
@@ -117,7 +118,10 @@ impl WorkflowFiles {
                     place: flaw.path,
                     message: flaw.message,
                 };
-                Checked::Flawed(flaws.into_iter().map(found).collect())
+                let mut flaws: Vec<FlawFound> = flaws.into_iter().map(found).collect();
+                // The machine has its states by name; a person reads the file from its top.
+                flaws.sort_by_key(|flaw| flaw.line);
+                Checked::Flawed(flaws)
             }
             Err(why) => Checked::Unreadable(why.to_string()),
         }

@@ -147,7 +147,7 @@ impl Disk {
                 None => reader.insert(schema::connect(&path)?),
             };
             // Between the file's coming into being and its tables' there is nothing to be read.
-            if !connection.table_exists(None, "executions")? {
+            if !has_tables(connection)? {
                 return Ok(None);
             }
             Ok(Some(work(connection)?))
@@ -155,5 +155,33 @@ impl Disk {
         tokio::task::spawn_blocking(read)
             .await
             .unwrap_or(Err(DiskFault::Broken))
+    }
+}
+
+/// Whether the file has its tables by now. `Connection::table_exists` goes by what the connection has read of
+/// the file before, and so would never see tables that have come since.
+fn has_tables(connection: &Connection) -> rusqlite::Result<bool> {
+    let found = "SELECT count(*) > 0 FROM sqlite_schema WHERE name = 'executions'";
+    connection.query_row(found, [], |row| row.get(0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn who_has_read_before_there_were_tables_sees_them_when_they_come() {
+        let parent = tempfile::tempdir().unwrap();
+        let folder = Folder::open(&parent.path().join("data")).unwrap();
+        let disk = Disk::open(&folder).unwrap();
+        let _newborn = Newborn::at(&folder.executions_path()).unwrap();
+        let count = |connection: &Connection| {
+            connection.query_row("SELECT count(*) FROM executions", [], |row| {
+                row.get::<_, i64>(0)
+            })
+        };
+        assert_eq!(disk.read(count).await.unwrap(), None);
+        disk.write(|_| Ok(())).await.unwrap();
+        assert_eq!(disk.read(count).await.unwrap(), Some(0));
     }
 }

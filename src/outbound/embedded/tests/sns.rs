@@ -156,20 +156,25 @@ async fn an_operators_topic_needs_no_making_and_its_notices_lie_in_the_folder() 
         .send()
         .await
         .unwrap();
-    client
-        .publish()
-        .topic_arn(OPERATOR_TOPIC)
-        .message("hello")
-        .send()
-        .await
-        .unwrap();
-    let found = mails(folder.path());
-    assert_eq!(found.len(), 1);
-    assert!(found[0].contains("<ops@topic.invalid>"), "{}", found[0]);
-    for absent in [
-        "arn:aws:sns:us-west-2:000000000000:agent-mesh-alerts-nobody",
+    let topics = [
+        OPERATOR_TOPIC,
         "arn:aws:sns:us-west-2:123456789012:ops",
         "arn:aws:sns:eu-west-1:000000000000:ops",
+    ];
+    for topic in topics {
+        let published = client.publish().topic_arn(topic).message("hello");
+        published.send().await.unwrap();
+    }
+    let found = mails(folder.path());
+    assert_eq!(found.len(), topics.len());
+    for mail in found {
+        assert!(mail.contains("<ops@topic.invalid>"), "{mail}");
+    }
+    for absent in [
+        "arn:aws:sns:us-west-2:000000000000:agent-mesh-alerts-nobody",
+        "arn:aws:sns:us-west-2:123456789012:agent-mesh-alerts-nobody",
+        "arn:aws:sns:us-west-2:123456789012:a b",
+        "arn:aws:sns:us-west-2:123456789012",
         "ops",
     ] {
         let refused = client.publish().topic_arn(absent).message("hello").send();
