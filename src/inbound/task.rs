@@ -2,57 +2,109 @@
 //! client's calls.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
-use std::sync::{Arc, Weak};
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Duration;
 
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use serde_json::Value;
 use serde_json::value::RawValue;
+use tokio::sync::Semaphore;
 
 use super::server::Shared;
 use super::tool::{self, CallFault, Reply};
 use crate::mesh::call::request::Request;
 use crate::mesh::call::tool::Tool;
 use crate::mesh::store::idempotency::{KEY_BYTES_MAX, arguments_hash};
-use crate::mesh::tenant::IdentityError;
+use crate::mesh::tenant::{IdentityError, TenantId};
 use crate::mesh::workflow::{ToolCaller, ToolTask};
 use crate::mesh::{Error, ErrorKind};
 
 /// The argument by which tools tell a repeated call.
 const IDEMPOTENCY_KEY: &str = "idempotency_key";
 
+/// The most tools that the workflows of one tenant call at once: a quarter of the calls that a tenant may
+/// have in flight by default, so that its clients find room beside a backlog of runs.
+const CALLS_MAX: usize = 16;
+
+/// How often a call that a limit refused, and that had no effect therefore, is made again at the most.
+const REFUSALS_MAX: u32 = 100;
+
+/// The pause after a refusal that names none.
+const PAUSE: Duration = Duration::from_millis(250);
+
+/// The longest pause after a refusal.
+const PAUSE_MAX: Duration = Duration::from_secs(5);
+
 /// The tools of this process, for its workflows. It keeps nothing alive.
-pub struct RunTools(Weak<Shared>);
+pub struct RunTools {
+    shared: Weak<Shared>,
+    /// Of tenants whose workflows call tools at the moment.
+    tenants: Mutex<HashMap<TenantId, Arc<Semaphore>>>,
+}
 
 impl RunTools {
     /// The tools that sessions over `shared` have.
     pub fn new(shared: &Arc<Shared>) -> Self {
-        Self(Arc::downgrade(shared))
+        Self {
+            shared: Arc::downgrade(shared),
+            tenants: Mutex::default(),
+        }
+    }
+
+    /// What the workflows of `tenant` share; what nobody uses any more is forgotten.
+    fn places(&self, tenant: &TenantId) -> Arc<Semaphore> {
+        let mut tenants = self.tenants.lock().unwrap_or_else(PoisonError::into_inner);
+        tenants.retain(|_, places| Arc::strong_count(places) > 1);
+        let places = tenants.entry(tenant.clone());
+        Arc::clone(places.or_insert_with(|| Arc::new(Semaphore::new(CALLS_MAX))))
+    }
+
+    /// Calls the tool once.
+    async fn attempt(&self, task: &ToolTask) -> Result<String, Error> {
+        let Some(shared) = self.shared.upgrade() else {
+            return Err(Error::new(
+                ErrorKind::Overloaded,
+                "the server is shutting down",
+            ));
+        };
+        let tool = Tool::named(&task.tool).filter(|&tool| shared.catalog.offers(tool));
+        let Some(tool) = tool else {
+            return Err(not_offered(&task.tool));
+        };
+        let presented = shared.backplane.runs.identity(task).await?;
+        let arguments = with_key(tool, task);
+        let request = Request::new(presented);
+        let reply = tool::call(&shared.backplane, tool, request, Some(&arguments)).await;
+        result_of(reply)
     }
 }
 
 impl ToolCaller for RunTools {
     fn call(&self, task: ToolTask) -> BoxFuture<'_, Result<String, Error>> {
         async move {
-            let Some(shared) = self.0.upgrade() else {
-                return Err(Error::new(
-                    ErrorKind::Overloaded,
-                    "the server is shutting down",
-                ));
-            };
-            let tool = Tool::named(&task.tool).filter(|&tool| shared.catalog.offers(tool));
-            let Some(tool) = tool else {
-                return Err(not_offered(&task.tool));
-            };
-            let presented = shared.backplane.runs.identity(&task).await?;
-            let arguments = with_key(tool, &task);
-            let request = Request::new(presented);
-            let reply = tool::call(&shared.backplane, tool, request, Some(&arguments)).await;
-            result_of(reply)
+            let places = self.places(&task.tenant);
+            let _place = places.acquire().await;
+            let mut refusals = 0;
+            loop {
+                match self.attempt(&task).await {
+                    // Limits refuse before a tool has begun; a workflow has the time to come again.
+                    Err(error) if is_refusal(error.kind()) && refusals < REFUSALS_MAX => {
+                        refusals += 1;
+                        tokio::time::sleep(error.wait().unwrap_or(PAUSE).min(PAUSE_MAX)).await;
+                    }
+                    ended => return ended,
+                }
+            }
         }
         .boxed()
     }
+}
+
+/// Whether a call of that outcome was refused for the moment.
+fn is_refusal(kind: ErrorKind) -> bool {
+    matches!(kind, ErrorKind::RateLimited | ErrorKind::Overloaded)
 }
 
 fn not_offered(name: &str) -> Error {
@@ -122,7 +174,7 @@ fn error_of(result: &str) -> Error {
         error = error.fix(fix);
     }
     if let Some(wait) = told["retry_after_ms"].as_u64() {
-        error = error.retry_after(std::time::Duration::from_millis(wait));
+        error = error.retry_after(Duration::from_millis(wait));
     }
     if let Some(details) = told["details"].as_object() {
         for (name, value) in details {
@@ -186,7 +238,7 @@ mod tests {
         );
         assert_eq!(error.kind(), ErrorKind::Conflict);
         assert_eq!((error.message(), error.fix_text()), ("no", Some("do")));
-        assert_eq!(error.wait(), Some(std::time::Duration::from_millis(5)));
+        assert_eq!(error.wait(), Some(Duration::from_millis(5)));
         assert_eq!(error.details()["a"], 1);
         assert_eq!(error_of("{}").kind(), ErrorKind::Internal);
     }

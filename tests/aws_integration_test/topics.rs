@@ -240,8 +240,9 @@ async fn a_topic_that_is_gone_is_told_and_made_anew(stage: Stage) {
             .await
             .unwrap_err(),
     ];
-    for error in errors {
-        assert_eq!(error.kind(), ErrorKind::AwsUnavailable, "{error:?}");
+    let kinds = [ErrorKind::NotFound, ErrorKind::AwsUnavailable];
+    for (error, kind) in errors.into_iter().zip(kinds) {
+        assert_eq!(error.kind(), kind, "{error:?}");
         assert!(error.fix_text().is_some());
         assert!(!error.message().contains("absent-one"), "{error}");
     }

@@ -94,7 +94,8 @@ pub trait Topics: Send + Sync + 'static {
     /// Publishes `notice` to `topic`: the tenant's, or one of the operator's.
     ///
     /// # Errors
-    /// `AWS_UNAVAILABLE` where there is no such topic; the tenant's is made anew when it is next asked for.
+    /// `NOT_FOUND` where there is no such topic of the operator's, and `AWS_UNAVAILABLE` where it is the
+    /// tenant's, which is made anew when it is next asked for.
     fn publish<'a>(
         &'a self,
         tenant: &'a TenantId,

@@ -282,10 +282,15 @@ impl AwsTopics {
                 .send()
                 .await;
             if let Err(error) = answer {
-                if is_not_found(&error) {
+                let is_gone = is_not_found(&error);
+                if is_gone {
                     self.forget(topic);
                 }
                 let error = lost.fault(Part::Topics, error);
+                let error = match is_gone && !is_of_a_tenant(topic) {
+                    true => no_topic(error),
+                    false => error,
+                };
                 // Some have it already.
                 return Err(if part > 0 { error.maybe_done() } else { error });
             }
@@ -402,6 +407,22 @@ fn subject(text: &str) -> String {
 /// Emulators append `Exception` to the code.
 fn is_not_found(error: &impl ProvideErrorMetadata) -> bool {
     matches!(error.code(), Some("NotFound" | "NotFoundException"))
+}
+
+/// Whether the topic is one that is made for a tenant, and not the operator's.
+fn is_of_a_tenant(topic: &str) -> bool {
+    let name = topic.rsplit(':').next().unwrap_or_default();
+    name.starts_with(TENANT_TOPIC_PREFIX)
+}
+
+/// Nobody makes an operator's topic anew: to wait for it would hold up what comes after.
+fn no_topic(cause: Error) -> Error {
+    Error::new(
+        ErrorKind::NotFound,
+        "the topic that the operator has set up is not there",
+    )
+    .fix("ask the operator of the server to look at the alert topics in its settings")
+    .caused_by(cause)
 }
 
 fn is_of_other_attributes(error: &impl ProvideErrorMetadata) -> bool {
