@@ -27,7 +27,8 @@ from mcp import ClientSession, StdioServerParameters, stdio_client, types
 
 TOOLS = [
     "artifacts_delete", "artifacts_get", "artifacts_list", "artifacts_put",
-    "events_analytics", "events_health_check", "events_query", "events_send",
+    "events_analytics", "events_create_alert", "events_create_rule", "events_delete_alert",
+    "events_delete_rule", "events_health_check", "events_list_rules", "events_query", "events_send",
     "kv_delete", "kv_get", "kv_list", "kv_set",
     "workflow_list", "workflow_start", "workflow_status", "workflow_stop",
 ]  # fmt: skip
