@@ -21,6 +21,7 @@ super::scripted![
     an_address_is_looked_for_on_every_page,
     a_filter_that_somebody_changed_is_set_right,
     a_topic_that_goes_away_is_made_anew,
+    an_operators_topic_that_is_gone_is_waited_for_by_nobody,
     every_refusal_has_its_kind,
 ];
 
@@ -287,6 +288,16 @@ async fn a_topic_that_goes_away_is_made_anew() {
         assert_eq!(told.kind(), ErrorKind::AwsUnavailable);
         assert_eq!(wire.count(), made * 2);
     }
+}
+
+async fn an_operators_topic_that_is_gone_is_waited_for_by_nobody() {
+    let (cloud, _) = Cloud::answering(|_| error(404, "NotFound", "Topic does not exist"));
+    let acme = tenant("acme");
+    let topic = "arn:aws:sns:us-west-2:123456789012:ops";
+    let told = cloud.topics.publish(&acme, topic, &notice()).await;
+    let told = told.unwrap_err();
+    assert_eq!(told.kind(), ErrorKind::NotFound);
+    assert!(!told.message().contains("ops") && told.fix_text().is_some());
 }
 
 async fn every_refusal_has_its_kind() {
