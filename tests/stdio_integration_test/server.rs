@@ -304,8 +304,9 @@ impl Server {
         self.log.text()
     }
 
-    /// Bytes of memory that it holds now and, after it, the most that it held; from /proc.
-    pub(crate) fn memory(&self) -> (u64, u64) {
+    /// Bytes of memory of its own that it holds now, from /proc: without the pages of its binary, of which a
+    /// debug build has some times as many as a release and a client cannot make more.
+    pub(crate) fn memory(&self) -> u64 {
         let path = format!("/proc/{}/status", self.pid());
         let status = std::fs::read_to_string(path).expect("its status");
         let field = |name: &str| {
@@ -316,7 +317,7 @@ impl Server {
             let kibibytes = value.trim().trim_end_matches(" kB");
             kibibytes.parse::<u64>().expect("a number") * 1024
         };
-        (field("VmRSS:"), field("VmHWM:"))
+        field("RssAnon:") + field("RssShmem:")
     }
 
     /// Pids of its children.

@@ -12,7 +12,7 @@ use crate::server::{Reads, Start};
 /// How long such a client goes on. The load program does it for 30 s.
 const FLOOD_TIME: Duration = Duration::from_secs(4);
 
-/// What the process may take meanwhile: resident bytes.
+/// What the process may take meanwhile: resident bytes of its own.
 const MEMORY_BYTES_MAX: u64 = 64 << 20;
 
 /// What the pipe to the server holds by itself, in bytes.
@@ -46,7 +46,7 @@ fn flood(line: &str) -> u64 {
     let mut most = 0;
     while Instant::now() < end {
         thread::sleep(Duration::from_millis(100));
-        most = most.max(server.memory().1);
+        most = most.max(server.memory());
     }
     server.kill();
     let bytes: usize = written.try_iter().sum();
