@@ -4,10 +4,12 @@ pub mod call;
 pub mod clock;
 pub mod error;
 pub mod event;
+pub mod integration;
 pub mod limit;
 pub mod service;
 pub mod store;
 pub mod tenant;
+pub mod upstream;
 pub mod workflow;
 
 pub use clock::{Clock, ManualClock, SystemClock, Timestamp};

@@ -167,4 +167,12 @@ permissions_as_types! {
     WorkflowRead;
     /// Starts and stops workflows.
     WorkflowRun;
+    /// Sees integrations and their tools.
+    IntegrationRead;
+    /// Connects and disconnects integrations.
+    IntegrationConnect;
+    /// Registers, unregisters and approves integrations.
+    IntegrationManage;
+    /// Calls tools of integrations.
+    ProxyCall;
 }

@@ -4,6 +4,7 @@
 //! of two tenants never meet and IAM can hold each to its own (`dynamodb:LeadingKeys`, a prefix in S3).
 
 use crate::mesh::Timestamp;
+use crate::mesh::integration::{ConnectionId, ServiceId};
 use crate::mesh::tenant::{TenantId, UserId};
 
 /// What every partition key begins with; no tenant's is just this.
@@ -11,6 +12,9 @@ pub const PARTITION_ROOT: &str = "T#";
 
 /// What every object's key begins with.
 pub const OBJECT_ROOT: &str = "t/";
+
+/// What every secret's name begins with.
+pub const SECRET_ROOT: &str = "agent-mesh/";
 
 /// The family of a tenant's shared values.
 const SHARED_VALUES: &str = "KV#T";
@@ -68,6 +72,20 @@ pub struct ObjectPrefix {
     prefix: String,
 }
 
+/// A secret of the secret store, of one tenant.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct SecretKey {
+    tenant: TenantId,
+    key: String,
+}
+
+/// All secrets of a tenant whose names begin with `root`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct SecretPrefix {
+    tenant: TenantId,
+    root: String,
+}
+
 impl Partition {
     /// The tenant it belongs to.
     pub fn tenant(&self) -> &TenantId {
@@ -123,6 +141,30 @@ impl ObjectPrefix {
     /// The whole prefix in the bucket: the root and the caller's own.
     pub fn full(&self) -> String {
         format!("{}{}", self.root, self.prefix)
+    }
+}
+
+impl SecretKey {
+    /// The tenant it belongs to.
+    pub fn tenant(&self) -> &TenantId {
+        &self.tenant
+    }
+
+    /// The name in the store: of `[A-Za-z0-9/_+=.@-]`.
+    pub fn key(&self) -> &str {
+        &self.key
+    }
+}
+
+impl SecretPrefix {
+    /// The tenant it belongs to.
+    pub fn tenant(&self) -> &TenantId {
+        &self.tenant
+    }
+
+    /// What every name in reach begins with, and what is cut off the names that are told.
+    pub fn root(&self) -> &str {
+        &self.root
     }
 }
 
@@ -244,6 +286,80 @@ impl Keyspace {
         RowKey {
             partition: self.rules(),
             sort: format!("{ALERT_PREFIX}{name}"),
+        }
+    }
+
+    /// The partition of a tenant's integrations and connections.
+    pub(in crate::mesh) fn integrations(&self) -> Partition {
+        self.partition(format_args!("INT"))
+    }
+
+    /// The row of an integration.
+    pub(in crate::mesh) fn integration(&self, service: &ServiceId) -> RowKey {
+        RowKey {
+            partition: self.integrations(),
+            sort: format!("{INTEGRATION_PREFIX}{service}"),
+        }
+    }
+
+    /// The row of one user's connection to an integration.
+    pub(in crate::mesh) fn connection(
+        &self,
+        service: &ServiceId,
+        user: &UserId,
+        connection: &ConnectionId,
+    ) -> RowKey {
+        RowKey {
+            partition: self.integrations(),
+            sort: format!("{CONNECTION_PREFIX}{service}#{user}#{connection}"),
+        }
+    }
+
+    /// The row of what a tool of an integration was when it was pinned. A tool's name holds no `#`.
+    pub(in crate::mesh) fn pin(&self, service: &ServiceId, tool: &str) -> RowKey {
+        RowKey {
+            partition: self.integrations(),
+            sort: format!("{PIN_PREFIX}{service}#{tool}"),
+        }
+    }
+
+    /// A secret that a user or the tenant keeps by name. The store's names know no `~`, and no user's id
+    /// has a `=`.
+    pub(in crate::mesh) fn secret(&self, scope: Scope, user: &UserId, name: &str) -> SecretKey {
+        SecretKey {
+            tenant: self.tenant.clone(),
+            key: format!("{}{name}", self.secrets(scope, user).root),
+        }
+    }
+
+    /// All secrets that a user or the tenant keeps by name.
+    pub(in crate::mesh) fn secrets(&self, scope: Scope, user: &UserId) -> SecretPrefix {
+        let tenant = &self.tenant;
+        let root = match scope {
+            Scope::User => {
+                let user = user.as_str().replace('~', "=");
+                format!("{SECRET_ROOT}{tenant}/u/{user}/")
+            }
+            Scope::Tenant => format!("{SECRET_ROOT}{tenant}/t/"),
+        };
+        SecretPrefix {
+            tenant: tenant.clone(),
+            root,
+        }
+    }
+
+    /// What a user's connection to an integration was given to sign in with.
+    pub(in crate::mesh) fn credentials(
+        &self,
+        service: &ServiceId,
+        user: &UserId,
+        connection: &ConnectionId,
+    ) -> SecretKey {
+        let tenant = &self.tenant;
+        let user = user.as_str().replace('~', "=");
+        SecretKey {
+            tenant: tenant.clone(),
+            key: format!("{SECRET_ROOT}{tenant}/c/{service}/{user}/{connection}"),
         }
     }
 
@@ -410,6 +526,11 @@ pub(in crate::mesh) const RULE_PREFIX: &str = "R#";
 
 /// What the sort key of an alert begins with.
 pub(in crate::mesh) const ALERT_PREFIX: &str = "A#";
+
+/// What the sort key of an integration, a connection and a pin begins with.
+pub(in crate::mesh) const INTEGRATION_PREFIX: &str = "I#";
+pub(in crate::mesh) const CONNECTION_PREFIX: &str = "C#";
+pub(in crate::mesh) const PIN_PREFIX: &str = "P#";
 
 /// What the sort key of a place for an upload begins with. No name of a quota holds a `#`.
 pub(in crate::mesh) const UPLOAD_PREFIX: &str = "UPLOAD#";

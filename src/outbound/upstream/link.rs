@@ -1,0 +1,97 @@
+//! A way to one server: messages out and in, whatever carries them.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::future::BoxFuture;
+use tokio::sync::mpsc;
+
+use crate::mesh::Error;
+use crate::mesh::store::Reply;
+use crate::mesh::upstream::{ConnectionPlan, ConnectionTarget};
+
+/// How many messages of a server may wait to be looked at.
+pub const INCOMING_QUEUE: usize = 64;
+
+/// A message to a server.
+#[derive(Clone, Debug)]
+pub struct Outgoing {
+    /// The JSON-RPC message: one line of JSON text.
+    pub text: String,
+    /// Its id, if it wants an answer.
+    pub request_id: Option<i64>,
+    /// Its method; nothing for an answer to a request of the server's.
+    pub method: Option<String>,
+    /// What the revision 2026-07-28 repeats in a header: the tool of a `tools/call`.
+    pub name: Option<String>,
+    /// When nobody waits for its answer any more.
+    pub timeout: Duration,
+}
+
+/// What comes from a server.
+#[derive(Debug)]
+pub enum Incoming {
+    /// A JSON-RPC message: JSON text of at most `MESSAGE_BYTES_MAX` bytes.
+    Message(String),
+    /// The request with this id will get no answer.
+    Failed {
+        /// Its id.
+        request_id: i64,
+        /// Whether it was certainly never carried out.
+        not_sent: bool,
+        /// What went wrong.
+        error: Error,
+    },
+    /// Nothing more comes.
+    Closed(Error),
+}
+
+/// One way to one server. Dropped, it is closed, and a child it leads to is killed with all it has started.
+pub trait Link: Send + Sync + 'static {
+    /// Sends a message. What becomes of a request comes by [`Opened::incoming`].
+    ///
+    /// # Errors
+    /// The message was certainly not sent.
+    fn send(&self, message: Outgoing) -> Reply<'_, ()>;
+
+    /// What was agreed on in the handshake, for links that repeat it in every request.
+    fn agreed(&self, protocol_version: &str) {
+        let _ = protocol_version;
+    }
+
+    /// The process that it leads to.
+    fn process(&self) -> Option<u32> {
+        None
+    }
+
+    /// The last lines that the process wrote to its standard error, escaped and bounded.
+    fn last_words(&self) -> Option<String> {
+        None
+    }
+
+    /// Ends it in an orderly way, within a bounded time. Closing twice is no error.
+    fn close(&self) -> BoxFuture<'_, ()>;
+}
+
+/// A link and what comes over it.
+pub struct Opened {
+    /// The way out.
+    pub link: Arc<dyn Link>,
+    /// What comes in, in order.
+    pub incoming: mpsc::Receiver<Incoming>,
+}
+
+/// What opens links.
+pub trait Links: Send + Sync + 'static {
+    /// Opens a link for `plan`: starts its child, or makes its first connection.
+    ///
+    /// # Errors
+    /// Why that cannot be done; nothing is left behind then.
+    fn open<'a>(&'a self, plan: &'a ConnectionPlan) -> Reply<'a, Opened>;
+
+    /// Whether `target` may be reached from here at all, told without reaching it.
+    ///
+    /// # Errors
+    /// `NOT_SUPPORTED` or `INVALID_PARAMETER`, with what to do instead.
+    fn check(&self, target: &ConnectionTarget) -> Result<(), Error>;
+}
