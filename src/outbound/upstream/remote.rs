@@ -1,15 +1,27 @@
 //! Servers at an address: streamable HTTP, the older HTTP with server-sent events, and WebSocket.
 
 pub mod egress;
+mod event_stream;
+mod failure;
+mod headers;
+mod http;
+mod oauth;
+mod server;
+mod tls;
 
 use std::sync::Arc;
 
 use futures::FutureExt;
+use tokio::sync::OnceCell;
+use tokio_rustls::rustls::ClientConfig;
 
 use super::link::{Links, Opened};
+use crate::mesh::integration::RemoteKind;
 use crate::mesh::store::Reply;
 use crate::mesh::upstream::{ConnectionPlan, ConnectionTarget};
 use crate::mesh::{Error, ErrorKind};
+use egress::{Gate, SystemLookup};
+use server::{Admitted, RemoteServer};
 
 pub use egress::EgressPolicy;
 
@@ -20,36 +32,60 @@ pub struct RemoteSettings {
     pub egress: EgressPolicy,
 }
 
-/// What opens links to servers at an address.
+/// What opens links to servers at an address. Links share nothing: each has its own connections, tokens and
+/// TLS sessions.
 pub struct RemoteLinks {
-    egress: Arc<EgressPolicy>,
+    gate: Gate,
+    /// Made with the first link: reading the machine's certificates takes longer than a start may.
+    tls: OnceCell<ClientConfig>,
 }
 
 impl RemoteLinks {
     /// Links as `settings` allow them. Nothing is connected yet.
     pub fn new(settings: RemoteSettings) -> Self {
         Self {
-            egress: Arc::new(settings.egress),
+            gate: Gate::new(Arc::new(settings.egress), Arc::new(SystemLookup)),
+            tls: OnceCell::new(),
         }
+    }
+
+    fn admit(&self, target: &ConnectionTarget) -> Result<Admitted, Error> {
+        let other = || {
+            Err(Error::new(
+                ErrorKind::NotSupported,
+                "It is no server at an address.",
+            ))
+        };
+        Admitted::of(&self.gate, target).unwrap_or_else(other)
+    }
+
+    async fn tls(&self) -> Result<&ClientConfig, Error> {
+        let unusable = "the machine's certificates cannot be used";
+        let make = || async {
+            tokio::task::spawn_blocking(tls::client_config)
+                .await
+                .map_err(|error| Error::internal(unusable).caused_by(error))?
+                .map_err(|error| Error::internal(unusable).caused_by(error))
+        };
+        self.tls.get_or_try_init(make).await
     }
 }
 
 impl Links for RemoteLinks {
     fn open<'a>(&'a self, plan: &'a ConnectionPlan) -> Reply<'a, Opened> {
         async move {
-            self.check(&plan.target)?;
-            Err(Error::new(ErrorKind::NotSupported, "Not yet."))
+            let admitted = self.admit(&plan.target)?;
+            let kind = admitted.kind;
+            let server = RemoteServer::new(&self.gate, self.tls().await?, admitted)?;
+            match kind {
+                RemoteKind::Http => Ok(http::open(server)),
+                RemoteKind::Sse | RemoteKind::Websocket => Err(Error::internal("not yet")),
+            }
         }
         .boxed()
     }
 
     fn check(&self, target: &ConnectionTarget) -> Result<(), Error> {
-        let ConnectionTarget::Remote { kind, url, .. } = target else {
-            return Err(Error::new(
-                ErrorKind::NotSupported,
-                "It is no server at an address.",
-            ));
-        };
-        self.egress.admit(*kind, url).map(drop)
+        self.admit(target).map(drop)
     }
 }
