@@ -6,7 +6,6 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
 use secrecy::{ExposeSecret, SecretString};
-use serde::Deserialize;
 
 use super::super::link::Outgoing;
 use crate::mesh::Error;
@@ -90,14 +89,10 @@ pub(super) fn declared(
     Ok(found)
 }
 
-/// What the protocol repeats of `message`, where `version` was agreed on.
+/// What the protocol repeats of `message`, where `version` is spoken; of `initialize` nothing.
 pub(super) fn of_message(message: &Outgoing, version: Option<&str>) -> HeaderMap {
     let mut headers = HeaderMap::new();
-    let offered = match message.method.as_deref() {
-        Some("server/discover") => offered_version(&message.text),
-        _ => None,
-    };
-    let Some(version) = offered.as_deref().or(version) else {
+    let Some(version) = version.filter(|_| message.method.as_deref() != Some("initialize")) else {
         return headers;
     };
     put_version(&mut headers, version);
@@ -149,35 +144,15 @@ fn is_reserved(name: &str) -> bool {
         })
 }
 
-/// The revision that a handshake offers, which nothing has been agreed on before.
-fn offered_version(text: &str) -> Option<String> {
-    #[derive(Deserialize)]
-    struct Message {
-        params: Params,
-    }
-    #[derive(Deserialize)]
-    struct Params {
-        #[serde(rename = "_meta")]
-        meta: Meta,
-    }
-    #[derive(Deserialize)]
-    struct Meta {
-        #[serde(rename = "io.modelcontextprotocol/protocolVersion")]
-        version: String,
-    }
-    let message: Message = serde_json::from_str(text).ok()?;
-    Some(message.params.meta.version)
-}
-
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
 
     use super::*;
 
-    fn message(method: &str, name: Option<&str>, text: &str) -> Outgoing {
+    fn message(method: &str, name: Option<&str>) -> Outgoing {
         Outgoing {
-            text: text.to_owned(),
+            text: "{}".to_owned(),
             request_id: Some(1),
             method: Some(method.to_owned()),
             name: name.map(str::to_owned),
@@ -229,7 +204,7 @@ mod tests {
 
     #[test]
     fn the_method_and_the_name_stand_in_headers_since_there_are_no_sessions() {
-        let call = message("tools/call", Some("find\u{e9}"), "{}");
+        let call = message("tools/call", Some("find\u{e9}"));
         assert!(of_message(&call, None).is_empty());
         let old = of_message(&call, Some("2025-11-25"));
         assert_eq!(old["mcp-protocol-version"], "2025-11-25");
@@ -237,11 +212,8 @@ mod tests {
         let new = of_message(&call, Some("2026-07-28"));
         assert_eq!(new["mcp-method"], "tools/call");
         assert_eq!(new["mcp-name"], "=?base64?ZmluZMOp?=");
-        let offer =
-            r#"{"params":{"_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28"}}}"#;
-        let discover = of_message(&message("server/discover", None, offer), None);
-        assert_eq!(discover["mcp-protocol-version"], "2026-07-28");
-        assert_eq!(discover["mcp-method"], "server/discover");
+        let first = message("initialize", None);
+        assert!(of_message(&first, Some("2026-07-28")).is_empty());
     }
 
     #[test]

@@ -13,7 +13,6 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use reqwest::Method;
 use reqwest::header::{HeaderMap, HeaderValue};
-use serde::Deserialize;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -89,6 +88,10 @@ impl Link for StreamableHttp {
         self.channel.state().version = Some(protocol_version.to_owned());
     }
 
+    fn abandon(&self, request_id: i64) {
+        self.channel.cancel(request_id);
+    }
+
     fn close(&self) -> BoxFuture<'_, ()> {
         self.channel.close().boxed()
     }
@@ -105,12 +108,9 @@ impl Channel {
         if self.closing.is_cancelled() {
             return Err(unavailable("The connection to the server is closed."));
         }
-        let cancels = cancelled_request(&message);
-        if let Some(request) = cancels
-            && self.is_stateless()
-        {
-            // Without sessions the end of the request is what cancels it.
-            self.cancel(request);
+        let method = message.method.as_deref();
+        if method == Some("notifications/cancelled") && self.is_stateless() {
+            // Without sessions the end of the request is what cancels it: see `abandon`.
             return Ok(());
         }
         let full = |_| {
@@ -120,7 +120,7 @@ impl Channel {
             )
         };
         let slot = self.slots.clone().try_acquire_owned().map_err(full)?;
-        if message.method.as_deref() == Some("notifications/initialized") {
+        if method == Some("notifications/initialized") {
             // What comes next must not overtake it.
             return self.initialized(message, slot).await;
         }
@@ -128,12 +128,7 @@ impl Channel {
             Some(id) => self.register(id),
             None => CancellationToken::new(),
         };
-        tokio::spawn(async move {
-            self.carry(message, cancelled, slot).await;
-            if let Some(request) = cancels {
-                self.cancel(request);
-            }
-        });
+        tokio::spawn(async move { self.carry(message, cancelled, slot).await });
         Ok(())
     }
 
@@ -277,22 +272,4 @@ impl Channel {
         // Not every server lets its sessions be ended; it forgets them by itself then.
         let _ = timeout(FAREWELL_TIME_MAX, self.server.send(farewell)).await;
     }
-}
-
-/// The request that a message cancels.
-fn cancelled_request(message: &Outgoing) -> Option<i64> {
-    #[derive(Deserialize)]
-    struct Message {
-        params: Params,
-    }
-    #[derive(Deserialize)]
-    struct Params {
-        #[serde(rename = "requestId")]
-        request_id: i64,
-    }
-    if message.method.as_deref() != Some("notifications/cancelled") {
-        return None;
-    }
-    let message: Message = serde_json::from_str(&message.text).ok()?;
-    Some(message.params.request_id)
 }

@@ -13,6 +13,8 @@ pub(super) struct Said {
     pub(super) text: String,
     /// Whether it answers the request.
     pub(super) answers: bool,
+    /// Whether it is a request or a notification.
+    pub(super) asks: bool,
 }
 
 /// It is no message.
@@ -51,18 +53,24 @@ fn one(text: String, request_id: i64) -> Result<Said, NoMessage> {
         return Ok(Said {
             text,
             answers: false,
+            asks: true,
         });
     }
     match (peek.id, peek.result, peek.error) {
         // It may be the answer to another request that is on its way.
         (Some(id), ..) => {
             let answers = id.get() == request_id.to_string();
-            Ok(Said { text, answers })
+            Ok(Said {
+                text,
+                answers,
+                asks: false,
+            })
         }
         // Who turns a request away without reading it knows no id.
         (None, None, Some(error)) => Ok(Said {
             text: refusal(request_id, error.get()),
             answers: true,
+            asks: false,
         }),
         _ => Err(NoMessage),
     }

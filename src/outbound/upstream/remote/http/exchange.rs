@@ -192,7 +192,13 @@ async fn deliver(
     let mut answered = false;
     for said in answer::read(text, request_id).map_err(no_message)? {
         answered |= said.answers;
-        channel.tell(Incoming::Message(said.text)).await;
+        let text = said.text;
+        channel
+            .tell(match said.asks {
+                true => Incoming::Related { request_id, text },
+                false => Incoming::Message(text),
+            })
+            .await;
     }
     Ok(answered)
 }
