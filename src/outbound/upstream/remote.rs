@@ -6,8 +6,11 @@ mod failure;
 mod headers;
 mod http;
 mod oauth;
+mod outlet;
 mod server;
+mod sse;
 mod tls;
+mod websocket;
 
 use std::sync::Arc;
 
@@ -49,6 +52,14 @@ impl RemoteLinks {
         }
     }
 
+    #[cfg(test)]
+    fn trial(egress: EgressPolicy, lookup: Arc<dyn egress::Lookup>, tls: ClientConfig) -> Self {
+        Self {
+            gate: Gate::new(Arc::new(egress), lookup),
+            tls: OnceCell::new_with(Some(tls)),
+        }
+    }
+
     fn admit(&self, target: &ConnectionTarget) -> Result<Admitted, Error> {
         let other = || {
             Err(Error::new(
@@ -76,10 +87,12 @@ impl Links for RemoteLinks {
         async move {
             let admitted = self.admit(&plan.target)?;
             let kind = admitted.kind;
-            let server = RemoteServer::new(&self.gate, self.tls().await?, admitted)?;
+            let tls = self.tls().await?;
+            let server = RemoteServer::new(&self.gate, tls, admitted)?;
             match kind {
                 RemoteKind::Http => Ok(http::open(server)),
-                RemoteKind::Sse | RemoteKind::Websocket => Err(Error::internal("not yet")),
+                RemoteKind::Sse => sse::open(server).await,
+                RemoteKind::Websocket => websocket::open(&self.gate, tls, server).await,
             }
         }
         .boxed()
@@ -89,3 +102,6 @@ impl Links for RemoteLinks {
         self.admit(target).map(drop)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -13,13 +13,14 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use reqwest::Method;
 use reqwest::header::{HeaderMap, HeaderValue};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use super::super::link::{INCOMING_QUEUE, Incoming, Link, Opened, Outgoing};
+use super::super::link::{Link, Opened, Outgoing};
 use super::failure::{Failure, unavailable};
 use super::headers;
+use super::outlet::Outlet;
 use super::server::RemoteServer;
 use crate::mesh::store::Reply;
 use crate::mesh::{Error, ErrorKind};
@@ -45,8 +46,7 @@ struct StreamableHttp {
 /// What the tasks of a link share.
 pub(super) struct Channel {
     server: RemoteServer,
-    incoming: mpsc::Sender<Incoming>,
-    closing: CancellationToken,
+    outlet: Outlet,
     slots: Arc<Semaphore>,
     state: Mutex<State>,
 }
@@ -62,11 +62,10 @@ struct State {
 
 /// A link to `server`. Nothing is sent before the first message.
 pub(super) fn open(server: RemoteServer) -> Opened {
-    let (sender, incoming) = mpsc::channel(INCOMING_QUEUE);
+    let (outlet, incoming) = Outlet::new();
     let channel = Channel {
         server,
-        incoming: sender,
-        closing: CancellationToken::new(),
+        outlet,
         slots: Arc::new(Semaphore::new(EXCHANGES_MAX)),
         state: Mutex::default(),
     };
@@ -99,13 +98,13 @@ impl Link for StreamableHttp {
 
 impl Drop for StreamableHttp {
     fn drop(&mut self) {
-        self.channel.closing.cancel();
+        self.channel.outlet.closing.cancel();
     }
 }
 
 impl Channel {
     async fn send(self: Arc<Self>, message: Outgoing) -> Result<(), Error> {
-        if self.closing.is_cancelled() {
+        if self.outlet.closing.is_cancelled() {
             return Err(unavailable("The connection to the server is closed."));
         }
         let method = message.method.as_deref();
@@ -146,7 +145,7 @@ impl Channel {
         };
         let outcome = tokio::select! {
             biased;
-            () = self.closing.cancelled() => Ok(()),
+            () = self.outlet.closing.cancelled() => Ok(()),
             () = cancelled.cancelled() => Ok(()),
             outcome = timeout(time, exchange::exchange(self, message)) => {
                 outcome.unwrap_or_else(|_| Err(Failure::timed_out()))
@@ -157,7 +156,7 @@ impl Channel {
         }
         drop(slot);
         if let Err(failure) = outcome {
-            self.failed(request_id, failure).await;
+            self.outlet.failed(request_id, failure).await;
         }
     }
 
@@ -175,40 +174,9 @@ impl Channel {
             }
             Err(failure) if failure.not_sent && !failure.closes => Err(failure.error),
             Err(failure) => {
-                self.failed(None, failure).await;
+                self.outlet.failed(None, failure).await;
                 Ok(())
             }
-        }
-    }
-
-    /// Tells that a request has failed, and that the link is of no use where that is so.
-    async fn failed(&self, request_id: Option<i64>, failure: Failure) {
-        let Failure {
-            error,
-            not_sent,
-            closes,
-        } = failure;
-        let last = closes.then(|| Error::new(error.kind(), error.message()));
-        if let Some(request_id) = request_id {
-            self.tell(Incoming::Failed {
-                request_id,
-                not_sent,
-                error,
-            })
-            .await;
-        }
-        if let Some(error) = last {
-            self.state().session = None;
-            self.tell(Incoming::Closed(error)).await;
-            self.closing.cancel();
-        }
-    }
-
-    async fn tell(&self, incoming: Incoming) {
-        tokio::select! {
-            biased;
-            () = self.closing.cancelled() => {}
-            _ = self.incoming.send(incoming) => {}
         }
     }
 
@@ -254,7 +222,7 @@ impl Channel {
     }
 
     async fn close(&self) {
-        self.closing.cancel();
+        self.outlet.closing.cancel();
         let mut headers = HeaderMap::new();
         if let Some(version) = &self.state().version {
             headers::put_version(&mut headers, version);

@@ -141,7 +141,7 @@ async fn refused(
     }
     match answer {
         Some(text) => {
-            channel.tell(Incoming::Message(text)).await;
+            channel.outlet.tell(Incoming::Message(text)).await;
             Ok(())
         }
         None => Err(failure),
@@ -185,7 +185,7 @@ async fn deliver(
     request_id: Option<i64>,
 ) -> Result<bool, Failure> {
     let Some(request_id) = request_id else {
-        channel.tell(Incoming::Message(text)).await;
+        channel.outlet.tell(Incoming::Message(text)).await;
         return Ok(false);
     };
     let no_message = |_| Failure::garbage("sent what is no message of the protocol");
@@ -194,6 +194,7 @@ async fn deliver(
         answered |= said.answers;
         let text = said.text;
         channel
+            .outlet
             .tell(match said.asks {
                 true => Incoming::Related { request_id, text },
                 false => Incoming::Message(text),

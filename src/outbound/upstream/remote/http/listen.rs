@@ -27,13 +27,13 @@ pub(super) async fn listen(channel: Arc<Channel>) {
     };
     let ended = tokio::select! {
         biased;
-        () = channel.closing.cancelled() => return,
+        () = channel.outlet.closing.cancelled() => return,
         ended = work => ended,
     };
     // That there is no such stream any more is no loss to what was asked; that there is no session is.
     if let Err(failure) = ended
         && failure.closes
     {
-        channel.failed(None, failure).await;
+        channel.outlet.failed(None, failure).await;
     }
 }
