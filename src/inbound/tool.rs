@@ -7,6 +7,7 @@ pub mod description;
 pub mod document;
 pub mod events;
 pub mod kv;
+pub mod proxy;
 pub mod workflows;
 
 use serde::Serialize;
@@ -19,6 +20,7 @@ use crate::mesh::call::request::Request;
 use crate::mesh::call::tool::Tool;
 use crate::mesh::call::{Answer, Backplane};
 use crate::mesh::service::cursor::{self, InvalidCursor};
+use crate::mesh::service::proxy::{McpProxy, McpProxyAnswer};
 use crate::mesh::tenant::IdentityError;
 use crate::mesh::{Error, ErrorKind};
 
@@ -44,6 +46,8 @@ pub struct Reply {
     pub is_error: bool,
     /// Resources that hold what the result does not.
     pub links: Vec<ResourceLink>,
+    /// The result of an integrated server, which takes the place of ours.
+    upstream: Option<Box<McpProxyAnswer>>,
 }
 
 /// What a client sees of `tool`; nothing for a method that is no tool.
@@ -186,6 +190,20 @@ fn no_tool(request: &Request) -> Reply {
     Reply::failed(&error, request.id)
 }
 
+/// Calls a tool of an integrated server, whose result takes the place of one of ours.
+async fn proxied(
+    backplane: &Backplane,
+    request: Request,
+    operation: Result<McpProxy, Error>,
+) -> Result<Reply, CallFault> {
+    let answer = backplane.call(request, operation).await?;
+    let request_id = answer.request_id();
+    Ok(match answer.into_result() {
+        Ok(answer) => Reply::passed_on(answer),
+        Err(error) => Reply::failed(&error, request_id),
+    })
+}
+
 async fn answered<O: Operation>(
     backplane: &Backplane,
     request: Request,
@@ -207,6 +225,7 @@ impl Reply {
                     result,
                     is_error: false,
                     links: Vec::new(),
+                    upstream: None,
                 },
                 Err(error) => {
                     let error = Error::internal("an answer is no JSON").caused_by(error);
@@ -225,6 +244,31 @@ impl Reply {
             result,
             is_error: true,
             links: Vec::new(),
+            upstream: None,
+        }
+    }
+
+    /// The result of an integrated server, as it is.
+    fn passed_on(answer: McpProxyAnswer) -> Self {
+        Self {
+            result: String::new(),
+            is_error: answer.is_error(),
+            links: Vec::new(),
+            upstream: Some(Box::new(answer)),
+        }
+    }
+
+    /// What an integrated server says of a tool that failed there.
+    pub fn upstream_error(&self) -> Option<Error> {
+        let answer = self.upstream.as_ref().filter(|_| self.is_error)?;
+        Some(Error::new(ErrorKind::UpstreamError, answer.text()))
+    }
+
+    /// The result R, or the whole result of an integrated server.
+    pub fn into_result(self) -> String {
+        match self.upstream {
+            Some(answer) => answer.to_result(false),
+            None => self.result,
         }
     }
 
@@ -232,6 +276,9 @@ impl Reply {
     /// as it is for clients that know structured content, and as text for those that do not.
     /// `complete` adds the member that the stateless revisions want.
     pub fn to_json(&self, complete: bool) -> String {
+        if let Some(answer) = &self.upstream {
+            return answer.to_result(complete);
+        }
         let mut json = String::with_capacity(self.result.len() * 2 + self.result.len() / 4 + 160);
         json.push_str("{\"content\":[{\"type\":\"text\",\"text\":");
         push_string(&mut json, &self.result);

@@ -2,6 +2,7 @@
 
 pub mod definition;
 pub mod id;
+pub mod waiting;
 
 pub use definition::{AuthMethod, Definition, Endpoint, Program, RemoteAddress, RemoteKind};
 pub use id::{ConnectionId, InvalidIntegrationId, ServiceId};

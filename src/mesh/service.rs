@@ -5,5 +5,6 @@ pub mod artifacts;
 pub mod cursor;
 pub mod events;
 pub mod kv;
+pub mod proxy;
 pub mod resources;
 pub mod workflows;

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use rmcp::model::{
-    CancelledNotificationParam, ClientJsonRpcMessage, ClientRequest, ErrorCode, NumberOrString,
-    ProgressNotificationParam, RequestId,
+    CancelledNotificationParam, ClientJsonRpcMessage, ClientRequest, ClientResult, CustomResult,
+    ErrorCode, NumberOrString, ProgressNotificationParam, RequestId,
 };
 use serde::Deserialize;
 use serde::de::IgnoredAny;
@@ -208,12 +208,31 @@ fn not_an_envelope(text: &str, error: &serde_json::Error) -> Refusal {
     refusal
 }
 
+/// The answer to a request of ours. Its result stays as the client wrote it: the protocol's types would
+/// drop the members that they do not know, and it goes on to the server that asked.
 fn response(text: &str, id: RequestId) -> Message {
-    // A request of ours whose answer cannot be read fails at once instead of waiting for ever.
-    let message = serde_json::from_str(text).unwrap_or_else(|_| {
-        let error = rmcp::ErrorData::internal_error("the client's answer cannot be read", None);
-        ClientJsonRpcMessage::error(error, Some(id.clone()))
-    });
+    #[derive(Deserialize)]
+    struct Answer {
+        result: Option<serde_json::Value>,
+        error: Option<rmcp::ErrorData>,
+    }
+    let message = match serde_json::from_str(text) {
+        Ok(Answer {
+            result: Some(result),
+            error: None,
+        }) => {
+            let result = ClientResult::CustomResult(CustomResult::new(result));
+            ClientJsonRpcMessage::response(result, id.clone())
+        }
+        Ok(Answer {
+            error: Some(error), ..
+        }) => ClientJsonRpcMessage::error(error, Some(id.clone())),
+        // A request of ours whose answer cannot be read fails at once instead of waiting for ever.
+        _ => {
+            let error = rmcp::ErrorData::internal_error("the client's answer cannot be read", None);
+            ClientJsonRpcMessage::error(error, Some(id.clone()))
+        }
+    };
     Message::Response(id, Box::new(message))
 }
 
