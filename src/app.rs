@@ -377,12 +377,12 @@ fn account(config: &Config) -> String {
 /// The tools that the settings offer.
 pub(crate) fn catalog(config: &Config) -> Catalog {
     let toolset = |toolset| match toolset {
-        config::Toolset::Kv => Some(Toolset::Kv),
-        config::Toolset::Artifacts => Some(Toolset::Artifacts),
-        config::Toolset::Events => Some(Toolset::Events),
-        config::Toolset::Workflows => Some(Toolset::Workflows),
-        config::Toolset::Integrations => None,
+        config::Toolset::Kv => Toolset::Kv,
+        config::Toolset::Artifacts => Toolset::Artifacts,
+        config::Toolset::Events => Toolset::Events,
+        config::Toolset::Workflows => Toolset::Workflows,
+        config::Toolset::Integrations => Toolset::Integrations,
     };
-    let toolsets: Vec<_> = config.toolsets.iter().filter_map(toolset).collect();
+    let toolsets: Vec<_> = config.toolsets.iter().map(toolset).collect();
     Catalog::new(&toolsets, config.read_only)
 }

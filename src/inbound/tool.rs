@@ -6,7 +6,9 @@ pub mod catalog;
 pub mod description;
 pub mod document;
 pub mod events;
+pub mod integrations;
 pub mod kv;
+pub mod proxy;
 pub mod workflows;
 
 use serde::Serialize;
@@ -70,6 +72,15 @@ pub fn describe(tool: Tool) -> Option<Description> {
         Tool::WorkflowStart => workflows::describe_start(),
         Tool::WorkflowStatus => workflows::describe_status(),
         Tool::WorkflowStop => workflows::describe_stop(),
+        Tool::IntegrationApprove => integrations::describe_approve(),
+        Tool::IntegrationConnect => integrations::describe_connect(),
+        Tool::IntegrationDisconnect => integrations::describe_disconnect(),
+        Tool::IntegrationList => integrations::describe_list(),
+        Tool::IntegrationRegister => integrations::register::describe(),
+        Tool::IntegrationTest => integrations::describe_test(),
+        Tool::IntegrationUnregister => integrations::describe_unregister(),
+        Tool::McpListTools => integrations::tools::describe(),
+        Tool::McpProxy => proxy::describe(),
         Tool::Complete
         | Tool::ResourcesList
         | Tool::ResourcesRead
@@ -120,6 +131,15 @@ pub async fn call(
         Tool::WorkflowStart => answered(backplane, request, workflows::start(arguments)).await,
         Tool::WorkflowStatus => answered(backplane, request, workflows::status(arguments)).await,
         Tool::WorkflowStop => answered(backplane, request, workflows::stop(arguments)).await,
+        Tool::McpProxy => answered(backplane, request, proxy::parse(arguments)).await,
+        Tool::IntegrationApprove
+        | Tool::IntegrationConnect
+        | Tool::IntegrationDisconnect
+        | Tool::IntegrationList
+        | Tool::IntegrationRegister
+        | Tool::IntegrationTest
+        | Tool::IntegrationUnregister
+        | Tool::McpListTools => call_integrations(backplane, tool, request, arguments).await,
         Tool::Complete
         | Tool::ResourcesList
         | Tool::ResourcesRead
@@ -177,6 +197,33 @@ async fn call_rules(
         Tool::EventsDeleteRule => answered(backplane, request, rules::delete(arguments)).await,
         Tool::EventsCreateAlert => answered(backplane, request, alerts::create(arguments)).await,
         Tool::EventsDeleteAlert => answered(backplane, request, alerts::delete(arguments)).await,
+        _ => Ok(no_tool(&request)),
+    }
+}
+
+/// The tools that manage integrations.
+async fn call_integrations(
+    backplane: &Backplane,
+    tool: Tool,
+    request: Request,
+    arguments: Option<&str>,
+) -> Result<Reply, CallFault> {
+    use integrations as parse;
+    match tool {
+        Tool::IntegrationApprove => answered(backplane, request, parse::approve(arguments)).await,
+        Tool::IntegrationConnect => answered(backplane, request, parse::connect(arguments)).await,
+        Tool::IntegrationDisconnect => {
+            answered(backplane, request, parse::disconnect(arguments)).await
+        }
+        Tool::IntegrationList => listed(backplane, request, parse::list(arguments)).await,
+        Tool::IntegrationRegister => {
+            answered(backplane, request, parse::register::parse(arguments)).await
+        }
+        Tool::IntegrationTest => answered(backplane, request, parse::test(arguments)).await,
+        Tool::IntegrationUnregister => {
+            answered(backplane, request, parse::unregister(arguments)).await
+        }
+        Tool::McpListTools => listed(backplane, request, parse::tools::parse(arguments)).await,
         _ => Ok(no_tool(&request)),
     }
 }

@@ -2,6 +2,11 @@
 
 pub mod definition;
 pub mod id;
+pub mod pin;
+pub mod tools;
+pub mod unseen;
 
 pub use definition::{AuthMethod, Definition, Endpoint, Program, RemoteAddress, RemoteKind};
 pub use id::{ConnectionId, InvalidIntegrationId, ServiceId};
+pub use pin::{Difference, PinHash};
+pub use tools::{KnownTool, KnownTools, RefusedBecause, RefusedTool, ToolState};

@@ -17,6 +17,7 @@ use crate::mesh::limit::{Admission, ArtifactQuota, Direction, Quota, Roster, Ros
 use crate::mesh::store::artifacts::{Artifacts, Change};
 use crate::mesh::store::events::Events;
 use crate::mesh::store::idempotency::Idempotency;
+use crate::mesh::store::integrations::Integrations;
 use crate::mesh::store::key::{Keyspace, Scope};
 use crate::mesh::store::mail::{Mail, MailPolicy};
 use crate::mesh::store::native::Native;
@@ -85,6 +86,11 @@ impl<'call, O: Operation> Granted<'call, O> {
     /// The tenant's rules and alerts.
     pub fn rules(&self) -> Rules<'call, O::Needs> {
         Rules::new(self.reach)
+    }
+
+    /// The tenant's integrations, and the caller's connections to them.
+    pub fn integrations(&self) -> Integrations<'call, O::Needs> {
+        Integrations::new(self.reach)
     }
 
     /// The tenant's rules on the bus itself, where the backend has such.
