@@ -1,7 +1,12 @@
 //! Integrations: other MCP servers that a tenant has registered, and who is connected to them.
 
+pub mod credentials;
 pub mod definition;
 pub mod id;
+pub mod leak;
+pub mod reference;
 
+pub use credentials::Credentials;
 pub use definition::{AuthMethod, Definition, Endpoint, Program, RemoteAddress, RemoteKind};
 pub use id::{ConnectionId, InvalidIntegrationId, ServiceId};
+pub use reference::{Place, Reference, Referents, SecretName};
