@@ -28,7 +28,8 @@ use crate::mesh::workflow::{
 };
 use crate::mesh::{Clock, Error, SystemClock};
 use crate::outbound::aws::{
-    AwsBucket, AwsBus, AwsBusRules, AwsSettings, AwsStates, AwsTable, AwsTopics, Connection,
+    AwsBucket, AwsBus, AwsBusRules, AwsSecrets, AwsSettings, AwsStates, AwsTable, AwsTopics,
+    Connection,
 };
 use crate::outbound::embedded::{EmbeddedCloud, EmbeddedSettings, FolderMachines};
 use crate::outbound::jwks::{InvalidLocation, Jwks, JwksLocation};
@@ -102,6 +103,7 @@ impl App {
             rules: rules.book,
             bus_rules: bus_rules(config, &connection),
             native_rules_max: config.automation.native_rules_max,
+            secrets: Arc::new(AwsSecrets::new(Arc::clone(&connection))),
             topics: rules.topics,
             mail: mail_policy(config),
             alerts: rules.alerts,

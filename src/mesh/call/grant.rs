@@ -23,8 +23,9 @@ use crate::mesh::store::mail::{Mail, MailPolicy};
 use crate::mesh::store::native::Native;
 use crate::mesh::store::rules::Rules;
 use crate::mesh::store::runs::Runs;
+use crate::mesh::store::secrets::Secrets;
 use crate::mesh::store::values::Values;
-use crate::mesh::store::{Bucket, Table, Topics};
+use crate::mesh::store::{Bucket, SecretStore, Table, Topics};
 use crate::mesh::tenant::{
     Limits, Origin, Permission, PermissionSet, TenantContext, TenantId, UserId,
 };
@@ -156,6 +157,11 @@ impl<'call, O: Operation> Granted<'call, O> {
     /// The tenant's workflow runs.
     pub fn runs(&self) -> Runs<'call, O::Needs> {
         Runs::new(self.reach)
+    }
+
+    /// The secrets of the caller and of its tenant.
+    pub fn secrets(&self) -> Secrets<'call, O::Needs> {
+        Secrets::new(self.reach)
     }
 
     /// Whether the caller wants to be told how far the work is.
@@ -335,6 +341,10 @@ impl<'call> Reach<'call> {
     /// Tells whoever watches artifacts that one has changed.
     pub(in crate::mesh) fn announce(self, change: Change) {
         self.ground.backplane.changes.announce(change);
+    }
+
+    pub(in crate::mesh) fn secret_store(self) -> &'call dyn SecretStore {
+        &*self.ground.backplane.secrets
     }
 
     pub(in crate::mesh) fn topics(self) -> &'call dyn Topics {
