@@ -6,6 +6,7 @@ pub mod catalog;
 pub mod description;
 pub mod document;
 pub mod events;
+pub mod integrations;
 pub mod kv;
 pub mod proxy;
 pub mod workflows;
@@ -74,6 +75,15 @@ pub fn describe(tool: Tool) -> Option<Description> {
         Tool::WorkflowStart => workflows::describe_start(),
         Tool::WorkflowStatus => workflows::describe_status(),
         Tool::WorkflowStop => workflows::describe_stop(),
+        Tool::IntegrationApprove => integrations::describe_approve(),
+        Tool::IntegrationConnect => integrations::describe_connect(),
+        Tool::IntegrationDisconnect => integrations::describe_disconnect(),
+        Tool::IntegrationList => integrations::describe_list(),
+        Tool::IntegrationRegister => integrations::register::describe(),
+        Tool::IntegrationTest => integrations::describe_test(),
+        Tool::IntegrationUnregister => integrations::describe_unregister(),
+        Tool::McpListTools => integrations::tools::describe(),
+        Tool::McpProxy => proxy::describe(),
         Tool::Complete
         | Tool::ResourcesList
         | Tool::ResourcesRead
@@ -124,6 +134,15 @@ pub async fn call(
         Tool::WorkflowStart => answered(backplane, request, workflows::start(arguments)).await,
         Tool::WorkflowStatus => answered(backplane, request, workflows::status(arguments)).await,
         Tool::WorkflowStop => answered(backplane, request, workflows::stop(arguments)).await,
+        Tool::McpProxy => proxied(backplane, request, proxy::parse(arguments)).await,
+        Tool::IntegrationApprove
+        | Tool::IntegrationConnect
+        | Tool::IntegrationDisconnect
+        | Tool::IntegrationList
+        | Tool::IntegrationRegister
+        | Tool::IntegrationTest
+        | Tool::IntegrationUnregister
+        | Tool::McpListTools => call_integrations(backplane, tool, request, arguments).await,
         Tool::Complete
         | Tool::ResourcesList
         | Tool::ResourcesRead
@@ -185,6 +204,33 @@ async fn call_rules(
     }
 }
 
+/// The tools that manage integrations.
+async fn call_integrations(
+    backplane: &Backplane,
+    tool: Tool,
+    request: Request,
+    arguments: Option<&str>,
+) -> Result<Reply, CallFault> {
+    use integrations as parse;
+    match tool {
+        Tool::IntegrationApprove => answered(backplane, request, parse::approve(arguments)).await,
+        Tool::IntegrationConnect => answered(backplane, request, parse::connect(arguments)).await,
+        Tool::IntegrationDisconnect => {
+            answered(backplane, request, parse::disconnect(arguments)).await
+        }
+        Tool::IntegrationList => listed(backplane, request, parse::list(arguments)).await,
+        Tool::IntegrationRegister => {
+            answered(backplane, request, parse::register::parse(arguments)).await
+        }
+        Tool::IntegrationTest => answered(backplane, request, parse::test(arguments)).await,
+        Tool::IntegrationUnregister => {
+            answered(backplane, request, parse::unregister(arguments)).await
+        }
+        Tool::McpListTools => listed(backplane, request, parse::tools::parse(arguments)).await,
+        _ => Ok(no_tool(&request)),
+    }
+}
+
 fn no_tool(request: &Request) -> Reply {
     let error = Error::internal("a method was called as a tool");
     Reply::failed(&error, request.id)
@@ -221,12 +267,7 @@ impl Reply {
     fn of<T: Serialize>(answer: &Answer<T>) -> Self {
         match answer.result() {
             Ok(result) => match serde_json::to_string(result) {
-                Ok(result) => Self {
-                    result,
-                    is_error: false,
-                    links: Vec::new(),
-                    upstream: None,
-                },
+                Ok(result) => Self::of_result(result, false),
                 Err(error) => {
                     let error = Error::internal("an answer is no JSON").caused_by(error);
                     tracing::error!(request_id = %answer.request_id(), ?error, "a call failed");
@@ -239,10 +280,14 @@ impl Reply {
 
     /// The reply to a call that failed.
     pub fn failed(error: &Error, request_id: ulid::Ulid) -> Self {
-        let result = tool_error(error, request_id).to_string();
+        Self::of_result(tool_error(error, request_id).to_string(), true)
+    }
+
+    /// The reply whose result R is the text of this JSON object.
+    pub fn of_result(result: String, is_error: bool) -> Self {
         Self {
             result,
-            is_error: true,
+            is_error,
             links: Vec::new(),
             upstream: None,
         }
@@ -250,11 +295,10 @@ impl Reply {
 
     /// The result of an integrated server, as it is.
     fn passed_on(answer: McpProxyAnswer) -> Self {
+        let is_error = answer.is_error();
         Self {
-            result: String::new(),
-            is_error: answer.is_error(),
-            links: Vec::new(),
             upstream: Some(Box::new(answer)),
+            ..Self::of_result(String::new(), is_error)
         }
     }
 

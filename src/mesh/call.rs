@@ -22,7 +22,7 @@ use crate::mesh::integration::waiting::WaitingTable;
 use crate::mesh::limit::Limiter;
 use crate::mesh::store::changes::Changes;
 use crate::mesh::store::mail::MailPolicy;
-use crate::mesh::store::{Bucket, Bus, BusRules, Table, Topics};
+use crate::mesh::store::{Bucket, Bus, BusRules, SecretStore, Table, Topics};
 use crate::mesh::tenant::{IdentityError, Resolver, TenantContext};
 use crate::mesh::workflow::{RunBook, WorkflowNames};
 use crate::mesh::{Clock, Error, ErrorKind};
@@ -72,6 +72,8 @@ pub struct Backplane {
     pub bus_rules: Option<Arc<dyn BusRules>>,
     /// How many of those a tenant may have.
     pub native_rules_max: u32,
+    /// The secret store.
+    pub secrets: Arc<dyn SecretStore>,
     /// SNS, for alerts.
     pub topics: Arc<dyn Topics>,
     /// Where alerts may be mailed to.

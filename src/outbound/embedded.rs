@@ -33,7 +33,7 @@ pub use faults::{Fault, Faults, Service};
 pub use housekeeper::Swept;
 pub use machines::FolderMachines;
 pub use states::{Checked, FlawFound, ToolState, WorkflowFiles};
-pub use wire::{STORAGE_FULL_CODE, STORAGE_READ_ONLY_CODE};
+pub use wire::{SECRET_DAMAGED_CODE, SECRETS_KEY_CODE, STORAGE_FULL_CODE, STORAGE_READ_ONLY_CODE};
 
 use crate::mesh::workflow::ToolCaller;
 use crate::mesh::{Clock, Error};

@@ -6,14 +6,13 @@ use serde_json::json;
 
 use super::argument::Arguments;
 use super::description::{Description, number, optional, required, text};
+use super::integrations::connection_id;
 use crate::mesh::Error;
 use crate::mesh::call::tool::Tool;
-use crate::mesh::integration::{ConnectionId, ServiceId};
+use crate::mesh::integration::ServiceId;
+use crate::mesh::integration::tools::{NAME_BYTES_MAX, is_tool_name};
 use crate::mesh::service::proxy::{McpProxy, TIMEOUT_MS_DEFAULT, TIMEOUT_MS_MAX};
 use crate::mesh::store::idempotency::KEY_BYTES_MAX;
-
-/// The longest name of a tool of an integrated server, in characters.
-const TOOL_CHARS_MAX: usize = 128;
 
 /// What a client sees of `mcp_proxy`.
 pub fn describe() -> Description {
@@ -68,12 +67,7 @@ pub fn parse(text: Option<&str>) -> Result<McpProxy, Error> {
     if given.is_some_and(|given| !given.get().starts_with('{')) {
         return Err(arguments.wrong("arguments", "must be a JSON object".to_owned()));
     }
-    let connection = match arguments.optional::<String>("connection_id")? {
-        None => ConnectionId::default(),
-        Some(id) => id
-            .parse()
-            .map_err(|what| arguments.wrong("connection_id", format!("{what}")))?,
-    };
+    let connection = connection_id(&mut arguments)?;
     let timeout_ms = arguments.number("timeout_ms", TIMEOUT_MS_DEFAULT, 1, TIMEOUT_MS_MAX)?;
     let call = McpProxy {
         service,
@@ -93,10 +87,9 @@ fn split(name: &str) -> Result<(ServiceId, &str), String> {
     let Some((service, tool)) = parts else {
         return Err("must be `<service>.<tool>`, as mcp_list_tools names it".to_owned());
     };
-    let fits = |character: char| character.is_ascii_alphanumeric() || "_.-".contains(character);
-    if tool.is_empty() || tool.len() > TOOL_CHARS_MAX || !tool.chars().all(fits) {
+    if !is_tool_name(tool) {
         return Err(format!(
-            "names no tool: behind the service's id stand 1 to {TOOL_CHARS_MAX} of A-Z, a-z, 0-9, _ . and -"
+            "names no tool: behind the service's id stand 1 to {NAME_BYTES_MAX} of A-Z, a-z, 0-9, _ . and -"
         ));
     }
     match service.parse() {
@@ -133,7 +126,16 @@ mod tests {
         assert_eq!(named("files.read"), is("files", "read"));
         assert_eq!(named("files.a.b"), is("files", "a.b"));
         assert_eq!(named("my-files__read__all"), is("my-files", "read__all"));
-        for wrong in ["", "files", "files.", ".read", "Files.read", "kv.get", "a.b c", "a.ä"] {
+        for wrong in [
+            "",
+            "files",
+            "files.",
+            ".read",
+            "Files.read",
+            "kv.get",
+            "a.b c",
+            "a.ä",
+        ] {
             assert_eq!(named(wrong), Err("\"tool_name\"".to_owned()), "{wrong}");
         }
     }
@@ -150,8 +152,14 @@ mod tests {
             (r#"{"tool_name":"a.b","arguments":[]}"#, "arguments"),
             (r#"{"tool_name":"a.b","timeout_ms":0}"#, "timeout_ms"),
             (r#"{"tool_name":"a.b","timeout_ms":600001}"#, "timeout_ms"),
-            (r#"{"tool_name":"a.b","connection_id":"a#b"}"#, "connection_id"),
-            (r#"{"tool_name":"a.b","idempotency_key":""}"#, "idempotency_key"),
+            (
+                r#"{"tool_name":"a.b","connection_id":"a#b"}"#,
+                "connection_id",
+            ),
+            (
+                r#"{"tool_name":"a.b","idempotency_key":""}"#,
+                "idempotency_key",
+            ),
         ] {
             let error = parse(Some(wrong)).unwrap_err();
             assert_eq!(error.details()["parameter"], parameter, "{wrong}");

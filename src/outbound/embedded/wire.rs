@@ -16,6 +16,12 @@ pub const STORAGE_FULL_CODE: &str = "EmbeddedStorageFull";
 /// The error code of every service when nothing may be written. Its status is 507, which no SDK retries.
 pub const STORAGE_READ_ONLY_CODE: &str = "EmbeddedStorageReadOnly";
 
+/// The error code of the secret store when its key cannot be used; the message says why. Nothing was done.
+pub const SECRETS_KEY_CODE: &str = "EmbeddedSecretsKey";
+
+/// The error code of the secret store for a secret that cannot be opened; the message says why.
+pub const SECRET_DAMAGED_CODE: &str = "EmbeddedSecretDamaged";
+
 /// The status for a disk that cannot take more.
 pub(super) const INSUFFICIENT_STORAGE: u16 = 507;
 

@@ -7,7 +7,7 @@ use serde_json::value::RawValue;
 use super::origin::ResultShape;
 use super::{Called, McpProxy, input, large};
 use crate::mesh::call::grant::Granted;
-use crate::mesh::integration::book::KnownTool;
+use crate::mesh::integration::KnownTool;
 use crate::mesh::store::integrations::Reached;
 use crate::mesh::upstream::UpstreamFault;
 use crate::mesh::{Error, ErrorKind};
@@ -35,7 +35,7 @@ pub(super) async fn call<'call>(
         .map_err(Error::not_done)?;
     let mut repetitions = 0;
     loop {
-        let tool = reached.callable(&proxy.tool).map_err(Error::not_done)?;
+        let tool = callable(&reached, proxy).map_err(Error::not_done)?;
         let fault = match input::call(proxy, call, &reached).await {
             Ok(result) => {
                 let called = called(result, &reached, repetitions > 0)?;
@@ -47,11 +47,29 @@ pub(super) async fn call<'call>(
             return Err(error(fault, proxy, tool));
         }
         repetitions += 1;
-        reached = match integrations.reconnect(&proxy.service, &proxy.connection).await {
+        reached = match integrations.reconnect(&reached).await {
             Ok(reached) => reached,
             Err(unavailable) => return Err(unrepeated(fault, unavailable, proxy, tool)),
         };
     }
+}
+
+/// The tool that is meant, if it may be called.
+fn callable<'reached>(
+    reached: &'reached Reached,
+    proxy: &McpProxy,
+) -> Result<&'reached KnownTool, Error> {
+    let (service, tool) = (&proxy.service, &proxy.tool);
+    let Some(known) = reached.tools.find(tool) else {
+        return Err(Error::new(
+            ErrorKind::NotFound,
+            format!("`{service}` has no tool `{tool}`"),
+        )
+        .fix("Find its tools with mcp_list_tools.")
+        .detail("parameter", "tool_name"));
+    };
+    known.require_pinned(service)?;
+    Ok(known)
 }
 
 fn called(result: Box<RawValue>, reached: &Reached, repeated: bool) -> Result<Called, Error> {
@@ -153,7 +171,9 @@ fn refused(service: &str, code: i64, message: &str, data: Option<&RawValue>) -> 
         ErrorKind::UpstreamError,
         format!("`{service}` refused the call: {said}"),
     )
-    .fix("See the tool's definition by mcp_list_tools with detail schema, and change the arguments.")
+    .fix(
+        "See the tool's definition by mcp_list_tools with detail schema, and change the arguments.",
+    )
     .detail("upstream_code", code);
     match data {
         Some(data) if data.get().len() <= DATA_BYTES_MAX => {

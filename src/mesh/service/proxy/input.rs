@@ -47,9 +47,7 @@ pub(super) async fn call<'call>(
         InputWay::Asked { requests, .. } => asking(proxy, call, upstream, requests).await,
         InputWay::Returned { methods } => match waiting(call.continued()) {
             Some((state, continued)) => resumed(proxy, call, state, continued, *methods).await,
-            None if proxy.idempotency_key.is_none()
-                && upstream.identity().era == Era::Sessions =>
-            {
+            None if proxy.idempotency_key.is_none() && upstream.identity().era == Era::Sessions => {
                 suspending(proxy, call, upstream, *methods).await
             }
             None => {
@@ -62,7 +60,7 @@ pub(super) async fn call<'call>(
     }
 }
 
-fn plain<'a>(proxy: &'a McpProxy, call: &Granted<'a, McpProxy>) -> UpstreamCall<'a> {
+fn plain<'a, 'call: 'a>(proxy: &'a McpProxy, call: &Granted<'call, McpProxy>) -> UpstreamCall<'a> {
     UpstreamCall {
         tool: &proxy.tool,
         arguments: proxy.arguments.as_deref(),
@@ -79,7 +77,9 @@ fn plain<'a>(proxy: &'a McpProxy, call: &Granted<'a, McpProxy>) -> UpstreamCall<
 fn waiting(continued: Option<&Continued>) -> Option<(&str, &Continued)> {
     let continued = continued?;
     let state = continued.state.as_deref()?;
-    state.starts_with(STATE_PREFIX).then_some((state, continued))
+    state
+        .starts_with(STATE_PREFIX)
+        .then_some((state, continued))
 }
 
 /// What a stateless caller brings along, for a stateless server.
@@ -159,11 +159,13 @@ async fn answered(
             false => None,
         };
         let Some(response) = response else {
-            return Err(UpstreamFault::Garbage(Error::new(
-                ErrorKind::NotSupported,
-                "the server needs input that this client cannot give",
-            )
-            .fix("Use a client that supports elicitation and sampling.")));
+            return Err(UpstreamFault::Garbage(
+                Error::new(
+                    ErrorKind::NotSupported,
+                    "the server needs input that this client cannot give",
+                )
+                .fix("Use a client that supports elicitation and sampling."),
+            ));
         };
         let response: Value = serde_json::from_str(response.get()).unwrap_or_default();
         responses.insert(name, response);

@@ -59,7 +59,8 @@ pub(super) async fn call<'call>(
             Begun::OtherArguments => return Err(idempotency::other_arguments()),
             Begun::Abandoned(abandoned) => {
                 if let Some(claim) = keys.take_over(&abandoned).await? {
-                    let unknown = unknown("the server ended while the first call under this key ran");
+                    let unknown =
+                        unknown("the server ended while the first call under this key ran");
                     settle(&keys, claim, &Err(unknown)).await;
                     return Err(self::unknown(
                         "the server ended while the first call under this key ran",

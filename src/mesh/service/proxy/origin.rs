@@ -220,8 +220,7 @@ mod tests {
             .marked(&result, &origin, complete)
     }
 
-    const MARK: &str =
-        r#""com.agent-mesh/origin":{"service_id":"files","tool":"read","connection_id":"default","server":"fs"}"#;
+    const MARK: &str = r#""com.agent-mesh/origin":{"service_id":"files","tool":"read","connection_id":"default","server":"fs"}"#;
 
     #[test]
     fn all_but_the_mark_stays_as_it_was_to_the_last_character() {
