@@ -12,7 +12,7 @@ use serde_json::value::RawValue;
 
 use super::envelope::{Elements, Envelope, shortened};
 use super::id::Id;
-use super::limits::{RESOURCE_ANSWER_BYTES, TOOL_ANSWER_BYTES};
+use super::limits::{PROXIED_ANSWER_BYTES, RESOURCE_ANSWER_BYTES, TOOL_ANSWER_BYTES};
 use super::parameters::{DECODED_WEIGHT, request};
 use super::scan::Scan;
 use super::surrogate::lone_surrogate;
@@ -173,6 +173,10 @@ fn decode_one(line: &Arc<String>, text: &str) -> Message {
     match request(line, method, &envelope) {
         Ok(request) => {
             let (weight, answer_bytes) = match &request {
+                // By any of the names under which it may be called.
+                ClientRequest::CallToolRequest(call) if call.params.name.contains("proxy") => {
+                    (1, PROXIED_ANSWER_BYTES)
+                }
                 ClientRequest::CallToolRequest(_) => (1, TOOL_ANSWER_BYTES),
                 ClientRequest::ReadResourceRequest(_) => (DECODED_WEIGHT, RESOURCE_ANSWER_BYTES),
                 _ => (DECODED_WEIGHT, 0),
