@@ -128,8 +128,7 @@ class Server:
         if name == "echo":
             return text(given.get("text", ""))
         if name in ("append", "append_and_die"):
-            with open(self.file, "a", encoding="utf-8") as file:
-                file.write(given["line"] + "\n")
+            self.add(given["line"])
             if name == "append_and_die":
                 os._exit(3)
             return text("added")
@@ -142,12 +141,13 @@ class Server:
                 os._exit(3)
             return text("still here")
         if name == "slow":
+            if given.get("tell"):
+                self.add("begun")
             until = time.monotonic() + given.get("ms", 0) / 1000
             while time.monotonic() < until and request_id not in cancelled:
                 time.sleep(0.01)
             if request_id in cancelled:
-                with open(self.file, "a", encoding="utf-8") as file:
-                    file.write("cancelled\n")
+                self.add("cancelled")
             return text("done")
         if name == "count":
             token = (params.get("_meta") or {}).get("progressToken")
@@ -168,6 +168,10 @@ class Server:
         if name == "fail":
             return text("it did not work", isError=True)
         return text("there is no tool " + name, isError=True)
+
+    def add(self, line):
+        with open(self.file, "a", encoding="utf-8") as file:
+            file.write(line + "\n")
 
     def ask(self, params):
         if self.options.era == "stateless":

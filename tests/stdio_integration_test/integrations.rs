@@ -1,8 +1,10 @@
 //! Other servers behind the proxy: what a call of theirs gives, whatever happens to them or to us meanwhile.
 
+mod apart;
 mod calls;
 mod foreign;
 mod input;
+mod supervision;
 
 use std::path::{Path, PathBuf};
 

@@ -1,14 +1,12 @@
 //! Calls of a scripted server: results to the last member, reads and writes past its death, keys, sizes, time.
 
 use std::fs;
-use std::thread;
-use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
 use super::{code, integrate, proxied, proxied_with, python, said, start, unmarked};
 use crate::client::Client;
-use crate::server::WAIT_MAX;
+use crate::server::{WAIT_MAX, within};
 
 /// Results as servers write them, of which not a character may change.
 const RESULTS: &[&str] = &[
@@ -143,32 +141,19 @@ fn a_call_under_a_key_whose_process_was_killed_is_never_made_again() {
     let start = start(folder.path(), &python);
     let mut client = Client::open(&start);
     integrate(&mut client, "scripted", &python, &[]);
-    let slow = json!({"tool_name": "scripted.slow", "arguments": {"ms": 60_000}, "timeout_ms": 60_000,
-        "idempotency_key": "k"});
+    let slow = json!({"tool_name": "scripted.slow", "arguments": {"ms": 60_000, "tell": true},
+        "timeout_ms": 60_000, "idempotency_key": "k"});
     client.post_call("mcp_proxy", slow.clone());
-    // Its key is taken before the server is asked, so what is seen here comes after.
-    let until = Instant::now() + WAIT_MAX;
     let mut other = Client::open(&start);
-    loop {
-        let probe = json!({"tool_name": "scripted.slow", "arguments": {"ms": 1}, "idempotency_key": "k",
-            "timeout_ms": 1});
-        // Other arguments under a key that is taken are a conflict.
-        if code_or_none(&mut other, probe).as_deref() == Some("CONFLICT") {
-            break;
-        }
-        assert!(Instant::now() < until, "the call never began");
-        thread::sleep(Duration::from_millis(20));
-    }
+    let begun = within(WAIT_MAX, || {
+        let lines = said(&mut other, "scripted.lines", json!({}));
+        lines.contains("begun")
+    });
+    assert!(begun, "the call never began");
     client.kill();
     for _ in 0..2 {
         assert_eq!(code(&mut other, slow.clone()), "OUTCOME_UNKNOWN");
     }
-}
-
-fn code_or_none(client: &mut Client, arguments: Value) -> Option<String> {
-    let result = proxied_with(client, arguments);
-    let code = &result["structuredContent"]["error"]["code"];
-    code.as_str().map(str::to_owned)
 }
 
 #[test]
@@ -207,11 +192,10 @@ fn a_call_ends_in_time_and_its_server_is_told() {
         json!({"tool_name": "scripted.slow", "arguments": {"ms": 60_000}, "timeout_ms": 100});
     assert_eq!(code(&mut client, slow), "OUTCOME_UNKNOWN");
     let wait_for = |client: &mut Client, lines: &str| {
-        let until = Instant::now() + WAIT_MAX;
-        while said(client, "scripted.lines", json!({})) != lines {
-            assert!(Instant::now() < until, "the server was not told");
-            thread::sleep(Duration::from_millis(20));
-        }
+        let told = within(WAIT_MAX, || {
+            said(client, "scripted.lines", json!({})) == lines
+        });
+        assert!(told, "the server was not told");
     };
     wait_for(&mut client, "cancelled\n");
     // Whoever gives up ends it there too.
