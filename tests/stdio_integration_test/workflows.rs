@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use crate::client::Client;
-use crate::server::{Start, WAIT_MAX};
+use crate::server::{Start, WAIT_MAX, within};
 
 /// How often a server is killed.
 const KILLS: usize = 12;
@@ -143,4 +143,38 @@ fn a_run_is_started_once_and_its_end_recorded_once_however_often_the_server_is_k
         );
         thread::sleep(Duration::from_millis(200));
     }
+}
+
+#[test]
+fn a_run_whose_server_was_killed_waits_for_one_of_its_own_tenant() {
+    let folder = tempfile::tempdir().unwrap();
+    let start = Start::on(folder.path()).generous();
+    let machines = start.data().join("workflows");
+    fs::create_dir_all(&machines).unwrap();
+    fs::write(machines.join("order.asl.json"), MACHINE).unwrap();
+    // Longer than what a process keeps in hand: so it comes back by the look that finds what others left.
+    let long = MACHINE.replace("\"Seconds\": 1", "\"Seconds\": 3");
+    fs::write(machines.join("long.asl.json"), long).unwrap();
+    let of = |tenant: &str| Client::open(&start.clone().set("AGENT_MESH_TENANT_ID", tenant));
+    let end = |client: &mut Client, run: &Value| {
+        let wait = json!({"run_id": run, "wait_ms": 50_000});
+        client.ask("workflow_status", wait)["status"].clone()
+    };
+
+    let mut one = of("one");
+    let theirs = one.ask("workflow_start", order("a"))["run_id"].clone();
+    let is_under_way =
+        |client: &mut Client| client.ask("kv_get", json!({"key": "before/a"}))["found"] == true;
+    assert!(within(WAIT_MAX, || is_under_way(&mut one)));
+    one.kill();
+
+    let mut two = of("two");
+    let long = json!({"name": "long", "input": {"key": "b"}});
+    let ours = two.ask("workflow_start", long)["run_id"].clone();
+    assert_eq!(end(&mut two, &ours), "succeeded");
+    // All the while the other one has been due. Had it been taken here, its task would have been refused.
+    let mut one = of("one");
+    assert_eq!(end(&mut one, &theirs), "succeeded");
+    let after = one.ask("kv_get", json!({"key": "after/a"}));
+    assert_eq!(after["found"], true);
 }

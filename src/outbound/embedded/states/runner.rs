@@ -13,7 +13,7 @@ use super::definition::Definitions;
 use super::disk::{Disk, DiskFault};
 use super::execution;
 use super::owner::{self, Owner};
-use super::store::{self, Begun, Claimed, ExecutionId, NewExecution};
+use super::store::{self, Begun, Claimed, ExecutionId, NewExecution, Whose};
 use super::work::Worker;
 use crate::mesh::{Clock, Timestamp};
 
@@ -43,6 +43,8 @@ pub(super) struct Runner {
     pub(super) worker: Arc<dyn Worker>,
     owners: PathBuf,
     owner: OnceLock<Owner>,
+    /// Whose executions are run here; anyone's until that is known.
+    whose: OnceLock<Whose>,
     active: Mutex<HashMap<ExecutionId, CancellationToken>>,
     /// How many ran when it was last looked, and have been started since.
     running: AtomicUsize,
@@ -85,6 +87,7 @@ impl Runner {
             worker,
             owners,
             owner: OnceLock::new(),
+            whose: OnceLock::new(),
             active: Mutex::default(),
             running: AtomicUsize::new(0),
             shall_look: AtomicBool::new(false),
@@ -104,6 +107,16 @@ impl Runner {
         Ok(self.owner.get_or_init(|| owner).id())
     }
 
+    /// Runs nothing but what is of these, from now on. It is said once, before anything is looked for.
+    pub(super) fn run_only(&self, whose: Whose) {
+        // The one who said it first has started what runs.
+        let _ = self.whose.set(whose);
+    }
+
+    fn whose(&self) -> Whose {
+        self.whose.get().cloned().unwrap_or_default()
+    }
+
     fn active(&self) -> MutexGuard<'_, HashMap<ExecutionId, CancellationToken>> {
         self.active.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -113,7 +126,8 @@ impl Runner {
         self.running.load(Ordering::Relaxed) >= RUNNING_MAX
     }
 
-    /// Writes a new execution down and runs it, at once where there is room. Within a runtime.
+    /// Writes a new execution down and runs it, at once where there is room and it may be run here. Within a
+    /// runtime.
     pub(super) async fn begin(self: &Arc<Self>, new: NewExecution) -> Result<Begun, DiskFault> {
         self.look_from_now_on();
         let runner = Arc::clone(self);
@@ -125,13 +139,16 @@ impl Runner {
     async fn begin_whole(self: Arc<Self>, mut new: NewExecution) -> Result<Begun, DiskFault> {
         let runner = Arc::clone(&self);
         let write = move |connection: &mut rusqlite::Connection| {
-            let has_room = runner.active().len() < ACTIVE_MAX && !runner.stop.is_cancelled();
-            if has_room {
+            // A rule of another tenant may have started it, from what that one's process left in the outbox.
+            let is_taken = runner.active().len() < ACTIVE_MAX
+                && !runner.stop.is_cancelled()
+                && runner.whose().includes(&new.name);
+            if is_taken {
                 new.owner = Some(runner.owner()?.to_owned());
             }
             let begun = store::begin(connection, &new)?;
             let taken = match begun {
-                Begun::First(id) if has_room => Some((runner.enlist(id), new.claimed(id))),
+                Begun::First(id) if is_taken => Some((runner.enlist(id), new.claimed(id))),
                 _ => None,
             };
             Ok((begun, taken))
@@ -212,6 +229,7 @@ impl Runner {
     async fn look_at_disk(self: &Arc<Self>) -> Result<Duration, DiskFault> {
         let own = self.owner.get().map(|owner| owner.id().to_owned());
         let ids: Vec<ExecutionId> = self.active().keys().copied().collect();
+        let whose = self.whose();
         let found = self
             .disk
             .read(move |connection| {
@@ -222,7 +240,7 @@ impl Runner {
                 let (lost, strays) = (without(&ids, &owned), without(&owned, &ids));
                 Ok(Found {
                     owners: store::owners(connection)?,
-                    next: store::next_due(connection)?,
+                    next: store::next_due(connection, &whose)?,
                     lost,
                     strays,
                     running: store::running(connection, RUNNING_MAX)?,
@@ -292,7 +310,8 @@ impl Runner {
             let room = ACTIVE_MAX.saturating_sub(runner.active().len());
             let owner = runner.owner()?.to_owned();
             let now = runner.clock.now();
-            let claimed = store::claim(connection, &owner, now, room.min(CLAIM_MAX))?;
+            let (whose, most) = (runner.whose(), room.min(CLAIM_MAX));
+            let claimed = store::claim(connection, &owner, &whose, now, most)?;
             let enlist = |claimed: Claimed| (runner.enlist(claimed.id), claimed);
             Ok(claimed.into_iter().map(enlist).collect::<Vec<_>>())
         };
