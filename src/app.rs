@@ -148,14 +148,23 @@ impl App {
         self.embedded.as_ref()
     }
 
-    /// Publishes what waits in the outbox, as far as that goes within `time`. What does not go is handed
-    /// over through the bucket on AWS, and what cannot be stays in the outbox for the next process.
-    pub async fn close(self, time: Duration) {
-        drop(self.watcher);
+    /// Begins no more steps of workflows that run in this process, and leaves them to the next one; steps that
+    /// are under way have a second to end. Again it does nothing more.
+    pub async fn stop_workflows(&self) {
         if let Some(cloud) = &self.embedded {
             cloud.stop_workflows().await;
         }
-        let drained = self.shared.backplane.publisher.drain(time).await;
+    }
+
+    /// Stops workflows and publishes what waits in the outbox, as far as that goes within `time`. What does not go is handed
+    /// over through the bucket on AWS, and what cannot be stays in the outbox for the next process.
+    pub async fn close(self, time: Duration) {
+        let clock = Arc::clone(&self.shared.backplane.clock);
+        let start = clock.monotonic();
+        self.stop_workflows().await;
+        drop(self.watcher);
+        let left = time.saturating_sub(clock.monotonic().saturating_sub(start));
+        let drained = self.shared.backplane.publisher.drain(left).await;
         if drained.left > 0 {
             tracing::warn!(
                 events = drained.left,

@@ -94,7 +94,7 @@ impl States {
         is_first
     }
 
-    /// Takes no more steps, and leaves what runs to whoever comes next.
+    /// Begins no more steps, and leaves what runs to whoever comes next. Steps under way have a second to end.
     pub(super) async fn stop(&self) {
         self.runner.stop().await;
     }

@@ -32,8 +32,11 @@ const REST_MIN: Duration = Duration::from_millis(5);
 /// The most executions that are taken at one time: what another process may take as well.
 const CLAIM_MAX: usize = 32;
 
-/// How long the end of the process waits for executions to be let go of.
+/// How long the end of the process waits for the steps that are under way.
 const STOP_TIME_MAX: Duration = Duration::from_secs(1);
+
+/// How long it then waits for those that it has cut.
+const CUT_TIME_MAX: Duration = Duration::from_millis(100);
 
 /// Runs executions.
 pub(super) struct Runner {
@@ -51,7 +54,10 @@ pub(super) struct Runner {
     shall_look: AtomicBool,
     looks: AtomicBool,
     wake: Notify,
+    /// No more steps are begun.
     stop: CancellationToken,
+    /// Steps that are under way are given up.
+    cut: CancellationToken,
 }
 
 /// What a look at the disk finds.
@@ -94,6 +100,7 @@ impl Runner {
             looks: AtomicBool::new(false),
             wake: Notify::new(),
             stop: CancellationToken::new(),
+            cut: CancellationToken::new(),
         })
     }
 
@@ -119,6 +126,12 @@ impl Runner {
 
     fn active(&self) -> MutexGuard<'_, HashMap<ExecutionId, CancellationToken>> {
         self.active.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether this process takes steps of no execution.
+    #[cfg(test)]
+    pub(super) fn is_idle(&self) -> bool {
+        self.active().is_empty()
     }
 
     /// Whether so many executions run that no more may be started.
@@ -166,7 +179,7 @@ impl Runner {
 
     /// Notes that this process takes steps of the execution.
     fn enlist(&self, id: ExecutionId) -> CancellationToken {
-        let token = self.stop.child_token();
+        let token = self.cut.child_token();
         self.active().insert(id, token.clone());
         token
     }
@@ -188,6 +201,11 @@ impl Runner {
         if let Some(token) = self.active().get(&id) {
             token.cancel();
         }
+    }
+
+    /// Cancelled when no more steps are to be begun.
+    pub(super) fn stopping(&self) -> &CancellationToken {
+        &self.stop
     }
 
     /// Begins to look for executions that nobody runs, unless that is under way. Within a runtime.
@@ -307,6 +325,9 @@ impl Runner {
         }
         let runner = Arc::clone(self);
         let claim = move |connection: &mut rusqlite::Connection| {
+            if runner.stop.is_cancelled() {
+                return Ok(Vec::new());
+            }
             let room = ACTIVE_MAX.saturating_sub(runner.active().len());
             let owner = runner.owner()?.to_owned();
             let now = runner.clock.now();
@@ -333,15 +354,16 @@ impl Runner {
         })
     }
 
-    /// Takes no more steps, and leaves what runs to whoever comes next.
+    /// Begins no more steps, gives those under way [`STOP_TIME_MAX`] to end, and leaves what runs to whoever
+    /// comes next. Again it does nothing more.
     pub(super) async fn stop(&self) {
         self.stop.cancel();
-        let is_left = async {
-            while !self.active().is_empty() {
-                tokio::time::sleep(REST_MIN).await;
-            }
-        };
-        let _ = tokio::time::timeout(STOP_TIME_MAX, is_left).await;
+        if !self.is_left_within(STOP_TIME_MAX).await {
+            let steps = self.active().len();
+            tracing::warn!(steps, "workflows are cut in the middle of a step");
+            self.cut.cancel();
+            self.is_left_within(CUT_TIME_MAX).await;
+        }
         let Some(owner) = self.owner.get().map(|owner| owner.id().to_owned()) else {
             return;
         };
@@ -354,9 +376,20 @@ impl Runner {
         }
     }
 
-    /// Takes no more steps.
+    /// Whether this process lets go of all executions within `time`.
+    async fn is_left_within(&self, time: Duration) -> bool {
+        let is_left = async {
+            while !self.active().is_empty() {
+                tokio::time::sleep(REST_MIN).await;
+            }
+        };
+        tokio::time::timeout(time, is_left).await.is_ok()
+    }
+
+    /// Takes no more steps, and gives up those that are under way.
     pub(super) fn cut(&self) {
         self.stop.cancel();
+        self.cut.cancel();
     }
 }
 
