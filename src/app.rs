@@ -3,8 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::broadcast;
-
 use crate::config::{self, Backend, Config, Identity, JwksSource, JwtSettings};
 use crate::inbound::server::{Server, Shared, Streams};
 use crate::inbound::task::RunTools;
@@ -12,12 +10,12 @@ use crate::inbound::tool::catalog::Catalog;
 use crate::mesh::call::sequence::IdSequence;
 use crate::mesh::call::tool::Toolset;
 use crate::mesh::call::{Backplane, CALL_TIME_MAX};
+use crate::mesh::channels::Channels;
 use crate::mesh::event::rules::{RuleBook, RuleParts};
 use crate::mesh::event::{
     EventReads, Outbox, OutboxSettings, Pace, Publisher, PublisherSettings, Rollup, Target,
 };
 use crate::mesh::limit::Limiter;
-use crate::mesh::store::changes::Changes;
 use crate::mesh::store::mail::MailPolicy;
 use crate::mesh::store::{Bucket, Bus, BusRules, Table};
 use crate::mesh::tenant::{
@@ -32,9 +30,6 @@ use crate::outbound::aws::{
 };
 use crate::outbound::embedded::{EmbeddedCloud, EmbeddedSettings, FolderMachines};
 use crate::outbound::jwks::{InvalidLocation, Jwks, JwksLocation};
-
-/// How many alerts may wait to be told to those who watch.
-const ALERTS_WAITING_MAX: usize = 256;
 
 /// Everything that one process is made of, whatever transports it serves.
 pub struct App {
@@ -106,7 +101,7 @@ impl App {
             mail: mail_policy(config),
             alerts: rules.alerts,
             event_ids: IdSequence::default(),
-            changes: Changes::default(),
+            changes: Channels::default(),
             clock,
             call_time_max: CALL_TIME_MAX,
         };
@@ -225,7 +220,7 @@ impl Parts {
             launcher: Arc::new(runs.clone()),
             workflows: workflows(config, &self.tenants),
             topics: Arc::new(AwsTopics::new(Arc::clone(&self.connection))),
-            alerts: broadcast::channel(ALERTS_WAITING_MAX).0,
+            alerts: Arc::new(Channels::default()),
         }
     }
 
