@@ -156,8 +156,7 @@ impl App {
     pub async fn close(self, time: Duration) {
         let clock = Arc::clone(&self.shared.backplane.clock);
         let start = clock.monotonic();
-        self.stop_workflows().await;
-        drop(self.watcher);
+        tokio::join!(self.stop_workflows(), self.watcher.stop());
         let left = time.saturating_sub(clock.monotonic().saturating_sub(start));
         let drained = self.shared.backplane.publisher.drain(left).await;
         if drained.left > 0 {
