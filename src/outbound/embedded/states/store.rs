@@ -434,3 +434,6 @@ pub(super) fn sweep(connection: &mut Connection, before: Timestamp) -> rusqlite:
     transaction.commit()?;
     Ok(swept)
 }
+
+#[cfg(test)]
+mod tests;
