@@ -2,6 +2,7 @@
 
 pub mod credentials;
 pub mod definition;
+pub mod egress;
 pub mod id;
 pub mod leak;
 pub mod pin;
@@ -11,6 +12,7 @@ pub mod unseen;
 
 pub use credentials::Credentials;
 pub use definition::{AuthMethod, Definition, Endpoint, Program, RemoteAddress, RemoteKind};
+pub use egress::{EgressRule, InvalidEgressRule};
 pub use id::{ConnectionId, InvalidIntegrationId, ServiceId};
 pub use pin::{Difference, PinHash};
 pub use reference::{Place, Reference, Referents, SecretName};

@@ -2,6 +2,7 @@
 
 pub mod link;
 pub mod pool;
+pub mod remote;
 
 pub use pool::UpstreamPool;
 pub use pool::settings::PoolSettings;
