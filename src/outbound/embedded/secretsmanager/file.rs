@@ -10,10 +10,12 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
 /// What is said of a secret that does not open.
-pub(super) const DAMAGED: &str = "the file of this secret is damaged, or was changed by another hand";
+pub(super) const DAMAGED: &str =
+    "the file of this secret is damaged, or was changed by another hand";
 
 /// What is said of a secret whose key is not the one that is there.
-pub(super) const OTHER_KEY: &str = "this secret was kept under another key than the one in `secrets.key`";
+pub(super) const OTHER_KEY: &str =
+    "this secret was kept under another key than the one in `secrets.key`";
 
 /// The format of the files.
 const FORMAT: u32 = 1;
@@ -91,7 +93,8 @@ impl Sealed {
     /// What a file holds; nothing where it is torn or none of ours.
     pub(super) fn parse(text: &[u8]) -> Option<Self> {
         let lines: Lines = serde_json::from_slice(text).ok()?;
-        let is_whole = lines.format == FORMAT && !lines.name.contains('\n') && !lines.version.contains('\n');
+        let is_whole =
+            lines.format == FORMAT && !lines.name.contains('\n') && !lines.version.contains('\n');
         is_whole.then(|| Self {
             header: Header {
                 name: lines.name,
