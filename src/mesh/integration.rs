@@ -2,6 +2,8 @@
 
 pub mod definition;
 pub mod id;
+pub mod template;
 
 pub use definition::{AuthMethod, Definition, Endpoint, Program, RemoteAddress, RemoteKind};
 pub use id::{ConnectionId, InvalidIntegrationId, ServiceId};
+pub use template::{Slot, Template, Templates};
