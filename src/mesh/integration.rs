@@ -7,6 +7,7 @@ pub mod id;
 pub mod leak;
 pub mod pin;
 pub mod reference;
+pub mod template;
 pub mod tools;
 pub mod unseen;
 
@@ -16,4 +17,5 @@ pub use egress::{EgressRule, InvalidEgressRule};
 pub use id::{ConnectionId, InvalidIntegrationId, ServiceId};
 pub use pin::{Difference, PinHash};
 pub use reference::{Place, Reference, Referents, SecretName};
+pub use template::{Slot, Template, Templates};
 pub use tools::{KnownTool, KnownTools, RefusedBecause, RefusedTool, ToolState};

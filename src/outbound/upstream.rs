@@ -1,5 +1,6 @@
 //! Other MCP servers: child processes and remote ones, behind one client that loses nothing of what they say.
 
+pub mod child;
 mod dialect;
 mod handshake;
 pub mod link;
