@@ -58,11 +58,11 @@ const BUFFER_BYTES: usize = 16 << 10;
 const SUBPROTOCOL: HeaderValue = HeaderValue::from_static("mcp");
 
 /// A connection, with or without TLS.
-trait Socket: AsyncRead + AsyncWrite + Unpin + Send {}
+pub(super) trait Socket: AsyncRead + AsyncWrite + Unpin + Send {}
 
 impl<S: AsyncRead + AsyncWrite + Unpin + Send> Socket for S {}
 
-type WebSocket = WebSocketStream<Box<dyn Socket>>;
+pub(super) type WebSocket = WebSocketStream<Box<dyn Socket>>;
 
 /// A link by WebSocket.
 struct WebSocketLink {
@@ -90,17 +90,23 @@ pub(super) async fn open(
     let socket = opened
         .unwrap_or_else(|_| Err(Failure::timed_out()))
         .map_err(|failure| failure.error)?;
+    Ok(over(socket, PING_AFTER))
+}
+
+/// A link over `socket`; nothing may come for `ping_after` before the server is asked whether it is there.
+pub(super) fn over(socket: WebSocket, ping_after: Duration) -> Opened {
     let (sink, stream) = socket.split();
     let (outlet, incoming) = Outlet::new();
     let outlet = Arc::new(outlet);
     let (outgoing, queue) = mpsc::channel(OUTGOING_QUEUE);
     tokio::spawn(write(Arc::clone(&outlet), sink, queue));
-    // Held weakly, the reader does not keep the writer waiting for messages that cannot come.
-    tokio::spawn(read(Arc::clone(&outlet), stream, outgoing.downgrade()));
-    Ok(Opened {
+    // Held weakly, so that the queue ends with the link.
+    let pings = outgoing.downgrade();
+    tokio::spawn(read(Arc::clone(&outlet), stream, pings, ping_after));
+    Opened {
         link: Arc::new(WebSocketLink { outgoing, outlet }),
         incoming,
-    })
+    }
 }
 
 /// A connection; a second try where the token has been refused.
@@ -203,7 +209,9 @@ async fn dial(gate: &Gate, tls: &ClientConfig, url: &Url) -> Result<Box<dyn Sock
         Ok(Box::new(encrypted) as Box<dyn Socket>)
     };
     let dialled = timeout(TCP_CONNECT_TIME_MAX, work).await;
-    dialled.unwrap_or_else(|_| Err(not_answering())).map_err(before)
+    dialled
+        .unwrap_or_else(|_| Err(not_answering()))
+        .map_err(before)
 }
 
 /// A connection to the first of `addresses` that answers; one that does not must not keep the others waiting.
@@ -229,13 +237,14 @@ async fn read(
     outlet: Arc<Outlet>,
     mut stream: SplitStream<WebSocket>,
     outgoing: mpsc::WeakSender<Message>,
+    ping_after: Duration,
 ) {
     let mut asked = false;
     loop {
         let next = tokio::select! {
             biased;
             () = outlet.closing.cancelled() => return,
-            next = timeout(PING_AFTER, stream.next()) => next,
+            next = timeout(ping_after, stream.next()) => next,
         };
         let failure = match next {
             Err(_) if !asked => {
