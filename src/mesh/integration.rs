@@ -1,16 +1,24 @@
 //! Integrations: other MCP servers that a tenant has registered, and who is connected to them.
 
+pub mod book;
+mod copies;
 pub mod credentials;
 pub mod definition;
 pub mod egress;
 pub mod id;
 pub mod leak;
+pub mod listing;
 pub mod pin;
+pub mod plan;
 pub mod reference;
+pub mod row;
+pub mod search;
 pub mod template;
 pub mod tools;
 pub mod unseen;
+pub mod view;
 
+pub use book::{BookParts, IntegrationBook};
 pub use credentials::Credentials;
 pub use definition::{AuthMethod, Definition, Endpoint, Program, RemoteAddress, RemoteKind};
 pub use egress::{EgressRule, InvalidEgressRule};

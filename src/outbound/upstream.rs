@@ -8,6 +8,7 @@ mod message;
 pub mod pool;
 pub mod remote;
 mod scrub;
+mod servers;
 mod session;
 
 #[cfg(test)]
@@ -15,3 +16,4 @@ mod trial;
 
 pub use pool::UpstreamPool;
 pub use pool::settings::PoolSettings;
+pub use servers::ServerLinks;

@@ -12,8 +12,10 @@ use crate::mesh::integration::{ConnectionId, ServiceId};
 use crate::mesh::limit::{Cost, Direction};
 use crate::mesh::{Error, ErrorKind};
 
-/// How long a call of an upstream's tool may take at most, and where the caller does not say.
+/// How long a call of an upstream's tool may take at most.
 pub const TIMEOUT_MAX: Duration = Duration::from_secs(55);
+
+/// How long it may take where the caller does not say.
 pub const TIMEOUT_DEFAULT: Duration = Duration::from_secs(30);
 
 /// Calls a tool of an integration.
