@@ -247,7 +247,11 @@ impl Parts {
         let clock = Arc::clone(&self.clock);
         let upstreams = upstreams.unwrap_or_else(|| {
             let links = Arc::new(server_links(config, &clock));
-            Arc::new(UpstreamPool::new(links, Arc::clone(&clock), PoolSettings::default()))
+            Arc::new(UpstreamPool::new(
+                links,
+                Arc::clone(&clock),
+                PoolSettings::default(),
+            ))
         });
         IntegrationBook::new(BookParts {
             table: Arc::clone(&self.table),

@@ -131,7 +131,10 @@ impl IntegrationBook {
                 let (book, key) = (self.clone(), key);
                 tokio::spawn(async move {
                     if let Err(error) = book.renew(&key, true).await {
-                        tracing::warn!(?error, "the integrations of a tenant could not be read again");
+                        tracing::warn!(
+                            ?error,
+                            "the integrations of a tenant could not be read again"
+                        );
                     }
                 });
             }
@@ -160,7 +163,8 @@ impl IntegrationBook {
 
     /// This process has changed connections of `user`.
     pub fn connections_changed(&self, tenant: &TenantId, user: &UserId) {
-        self.views().changed(|(held, of)| held == tenant && of == user);
+        self.views()
+            .changed(|(held, of)| held == tenant && of == user);
     }
 
     /// Writes a stamp, so that every process reads what has changed.
@@ -196,7 +200,9 @@ impl IntegrationBook {
         let now = self.0.parts.clock.monotonic();
         let (roll, roll_since) = self.roll(tenant, may_share, &mut units).await?;
         let keys = Keyspace::of(tenant);
-        let stamp = self.read_stamp(&keys.integrations_stamp(Some(user)), &mut units).await?;
+        let stamp = self
+            .read_stamp(&keys.integrations_stamp(Some(user)), &mut units)
+            .await?;
         let before = self.views().find(key).cloned();
         let is_same = before.as_ref().is_some_and(|before| {
             before.value.stamp == stamp
@@ -249,7 +255,9 @@ impl IntegrationBook {
             return Ok((Arc::clone(&held.value), held.since));
         }
         let keys = Keyspace::of(tenant);
-        let stamp = self.read_stamp(&keys.integrations_stamp(None), units).await?;
+        let stamp = self
+            .read_stamp(&keys.integrations_stamp(None), units)
+            .await?;
         let is_same = |held: &Copy<Roll>| {
             held.value.stamp == stamp && now.saturating_sub(held.read) < WHOLE_AGE_MAX
         };
@@ -288,13 +296,18 @@ impl IntegrationBook {
             stamp,
             ..Roll::default()
         };
-        for (sort, row) in self.rows(tenant, INTEGRATION_PREFIX.to_owned(), units).await? {
+        for (sort, row) in self
+            .rows(tenant, INTEGRATION_PREFIX.to_owned(), units)
+            .await?
+        {
             match Registered::of_row(&sort, &row) {
                 Ok(found) => {
                     let service = found.definition.service.clone();
                     roll.services.insert(service, Arc::new(found));
                 }
-                Err(error) => tracing::error!(%tenant, sort, ?error, "an integration cannot be read"),
+                Err(error) => {
+                    tracing::error!(%tenant, sort, ?error, "an integration cannot be read")
+                }
             }
         }
         let mut pins: HashMap<_, ServicePins> = HashMap::new();
@@ -313,7 +326,10 @@ impl IntegrationBook {
                 Err(error) => tracing::error!(%tenant, sort, ?error, "a pin cannot be read"),
             }
         }
-        roll.pins = pins.into_iter().map(|(service, pins)| (service, Arc::new(pins))).collect();
+        roll.pins = pins
+            .into_iter()
+            .map(|(service, pins)| (service, Arc::new(pins)))
+            .collect();
         Ok(roll)
     }
 
@@ -344,7 +360,10 @@ impl IntegrationBook {
         let mut owned = std::collections::BTreeMap::new();
         for (registered, rows, cost) in found {
             *units += cost;
-            let pins = roll.pins(&registered.definition.service).cloned().unwrap_or_default();
+            let pins = roll
+                .pins(&registered.definition.service)
+                .cloned()
+                .unwrap_or_default();
             for (sort, row) in rows {
                 let id = sort.strip_prefix(CONNECTION_PREFIX).unwrap_or_default();
                 let row = match Connected::of_row(&sort, id, &row) {
@@ -399,7 +418,9 @@ impl IntegrationBook {
                 return Ok(rows);
             }
         }
-        Err(Error::internal("a tenant has more integrations than can be read"))
+        Err(Error::internal(
+            "a tenant has more integrations than can be read",
+        ))
     }
 
     /// Ends what is open of connections that another process has ended or made anew.

@@ -138,10 +138,13 @@ mod tests {
             for key in 5..8 {
                 copies.keep(key, copy(key, 1), 0);
             }
-            let held: Vec<_> = (0..8).filter(|key| {
-                copies.recent.contains_key(key) || copies.before.contains_key(key)
-            }).collect();
-            assert!(held.contains(&0) && !held.contains(&1) && held.len() <= 8, "{held:?}");
+            let held: Vec<_> = (0..8)
+                .filter(|key| copies.recent.contains_key(key) || copies.before.contains_key(key))
+                .collect();
+            assert!(
+                held.contains(&0) && !held.contains(&1) && held.len() <= 8,
+                "{held:?}"
+            );
         }
     }
 

@@ -162,7 +162,9 @@ impl Listing {
     /// The names and what each says, as a connection's row keeps them.
     pub fn tools_for_row(&self) -> Vec<(Arc<str>, PinHash)> {
         let tools = self.tools.iter();
-        tools.map(|tool| (Arc::clone(&tool.name), tool.hash)).collect()
+        tools
+            .map(|tool| (Arc::clone(&tool.name), tool.hash))
+            .collect()
     }
 
     /// What of it is new to `pins`; tools beyond what may be pinned are left out.
@@ -229,7 +231,11 @@ fn push_refused(refused: &mut Vec<RefusedTool>, name: &str, reason: RefusedBecau
 
 impl ListedTool {
     fn of(tool: &UpstreamTool, hash: PinHash) -> Self {
-        Self::new(tool.name.as_str().into(), Arc::clone(&tool.definition), hash)
+        Self::new(
+            tool.name.as_str().into(),
+            Arc::clone(&tool.definition),
+            hash,
+        )
     }
 
     fn new(name: Arc<str>, definition: Arc<RawValue>, hash: PinHash) -> Self {
@@ -255,7 +261,8 @@ impl ListedTool {
     /// One of which only the name is known.
     fn unread(name: Arc<str>, hash: PinHash) -> Self {
         let definition = serde_json::json!({ "name": &*name }).to_string();
-        let definition = RawValue::from_string(definition).unwrap_or_else(|_| RawValue::NULL.to_owned());
+        let definition =
+            RawValue::from_string(definition).unwrap_or_else(|_| RawValue::NULL.to_owned());
         Self {
             name,
             definition: Arc::from(definition),
@@ -312,10 +319,16 @@ mod tests {
     fn what_cannot_be_used_is_named_and_hinders_nothing_else() {
         let large = |bytes: usize| {
             let frame = r#"{"name":"large","description":""}"#.len();
-            format!(r#"{{"name":"large","description":"{}"}}"#, "x".repeat(bytes - frame))
+            format!(
+                r#"{{"name":"large","description":"{}"}}"#,
+                "x".repeat(bytes - frame)
+            )
         };
         let list = [
-            tool("read", r#"{"name":"read","annotations":{"readOnlyHint":true}}"#),
+            tool(
+                "read",
+                r#"{"name":"read","annotations":{"readOnlyHint":true}}"#,
+            ),
             tool("re ad", r#"{"name":"re ad"}"#),
             tool("a\u{202e}b", "{}"),
             tool(&"n".repeat(129), "{}"),
@@ -323,18 +336,36 @@ mod tests {
             tool("read", r#"{"name":"read","description":"another"}"#),
             tool("large", &large(DEFINITION_BYTES_MAX + 1)),
             tool("large2", &large(DEFINITION_BYTES_MAX)),
-            tool("odd", r#"{"name":"odd","annotations":{"readOnlyHint":"yes"}}"#),
+            tool(
+                "odd",
+                r#"{"name":"odd","annotations":{"readOnlyHint":"yes"}}"#,
+            ),
         ];
         let listing = Listing::of(&list);
-        let known = listing.known(&ServicePins::default().with(
-            listing.tools.iter().map(pinned).collect(),
-        ));
+        let known =
+            listing.known(&ServicePins::default().with(listing.tools.iter().map(pinned).collect()));
         let names: Vec<_> = known.iter().map(|tool| &*tool.name).collect();
         assert_eq!(names, ["large2", &"n".repeat(128), "odd", "read"]);
         assert!(known.find("read").unwrap().read_only && !known.find("odd").unwrap().read_only);
-        let refused: Vec<_> = known.refused().iter().map(|tool| (&*tool.name, tool.reason)).collect();
-        assert_eq!(refused[..2], [("re ad", RefusedBecause::Name), ("a\\u{202e}b", RefusedBecause::Name)]);
-        assert_eq!(refused[3..], [("read", RefusedBecause::Twice), ("large", RefusedBecause::TooLarge)]);
+        let refused: Vec<_> = known
+            .refused()
+            .iter()
+            .map(|tool| (&*tool.name, tool.reason))
+            .collect();
+        assert_eq!(
+            refused[..2],
+            [
+                ("re ad", RefusedBecause::Name),
+                ("a\\u{202e}b", RefusedBecause::Name)
+            ]
+        );
+        assert_eq!(
+            refused[3..],
+            [
+                ("read", RefusedBecause::Twice),
+                ("large", RefusedBecause::TooLarge)
+            ]
+        );
     }
 
     #[test]
@@ -345,9 +376,15 @@ mod tests {
         ];
         let first = Listing::of(&list);
         let none = ServicePins::default();
-        assert_eq!((first.news(&none).fresh.len(), first.known(&none).len()), (2, 0));
+        assert_eq!(
+            (first.news(&none).fresh.len(), first.known(&none).len()),
+            (2, 0)
+        );
         let pins = none.with(first.tools.iter().map(pinned).collect());
-        let changed = [tool("read", r#"{"name":"read","description":"Reads and tells."}"#)];
+        let changed = [tool(
+            "read",
+            r#"{"name":"read","description":"Reads and tells."}"#,
+        )];
         let second = Listing::of(&changed);
         let news = second.news(&pins);
         assert_eq!((news.fresh.len(), news.changed.len()), (0, 1));
@@ -378,7 +415,10 @@ mod tests {
 
     #[test]
     fn what_a_row_knows_is_told_by_what_is_pinned() {
-        let list = [tool("read", r#"{"name":"read","description":"Reads.\u200b"}"#)];
+        let list = [tool(
+            "read",
+            r#"{"name":"read","description":"Reads.\u200b"}"#,
+        )];
         let listing = Listing::of(&list);
         let pins = ServicePins::default().with(listing.tools.iter().map(pinned).collect());
         let known = Listing::of_row(&listing.tools_for_row(), &pins).known(&pins);

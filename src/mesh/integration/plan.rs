@@ -23,7 +23,10 @@ pub fn texts(endpoint: &Endpoint) -> Vec<&str> {
         Endpoint::Stdio(Program::Command { args, env, .. }) => (args, env),
         Endpoint::Remote(RemoteAddress { headers, .. }) => (&[], headers),
     };
-    args.iter().chain(members.values()).map(String::as_str).collect()
+    args.iter()
+        .chain(members.values())
+        .map(String::as_str)
+        .collect()
 }
 
 /// What the argument is called that those texts stand in.
@@ -81,7 +84,9 @@ pub fn target(
             env: expanded(env, Place::Process)?,
         },
         Endpoint::Stdio(Program::Command { command, args, env }) => {
-            let args = args.iter().map(|text| expand(text, referents, Place::Process));
+            let args = args
+                .iter()
+                .map(|text| expand(text, referents, Place::Process));
             ConnectionTarget::Command {
                 command: command.clone(),
                 args: args.collect::<Result<_, _>>()?,
@@ -117,7 +122,10 @@ pub fn outline(endpoint: &Endpoint) -> ConnectionTarget {
         },
         Endpoint::Stdio(Program::Command { command, args, env }) => ConnectionTarget::Command {
             command: command.clone(),
-            args: args.iter().map(|text| SecretString::from(text.as_str())).collect(),
+            args: args
+                .iter()
+                .map(|text| SecretString::from(text.as_str()))
+                .collect(),
             env: plain(env),
         },
         Endpoint::Remote(address) => ConnectionTarget::Remote {
@@ -182,7 +190,9 @@ fn add(
     text: String,
 ) -> Result<(), Error> {
     let is_given = headers.keys().any(|given| given.eq_ignore_ascii_case(name));
-    let is_used = headers.values().any(|given| given.expose_secret().contains(&text));
+    let is_used = headers
+        .values()
+        .any(|given| given.expose_secret().contains(&text));
     if is_given || (name == API_KEY && is_used) {
         return Ok(());
     }
@@ -233,24 +243,38 @@ mod tests {
             panic!("a remote one");
         };
         let headers = headers.into_iter();
-        headers.map(|(name, text)| (name, text.expose_secret().to_owned())).collect()
+        headers
+            .map(|(name, text)| (name, text.expose_secret().to_owned()))
+            .collect()
     }
 
     #[test]
     fn each_method_signs_in_where_servers_look_for_it() {
         let of = |name: &str, text: &str| vec![(name.to_owned(), text.to_owned())];
         let key = credentials(&[("api_key", "k")]);
-        assert_eq!(headers_of(&definition(AuthMethod::ApiKey, &[]), &key), of("x-api-key", "k"));
-        let own = definition(AuthMethod::ApiKey, &[("X-Key", "Key ${credential:api_key}")]);
+        assert_eq!(
+            headers_of(&definition(AuthMethod::ApiKey, &[]), &key),
+            of("x-api-key", "k")
+        );
+        let own = definition(
+            AuthMethod::ApiKey,
+            &[("X-Key", "Key ${credential:api_key}")],
+        );
         assert_eq!(headers_of(&own, &key), of("X-Key", "Key k"));
         let token = credentials(&[("token", "t")]);
         let bearer = definition(AuthMethod::Bearer, &[]);
         assert_eq!(headers_of(&bearer, &token), of("authorization", "Bearer t"));
-        let own = definition(AuthMethod::Bearer, &[("Authorization", "token ${credential:token}")]);
+        let own = definition(
+            AuthMethod::Bearer,
+            &[("Authorization", "token ${credential:token}")],
+        );
         assert_eq!(headers_of(&own, &token), of("Authorization", "token t"));
         let pair = credentials(&[("username", "ada"), ("password", "p:w")]);
         let basic = definition(AuthMethod::Basic, &[]);
-        assert_eq!(headers_of(&basic, &pair), of("authorization", "Basic YWRhOnA6dw=="));
+        assert_eq!(
+            headers_of(&basic, &pair),
+            of("authorization", "Basic YWRhOnA6dw==")
+        );
         let broken = credentials(&[("token", "t\r\nx: y")]);
         let none = Referents::default();
         assert!(target(&bearer, &BTreeMap::new(), &broken, &none).is_err());

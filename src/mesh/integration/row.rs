@@ -255,8 +255,8 @@ impl Pin {
     /// The row.
     pub(in crate::mesh) fn to_row(&self) -> Row {
         let approved: Vec<_> = self.approved.iter().map(ToString::to_string).collect();
-        let mut row = begin(&self.version, self.of, self.created_at)
-            .with_text(APPROVED, approved.join(" "));
+        let mut row =
+            begin(&self.version, self.of, self.created_at).with_text(APPROVED, approved.join(" "));
         if let Some(definition) = &self.definition {
             row = row.with_text(DEFINITION, definition.get());
         }
@@ -445,7 +445,10 @@ mod tests {
                 protocol_version: "2025-06-18".to_owned(),
                 era: Some(Era::Sessions),
             },
-            tools: vec![("read".into(), hash("read")), ("write".into(), hash("write"))],
+            tools: vec![
+                ("read".into(), hash("read")),
+                ("write".into(), hash("write")),
+            ],
             created_at: Timestamp::from_millis(-5),
             version: new_version(),
         }
@@ -472,7 +475,10 @@ mod tests {
     #[test]
     fn rows_read_back_as_they_were_written() {
         for leaving in [true, false] {
-            let registered = Registered { leaving, ..registered() };
+            let registered = Registered {
+                leaving,
+                ..registered()
+            };
             let row = registered.to_row().unwrap();
             assert_eq!(Registered::of_row("I#files", &row).unwrap(), registered);
         }
@@ -506,7 +512,10 @@ mod tests {
         assert!(pin.held.is_none() && pin.approved_by.as_ref() == Some(&user));
         assert_eq!(pin.approved, [hash("other"), hash("read")]);
         for number in 0..APPROVED_MAX {
-            let held = Held { hash: hash(&format!("v{number}")), ..held.clone() };
+            let held = Held {
+                hash: hash(&format!("v{number}")),
+                ..held.clone()
+            };
             pin = pin.approving(&held, &user);
         }
         assert_eq!(pin.approved.len(), APPROVED_MAX);

@@ -124,7 +124,10 @@ impl Index {
         &'index self,
         service: Option<&'index ServiceId>,
     ) -> impl Iterator<Item = Found<'index>> {
-        let found = self.documents.iter().filter_map(|document| self.found(document));
+        let found = self
+            .documents
+            .iter()
+            .filter_map(|document| self.found(document));
         found.filter(move |found| service.is_none_or(|service| *service == found.owned.row.service))
     }
 
@@ -146,7 +149,10 @@ impl Index {
             if matched == 0 {
                 continue;
             }
-            let found = self.documents.get(number).and_then(|document| self.found(document));
+            let found = self
+                .documents
+                .get(number)
+                .and_then(|document| self.found(document));
             let Some(found) = found else {
                 continue;
             };
@@ -155,14 +161,20 @@ impl Index {
             }
             #[expect(clippy::cast_precision_loss, reason = "there are at most 32 words")]
             let share = matched as f32 / asked.len().max(1) as f32;
-            let own = if is_named(found, &own_name) { OWN_NAME } else { 1.0 };
+            let own = if is_named(found, &own_name) {
+                OWN_NAME
+            } else {
+                1.0
+            };
             ranked.push((score * (0.4 + 0.6 * share) * own, number));
         }
         ranked.sort_by(|(one, first), (other, second)| {
             other.total_cmp(one).then_with(|| first.cmp(second))
         });
         let found = ranked.into_iter().filter_map(|(_, number)| {
-            self.documents.get(number).and_then(|document| self.found(document))
+            self.documents
+                .get(number)
+                .and_then(|document| self.found(document))
         });
         found.collect()
     }
@@ -175,7 +187,9 @@ impl Index {
             of_word.clear();
             let first = self.terms.partition_point(|(term, _)| **term < **word);
             let rest = self.terms.get(first..).unwrap_or_default();
-            let begun = rest.iter().take_while(|(term, _)| term.starts_with(word.as_str()));
+            let begun = rest
+                .iter()
+                .take_while(|(term, _)| term.starts_with(word.as_str()));
             for (term, postings) in begun.take(PREFIX_TERMS_MAX) {
                 let share = match **term == **word {
                     true => 1.0,
@@ -206,7 +220,10 @@ impl Index {
     }
 
     fn saturated(&self, number: u32, weight: f32) -> f32 {
-        let length = self.documents.get(number as usize).map_or(0.0, |document| document.length);
+        let length = self
+            .documents
+            .get(number as usize)
+            .map_or(0.0, |document| document.length);
         let norm = 1.0 - LENGTH_SHARE + LENGTH_SHARE * length / self.length_mean;
         weight * (SATURATION + 1.0) / (weight + SATURATION * norm)
     }

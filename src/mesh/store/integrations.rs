@@ -136,7 +136,9 @@ impl<'call, P> Integrations<'call, P> {
     /// # Errors
     /// What the table says.
     pub async fn view(&self) -> Result<Arc<View>, Error> {
-        let seen = self.book().view(self.reach.tenant_id(), self.reach.user_id());
+        let seen = self
+            .book()
+            .view(self.reach.tenant_id(), self.reach.user_id());
         let seen = seen.await?;
         self.read_units(seen.units);
         Ok(seen.view)
@@ -214,7 +216,10 @@ impl<'call, P> Integrations<'call, P> {
             None => {
                 list_soon(owned, upstream);
                 let waiting = "has not listed its tools yet; these are the ones known before";
-                Ok((Some(last()), Some(message.unwrap_or_else(|| waiting.to_owned()))))
+                Ok((
+                    Some(last()),
+                    Some(message.unwrap_or_else(|| waiting.to_owned())),
+                ))
             }
         }
     }
@@ -239,7 +244,9 @@ impl<'call, P> Integrations<'call, P> {
     }
 
     async fn view_now(&self) -> Result<Arc<View>, Error> {
-        let seen = self.book().view_now(self.reach.tenant_id(), self.reach.user_id());
+        let seen = self
+            .book()
+            .view_now(self.reach.tenant_id(), self.reach.user_id());
         let seen = seen.await?;
         self.read_units(seen.units);
         Ok(seen.view)
@@ -294,7 +301,12 @@ impl<'call, P> Integrations<'call, P> {
         let referents = secrets
             .referents(plan::parameter(endpoint), texts, &credentials)
             .await?;
-        let target = plan::target(&registered.definition, &row.settings, &credentials, &referents)?;
+        let target = plan::target(
+            &registered.definition,
+            &row.settings,
+            &credentials,
+            &referents,
+        )?;
         Ok(ConnectionPlan {
             key: self.connection_key(&row.service, &row.connection),
             revision: revision(row),
@@ -377,7 +389,10 @@ fn list_soon(owned: &Arc<Owned>, upstream: Arc<dyn Upstream>) {
     if let Some(claim) = owned.claim_listing() {
         tokio::spawn(async move {
             let listed = tokio::time::timeout(LIST_TIME_MAX, upstream.tools()).await;
-            tracing::debug!(in_time = listed.is_ok(), "a server was asked for its tools again");
+            tracing::debug!(
+                in_time = listed.is_ok(),
+                "a server was asked for its tools again"
+            );
             drop(claim);
         });
     }

@@ -334,7 +334,10 @@ impl Keyspace {
     }
 
     /// What the sort keys of all connections to an integration begin with, or of those of one user.
-    pub(in crate::mesh) fn connections_prefix(service: &ServiceId, user: Option<&UserId>) -> String {
+    pub(in crate::mesh) fn connections_prefix(
+        service: &ServiceId,
+        user: Option<&UserId>,
+    ) -> String {
         match user {
             Some(user) => format!("{CONNECTION_PREFIX}{service}#{user}#"),
             None => format!("{CONNECTION_PREFIX}{service}#"),

@@ -5,9 +5,9 @@ const CHARS_MAX: usize = 40;
 
 /// Words that say nothing of what is wanted.
 const FILLERS: [&str; 38] = [
-    "a", "all", "an", "and", "any", "are", "as", "at", "be", "by", "can", "do", "for", "from", "how", "i",
-    "if", "in", "into", "is", "it", "its", "me", "my", "need", "of", "on", "or", "pleas", "that", "the",
-    "this", "to", "tool", "want", "which", "with", "you",
+    "a", "all", "an", "and", "any", "are", "as", "at", "be", "by", "can", "do", "for", "from",
+    "how", "i", "if", "in", "into", "is", "it", "its", "me", "my", "need", "of", "on", "or",
+    "pleas", "that", "the", "this", "to", "tool", "want", "which", "with", "you",
 ];
 
 /// Whether `word`, as [`words`] gives it, says nothing of what is wanted.
@@ -19,7 +19,11 @@ pub(super) fn is_filler(word: &str) -> bool {
 /// `HTTPServer`), each by its stem. What is written without spaces between words is split into characters.
 pub(super) fn words(text: &str) -> impl Iterator<Item = String> {
     Pieces { rest: text }.map(|piece| {
-        let lower: String = piece.chars().take(CHARS_MAX).flat_map(char::to_lowercase).collect();
+        let lower: String = piece
+            .chars()
+            .take(CHARS_MAX)
+            .flat_map(char::to_lowercase)
+            .collect();
         stem(lower)
     })
 }

@@ -10,9 +10,7 @@ use crate::mesh::call::operation::{Allows, IntegrationConnect};
 use crate::mesh::integration::book::CONNECTIONS_MAX;
 use crate::mesh::integration::listing::Listing;
 use crate::mesh::integration::row::{Connected, Registered, ServerSeen, new_version};
-use crate::mesh::integration::{
-    ConnectionId, Credentials, IntegrationBook, KnownTools, ServiceId,
-};
+use crate::mesh::integration::{ConnectionId, Credentials, IntegrationBook, KnownTools, ServiceId};
 use crate::mesh::store::key::{CONNECTION_PREFIX, RowKey, SecretKey};
 use crate::mesh::store::secrets::{OpensConnections, Secrets};
 use crate::mesh::store::table::Condition;
@@ -82,10 +80,16 @@ async fn take_back(
     if let Some((row, secret)) = stored {
         let parts = book.parts();
         if let Err(error) = parts.secrets.delete(&secret).await {
-            tracing::error!(?error, "credentials of a connection that failed could not be removed");
+            tracing::error!(
+                ?error,
+                "credentials of a connection that failed could not be removed"
+            );
         }
         if let Err(error) = parts.table.delete(&row, Condition::Always).await {
-            tracing::error!(?error, "the row of a connection that failed could not be removed");
+            tracing::error!(
+                ?error,
+                "the row of a connection that failed could not be removed"
+            );
         }
         book.connections_changed(&key.tenant, &key.user);
     }
@@ -108,12 +112,16 @@ where
         let before = self.connection_row(service, &wanted.connection).await?;
         let before = before.filter(|row| row.of == registered.id);
         let is_new = before.as_ref().is_none_or(|row| row.pending);
-        let others = view.connections().filter(|owned| owned.row.service == *service);
+        let others = view
+            .connections()
+            .filter(|owned| owned.row.service == *service);
         if is_new && others.count() >= CONNECTIONS_MAX {
             return Err(too_many(service));
         }
         let mut row = self.new_row(&wanted, &registered, before.as_ref());
-        let plan = self.plan(&registered, &row, wanted.credentials.as_ref()).await?;
+        let plan = self
+            .plan(&registered, &row, wanted.credentials.as_ref())
+            .await?;
         self.book().upstreams().check(&plan.target)?;
 
         let mut undo = Undo {
@@ -168,8 +176,14 @@ where
                 let secrets = Secrets::<P>::new(self.reach);
                 secrets.delete_credentials(service, connection).await?;
             }
-            let row_key = self.keys.connection(service, self.reach.user_id(), connection);
-            let deleted = self.reach.table().delete(&row_key, Condition::Always).await?;
+            let row_key = self
+                .keys
+                .connection(service, self.reach.user_id(), connection);
+            let deleted = self
+                .reach
+                .table()
+                .delete(&row_key, Condition::Always)
+                .await?;
             self.write_units(deleted.units);
             self.finish(changing).await?;
         }
@@ -225,7 +239,9 @@ where
         if let Some(credentials) = &wanted.credentials {
             let secrets = Secrets::<P>::new(self.reach);
             if credentials.is_empty() {
-                secrets.delete_credentials(&row.service, &row.connection).await?;
+                secrets
+                    .delete_credentials(&row.service, &row.connection)
+                    .await?;
             } else {
                 if is_new {
                     let pending = Connected {
@@ -259,7 +275,9 @@ where
         let service = &registered.definition.service;
         let key = self.keys.integration(service);
         let found = self.get(&key).await?;
-        let found = found.map(|row| Registered::of_row(key.sort(), &row)).transpose()?;
+        let found = found
+            .map(|row| Registered::of_row(key.sort(), &row))
+            .transpose()?;
         match found {
             Some(found) if found.id == registered.id && !found.leaving => Ok(()),
             _ => Err(no_such_integration(service)),
@@ -271,11 +289,16 @@ where
         service: &ServiceId,
         connection: &ConnectionId,
     ) -> Result<Option<Connected>, Error> {
-        let key = self.keys.connection(service, self.reach.user_id(), connection);
+        let key = self
+            .keys
+            .connection(service, self.reach.user_id(), connection);
         let Some(row) = self.get(&key).await? else {
             return Ok(None);
         };
-        let id = key.sort().strip_prefix(CONNECTION_PREFIX).unwrap_or_default();
+        let id = key
+            .sort()
+            .strip_prefix(CONNECTION_PREFIX)
+            .unwrap_or_default();
         Connected::of_row(key.sort(), id, &row).map(Some)
     }
 }

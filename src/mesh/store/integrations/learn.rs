@@ -6,11 +6,10 @@ use futures::{StreamExt as _, TryStreamExt as _, stream};
 use serde_json::value::RawValue;
 
 use super::Integrations;
+use crate::mesh::Error;
 use crate::mesh::call::operation::Subject;
 use crate::mesh::integration::listing::{DEFINITIONS_BYTES_MAX, ListedTool, Listing, ServicePins};
-use crate::mesh::integration::row::{
-    Connected, Held, Pin, Registered, ServerSeen, new_version,
-};
+use crate::mesh::integration::row::{Connected, Held, Pin, Registered, ServerSeen, new_version};
 use crate::mesh::integration::unseen;
 use crate::mesh::integration::view::Owned;
 use crate::mesh::integration::{IntegrationBook, KnownTools};
@@ -18,7 +17,6 @@ use crate::mesh::store::key::{Keyspace, PIN_PREFIX, RowKey};
 use crate::mesh::store::table::{Condition, WriteOutcome};
 use crate::mesh::tenant::{TenantId, UserId};
 use crate::mesh::upstream::{ServerIdentity, Upstream, UpstreamTool};
-use crate::mesh::Error;
 
 /// The event that says that a tool is held back.
 const TOOL_CHANGED: &str = "Integration.ToolChanged";
@@ -57,7 +55,7 @@ impl Drop for Changing {
 
 impl ServerSeen {
     /// What a server says it is, escaped and cut.
-    pub(super) fn of(identity: &ServerIdentity) -> Self {
+    pub(in crate::mesh) fn of(identity: &ServerIdentity) -> Self {
         let shown = |text: &str| unseen::excerpt(text, SERVER_CHARS_MAX);
         Self {
             name: shown(&identity.name),
@@ -154,7 +152,11 @@ impl<'call, P> Integrations<'call, P> {
         let mut condition = Condition::Absent { now };
         // The second round replaces what an earlier registration of the name has left.
         for _ in 0..2 {
-            let written = self.reach.table().put(&key, pin.to_row(), condition).await?;
+            let written = self
+                .reach
+                .table()
+                .put(&key, pin.to_row(), condition)
+                .await?;
             self.write_units(written.units);
             let WriteOutcome::ConditionFailed { current } = written.value else {
                 return Ok(pin);
@@ -195,7 +197,11 @@ impl<'call, P> Integrations<'call, P> {
             ..pin
         };
         let key = self.keys.pin(&held.service, &held.tool);
-        let written = self.reach.table().put(&key, held.to_row(), condition).await?;
+        let written = self
+            .reach
+            .table()
+            .put(&key, held.to_row(), condition)
+            .await?;
         self.write_units(written.units);
         match written.value {
             WriteOutcome::Done { .. } => {
@@ -240,12 +246,18 @@ impl<'call, P> Integrations<'call, P> {
             ..row.clone()
         };
         let changing = self.changing(Some(self.reach.user_id())).await?;
-        let key = self.keys.connection(&row.service, self.reach.user_id(), &row.connection);
+        let key = self
+            .keys
+            .connection(&row.service, self.reach.user_id(), &row.connection);
         let condition = Condition::Version {
             version: row.version.clone(),
             now: self.reach.now(),
         };
-        let written = self.reach.table().put(&key, new.to_row()?, condition).await?;
+        let written = self
+            .reach
+            .table()
+            .put(&key, new.to_row()?, condition)
+            .await?;
         self.write_units(written.units);
         self.finish(changing).await
     }

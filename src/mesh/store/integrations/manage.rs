@@ -1,15 +1,12 @@
 //! What administrators do: registering and removing integrations, and approving what their tools have become.
 
-
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use ulid::Ulid;
 
 use super::{Integrations, no_such_integration};
 use crate::mesh::call::operation::{Allows, IntegrationManage};
 use crate::mesh::integration::row::{Connected, Pin, Registered, new_version};
-use crate::mesh::integration::{
-    ConnectionId, Definition, Difference, PinHash, ServiceId, plan,
-};
+use crate::mesh::integration::{ConnectionId, Definition, Difference, PinHash, ServiceId, plan};
 use crate::mesh::limit::{Direction, RosterOf, RosterUnits};
 use crate::mesh::store::key::{CONNECTION_PREFIX, Keyspace};
 use crate::mesh::store::secrets::Secrets;
@@ -120,7 +117,11 @@ where
                 version: pin.version.clone(),
                 now: self.reach.now(),
             };
-            let written = self.reach.table().put(&key, next.to_row(), condition).await?;
+            let written = self
+                .reach
+                .table()
+                .put(&key, next.to_row(), condition)
+                .await?;
             self.write_units(written.units);
             self.finish(changing).await?;
             match written.value {
@@ -164,7 +165,8 @@ where
     async fn registered_row(&self, service: &ServiceId) -> Result<Option<Registered>, Error> {
         let key = self.keys.integration(service);
         let row = self.get(&key).await?;
-        row.map(|row| Registered::of_row(key.sort(), &row)).transpose()
+        row.map(|row| Registered::of_row(key.sort(), &row))
+            .transpose()
     }
 
     async fn remove_all(&self, found: Registered) -> Result<u64, Error> {
@@ -211,7 +213,10 @@ where
         let left = roster.leave(service.as_str(), found.id, self.reach.now(), &mut units);
         if let Err(error) = left.await {
             // It is looked after where the quota is reached.
-            tracing::warn!(?error, "the place of an integration could not be given back");
+            tracing::warn!(
+                ?error,
+                "the place of an integration could not be given back"
+            );
         }
         self.read_units(units.read);
         self.write_units(units.write);
@@ -227,7 +232,10 @@ where
             if rows.is_empty() {
                 return Ok(ended);
             }
-            let removals = rows.iter().map(|(sort, row)| self.remove_connection(sort, row));
+            let removals: Vec<_> = rows
+                .iter()
+                .map(|(sort, row)| self.remove_connection(sort, row))
+                .collect();
             let removed: Vec<bool> = stream::iter(removals)
                 .buffer_unordered(REMOVALS_AT_ONCE)
                 .try_collect()
@@ -241,18 +249,27 @@ where
     async fn remove_connection(&self, sort: &str, row: &Row) -> Result<bool, Error> {
         let id = sort.strip_prefix(CONNECTION_PREFIX).unwrap_or_default();
         let Some((service, user, connection)) = read_place(id) else {
-            return Err(Error::internal(format!("the row `{sort}` is no connection's")));
+            return Err(Error::internal(format!(
+                "the row `{sort}` is no connection's"
+            )));
         };
         let read = Connected::of_row(sort, id, row);
         // One that cannot be read may have credentials.
-        if read.as_ref().map_or(true, |read| read.has_credentials || read.pending) {
+        if read
+            .as_ref()
+            .map_or(true, |read| read.has_credentials || read.pending)
+        {
             let secrets = Secrets::<P>::new(self.reach);
             secrets
                 .delete_credentials_of(&service, &user, &connection)
                 .await?;
         }
         let row_key = self.keys.connection(&service, &user, &connection);
-        let deleted = self.reach.table().delete(&row_key, Condition::Always).await?;
+        let deleted = self
+            .reach
+            .table()
+            .delete(&row_key, Condition::Always)
+            .await?;
         self.write_units(deleted.units);
         let key = ConnectionKey {
             tenant: self.reach.tenant_id().clone(),
@@ -284,7 +301,9 @@ where
                 .try_collect::<()>()
                 .await?;
         }
-        Err(Error::internal("an integration has more pins than can be removed"))
+        Err(Error::internal(
+            "an integration has more pins than can be removed",
+        ))
     }
 
     async fn rows(&self, prefix: &str) -> Result<Vec<(String, Row)>, Error> {
@@ -340,7 +359,11 @@ fn decide(pin: &Pin, hash: Option<PinHash>, user: &UserId) -> Result<Decision, E
 fn approval(before: &Pin, after: &Pin) -> Approval {
     let now = after.definition.as_deref();
     Approval {
-        hash: after.approved.first().copied().unwrap_or(before.approved[0]),
+        hash: after
+            .approved
+            .first()
+            .copied()
+            .unwrap_or(before.approved[0]),
         is_unchanged: false,
         difference: now
             .map(|now| Difference::between(before.definition.as_deref(), now))
