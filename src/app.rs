@@ -16,12 +16,14 @@ use crate::mesh::event::{
     EventReads, Outbox, OutboxSettings, Pace, Publisher, PublisherSettings, Rollup, Target,
 };
 use crate::mesh::integration::waiting::WaitingTable;
+use crate::mesh::integration::{BookParts, IntegrationBook};
 use crate::mesh::limit::Limiter;
 use crate::mesh::store::mail::MailPolicy;
 use crate::mesh::store::{Bucket, Bus, BusRules, Table};
 use crate::mesh::tenant::{
     EnvironmentIdentity, KeySource, Limits, Resolver, TenantDirectory, TokenSettings,
 };
+use crate::mesh::upstream::Upstreams;
 use crate::mesh::workflow::{
     LocalMachines, RunBook, RunBookParts, WatchPace, Watcher, WorkflowNames,
 };
@@ -32,6 +34,9 @@ use crate::outbound::aws::{
 };
 use crate::outbound::embedded::{EmbeddedCloud, EmbeddedSettings, FolderMachines};
 use crate::outbound::jwks::{InvalidLocation, Jwks, JwksLocation};
+use crate::outbound::upstream::child::{ChildLinks, ChildSettings, children_folder};
+use crate::outbound::upstream::remote::{EgressPolicy, RemoteLinks, RemoteSettings};
+use crate::outbound::upstream::{PoolSettings, ServerLinks, UpstreamPool};
 
 /// Everything that one process is made of, whatever transports it serves.
 pub struct App {
@@ -47,14 +52,19 @@ impl App {
     /// # Errors
     /// What the embedded cloud or the outbox says of their folders.
     pub async fn open(config: &Config) -> Result<Self, Error> {
-        Self::open_with(config, Arc::new(SystemClock::new())).await
+        Self::open_with(config, Arc::new(SystemClock::new()), None).await
     }
 
-    /// As [`App::open`], with a clock of the caller's.
+    /// As [`App::open`], with a clock of the caller's, and connections to other servers of the caller's where
+    /// they are given.
     ///
     /// # Errors
     /// As [`App::open`].
-    pub async fn open_with(config: &Config, clock: Arc<dyn Clock>) -> Result<Self, Error> {
+    pub async fn open_with(
+        config: &Config,
+        clock: Arc<dyn Clock>,
+        upstreams: Option<Arc<dyn Upstreams>>,
+    ) -> Result<Self, Error> {
         let (settings, embedded) = backend(config, &clock)?;
         let connection = Connection::new(settings, Arc::clone(&clock));
         let outbox = Outbox::open(OutboxSettings {
@@ -76,6 +86,7 @@ impl App {
         let runs = parts.runs(config);
         let watcher = runs.watch();
         let rules = parts.rules(config, &runs);
+        let integrations = parts.integrations(config, upstreams);
         let publisher = parts.publisher(config, &rules);
         let Parts {
             connection, clock, ..
@@ -96,6 +107,7 @@ impl App {
             bus: parts.bus,
             runs,
             workflows: rules.workflows,
+            integrations,
             rules: rules.book,
             bus_rules: bus_rules(config, &connection),
             native_rules_max: config.automation.native_rules_max,
@@ -162,7 +174,11 @@ impl App {
         let start = clock.monotonic();
         tokio::join!(self.stop_workflows(), self.watcher.stop());
         let left = time.saturating_sub(clock.monotonic().saturating_sub(start));
-        let drained = self.shared.backplane.publisher.drain(left).await;
+        let upstreams = self.shared.backplane.integrations.upstreams();
+        let (drained, ()) = tokio::join!(
+            self.shared.backplane.publisher.drain(left),
+            upstreams.close(left)
+        );
         if drained.left > 0 {
             tracing::warn!(
                 events = drained.left,
@@ -227,6 +243,29 @@ impl Parts {
         }
     }
 
+    /// The integrations of the tenants, over `upstreams` where they are given.
+    fn integrations(
+        &self,
+        config: &Config,
+        upstreams: Option<Arc<dyn Upstreams>>,
+    ) -> IntegrationBook {
+        let clock = Arc::clone(&self.clock);
+        let upstreams = upstreams.unwrap_or_else(|| {
+            let links = Arc::new(server_links(config, &clock));
+            Arc::new(UpstreamPool::new(
+                links,
+                Arc::clone(&clock),
+                PoolSettings::default(),
+            ))
+        });
+        IntegrationBook::new(BookParts {
+            table: Arc::clone(&self.table),
+            secrets: Arc::new(AwsSecrets::new(Arc::clone(&self.connection))),
+            upstreams,
+            clock,
+        })
+    }
+
     /// The publisher, at work.
     fn publisher(&self, config: &Config, rules: &RuleParts) -> Publisher {
         Publisher::start(PublisherSettings {
@@ -244,6 +283,37 @@ impl Parts {
             hand_over: config.backend.backend == Backend::Aws,
         })
     }
+}
+
+/// What leads to other servers: processes where this program is known, and addresses.
+fn server_links(config: &Config, clock: &Arc<dyn Clock>) -> ServerLinks {
+    let settings = &config.integrations;
+    let rules = settings.egress_allow.iter();
+    let rules = rules.filter_map(|rule| rule.parse().ok()).collect();
+    let remote = RemoteLinks::new(RemoteSettings {
+        egress: EgressPolicy::new(rules, settings.allow_loopback_http),
+    });
+    let children = config.executable.clone().map(|executable| {
+        let files = [&config.file, &settings.templates_file];
+        let folders = [&config.data_dir, &config.outbox_dir];
+        let private = files.into_iter().flatten().chain(folders);
+        ChildLinks::new(ChildSettings {
+            executable,
+            folder: children_folder(&config.data_dir),
+            commands: match config.identity {
+                Identity::Env => Some(settings.allowed_commands.clone()),
+                Identity::Jwt(_) => None,
+            },
+            templates: Arc::clone(&settings.templates),
+            readable: settings.child_paths.clone(),
+            private: private.cloned().collect(),
+            home: config.home.clone(),
+            search_path: settings.search_path.clone(),
+            locale: settings.locale.clone(),
+            clock: Arc::clone(clock),
+        })
+    });
+    ServerLinks::new(children, remote)
 }
 
 /// Who calls is told by the environment, or by a token in each request.

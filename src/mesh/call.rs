@@ -18,6 +18,7 @@ use crate::mesh::channels::Channels;
 use crate::mesh::error::READ_FIRST;
 use crate::mesh::event::rules::{AlertRaised, RuleBook};
 use crate::mesh::event::{Event, EventReads, Outbox, Publisher, Rollup};
+use crate::mesh::integration::IntegrationBook;
 use crate::mesh::integration::waiting::WaitingTable;
 use crate::mesh::limit::Limiter;
 use crate::mesh::store::artifacts::Change;
@@ -66,6 +67,8 @@ pub struct Backplane {
     pub workflows: WorkflowNames,
     /// What this process changes among the artifacts, for those who watch them.
     pub changes: Channels<Change>,
+    /// The integrations of the tenants that call, and the connections to them.
+    pub integrations: IntegrationBook,
     /// The rules and alerts that are in force.
     pub rules: Arc<RuleBook>,
     /// The rules of the bus itself, where the backend has such.

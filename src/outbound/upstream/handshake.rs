@@ -100,24 +100,33 @@ async fn newest_first(
         core.agree(Dialect::STATELESS);
         return Ok(identity);
     }
-    let mut is_discovering = early.is_err();
-    let mut late = None;
-    let mut initialized = std::pin::pin!(initialize(core, settings.connect_time_max));
-    loop {
-        tokio::select! {
-            biased;
-            greeted = &mut initialized => return match (greeted, late) {
-                (Err(_), Some(identity)) => {
-                    core.agree(Dialect::STATELESS);
-                    Ok(identity)
-                }
-                (greeted, _) => greeted,
+    let refused = {
+        let initialized = initialize(core, settings.connect_time_max);
+        let mut initialized = std::pin::pin!(initialized);
+        match early {
+            // It may still be found: then both are waited for, and the older one decides if it succeeds.
+            Err(_) => tokio::select! {
+                greeted = &mut initialized => match greeted {
+                    Err(refused) => refused,
+                    greeted => return greeted,
+                },
+                found = &mut discovery => match (initialized.await, found) {
+                    (Err(_), Ok(Some(identity))) => {
+                        core.agree(Dialect::STATELESS);
+                        return Ok(identity);
+                    }
+                    (greeted, _) => return greeted,
+                },
             },
-            found = &mut discovery, if is_discovering => {
-                is_discovering = false;
-                late = found.ok().flatten();
-            }
+            Ok(_) => return initialized.await,
         }
+    };
+    match timeout(settings.discover_wait, discovery).await {
+        Ok(Ok(Some(identity))) => {
+            core.agree(Dialect::STATELESS);
+            Ok(identity)
+        }
+        _ => Err(refused),
     }
 }
 

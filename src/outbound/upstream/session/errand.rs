@@ -82,11 +82,13 @@ pub(super) async fn run(core: Arc<Core>, mut errands: mpsc::Receiver<Errand>) {
     let mut forgotten: HashMap<String, CancellationToken> = HashMap::new();
     loop {
         let errand = tokio::select! {
-            errand = errands.recv() => errand,
+            // What has ended makes room before more is taken in.
+            biased;
             Some((id, reply)) = inputs.next(), if !inputs.is_empty() => {
                 forgotten.remove(&id);
                 reply.map(Errand::reply)
             }
+            errand = errands.recv() => errand,
         };
         match errand {
             Some(Errand::Send { text, method }) => core.send(text, method).await,
