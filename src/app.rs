@@ -3,8 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::broadcast;
-
 use crate::config::{self, Backend, Config, Identity, JwksSource, JwtSettings};
 use crate::inbound::server::{Server, Shared, Streams};
 use crate::inbound::task::RunTools;
@@ -12,29 +10,33 @@ use crate::inbound::tool::catalog::Catalog;
 use crate::mesh::call::sequence::IdSequence;
 use crate::mesh::call::tool::Toolset;
 use crate::mesh::call::{Backplane, CALL_TIME_MAX};
+use crate::mesh::channels::Channels;
 use crate::mesh::event::rules::{RuleBook, RuleParts};
 use crate::mesh::event::{
     EventReads, Outbox, OutboxSettings, Pace, Publisher, PublisherSettings, Rollup, Target,
 };
+use crate::mesh::integration::waiting::WaitingTable;
+use crate::mesh::integration::{BookParts, IntegrationBook};
 use crate::mesh::limit::Limiter;
-use crate::mesh::store::changes::Changes;
 use crate::mesh::store::mail::MailPolicy;
 use crate::mesh::store::{Bucket, Bus, BusRules, Table};
 use crate::mesh::tenant::{
     EnvironmentIdentity, KeySource, Limits, Resolver, TenantDirectory, TokenSettings,
 };
+use crate::mesh::upstream::Upstreams;
 use crate::mesh::workflow::{
     LocalMachines, RunBook, RunBookParts, WatchPace, Watcher, WorkflowNames,
 };
 use crate::mesh::{Clock, Error, SystemClock};
 use crate::outbound::aws::{
-    AwsBucket, AwsBus, AwsBusRules, AwsSettings, AwsStates, AwsTable, AwsTopics, Connection,
+    AwsBucket, AwsBus, AwsBusRules, AwsSecrets, AwsSettings, AwsStates, AwsTable, AwsTopics,
+    Connection,
 };
 use crate::outbound::embedded::{EmbeddedCloud, EmbeddedSettings, FolderMachines};
 use crate::outbound::jwks::{InvalidLocation, Jwks, JwksLocation};
-
-/// How many alerts may wait to be told to those who watch.
-const ALERTS_WAITING_MAX: usize = 256;
+use crate::outbound::upstream::child::{ChildLinks, ChildSettings, children_folder};
+use crate::outbound::upstream::remote::{EgressPolicy, RemoteLinks, RemoteSettings};
+use crate::outbound::upstream::{PoolSettings, ServerLinks, UpstreamPool};
 
 /// Everything that one process is made of, whatever transports it serves.
 pub struct App {
@@ -50,14 +52,19 @@ impl App {
     /// # Errors
     /// What the embedded cloud or the outbox says of their folders.
     pub async fn open(config: &Config) -> Result<Self, Error> {
-        Self::open_with(config, Arc::new(SystemClock::new())).await
+        Self::open_with(config, Arc::new(SystemClock::new()), None).await
     }
 
-    /// As [`App::open`], with a clock of the caller's.
+    /// As [`App::open`], with a clock of the caller's, and connections to other servers of the caller's where
+    /// they are given.
     ///
     /// # Errors
     /// As [`App::open`].
-    pub async fn open_with(config: &Config, clock: Arc<dyn Clock>) -> Result<Self, Error> {
+    pub async fn open_with(
+        config: &Config,
+        clock: Arc<dyn Clock>,
+        upstreams: Option<Arc<dyn Upstreams>>,
+    ) -> Result<Self, Error> {
         let (settings, embedded) = backend(config, &clock)?;
         let connection = Connection::new(settings, Arc::clone(&clock));
         let outbox = Outbox::open(OutboxSettings {
@@ -79,6 +86,7 @@ impl App {
         let runs = parts.runs(config);
         let watcher = runs.watch();
         let rules = parts.rules(config, &runs);
+        let integrations = parts.integrations(config, upstreams);
         let publisher = parts.publisher(config, &rules);
         let Parts {
             connection, clock, ..
@@ -99,14 +107,17 @@ impl App {
             bus: parts.bus,
             runs,
             workflows: rules.workflows,
+            integrations,
             rules: rules.book,
             bus_rules: bus_rules(config, &connection),
             native_rules_max: config.automation.native_rules_max,
+            secrets: Arc::new(AwsSecrets::new(Arc::clone(&connection))),
             topics: rules.topics,
             mail: mail_policy(config),
             alerts: rules.alerts,
+            waiting_calls: WaitingTable::default(),
             event_ids: IdSequence::default(),
-            changes: Changes::default(),
+            changes: Channels::default(),
             clock,
             call_time_max: CALL_TIME_MAX,
         };
@@ -148,14 +159,26 @@ impl App {
         self.embedded.as_ref()
     }
 
-    /// Publishes what waits in the outbox, as far as that goes within `time`. What does not go is handed
-    /// over through the bucket on AWS, and what cannot be stays in the outbox for the next process.
-    pub async fn close(self, time: Duration) {
-        drop(self.watcher);
+    /// Begins no more steps of workflows that run in this process, and leaves them to the next one; steps that
+    /// are under way have a second to end. Again it does nothing more.
+    pub async fn stop_workflows(&self) {
         if let Some(cloud) = &self.embedded {
             cloud.stop_workflows().await;
         }
-        let drained = self.shared.backplane.publisher.drain(time).await;
+    }
+
+    /// Stops workflows and publishes what waits in the outbox, as far as that goes within `time`. What does not go is handed
+    /// over through the bucket on AWS, and what cannot be stays in the outbox for the next process.
+    pub async fn close(self, time: Duration) {
+        let clock = Arc::clone(&self.shared.backplane.clock);
+        let start = clock.monotonic();
+        tokio::join!(self.stop_workflows(), self.watcher.stop());
+        let left = time.saturating_sub(clock.monotonic().saturating_sub(start));
+        let upstreams = self.shared.backplane.integrations.upstreams();
+        let (drained, ()) = tokio::join!(
+            self.shared.backplane.publisher.drain(left),
+            upstreams.close(left)
+        );
         if drained.left > 0 {
             tracing::warn!(
                 events = drained.left,
@@ -216,8 +239,31 @@ impl Parts {
             launcher: Arc::new(runs.clone()),
             workflows: workflows(config, &self.tenants),
             topics: Arc::new(AwsTopics::new(Arc::clone(&self.connection))),
-            alerts: broadcast::channel(ALERTS_WAITING_MAX).0,
+            alerts: Arc::new(Channels::default()),
         }
+    }
+
+    /// The integrations of the tenants, over `upstreams` where they are given.
+    fn integrations(
+        &self,
+        config: &Config,
+        upstreams: Option<Arc<dyn Upstreams>>,
+    ) -> IntegrationBook {
+        let clock = Arc::clone(&self.clock);
+        let upstreams = upstreams.unwrap_or_else(|| {
+            let links = Arc::new(server_links(config, &clock));
+            Arc::new(UpstreamPool::new(
+                links,
+                Arc::clone(&clock),
+                PoolSettings::default(),
+            ))
+        });
+        IntegrationBook::new(BookParts {
+            table: Arc::clone(&self.table),
+            secrets: Arc::new(AwsSecrets::new(Arc::clone(&self.connection))),
+            upstreams,
+            clock,
+        })
     }
 
     /// The publisher, at work.
@@ -237,6 +283,37 @@ impl Parts {
             hand_over: config.backend.backend == Backend::Aws,
         })
     }
+}
+
+/// What leads to other servers: processes where this program is known, and addresses.
+fn server_links(config: &Config, clock: &Arc<dyn Clock>) -> ServerLinks {
+    let settings = &config.integrations;
+    let rules = settings.egress_allow.iter();
+    let rules = rules.filter_map(|rule| rule.parse().ok()).collect();
+    let remote = RemoteLinks::new(RemoteSettings {
+        egress: EgressPolicy::new(rules, settings.allow_loopback_http),
+    });
+    let children = config.executable.clone().map(|executable| {
+        let files = [&config.file, &settings.templates_file];
+        let folders = [&config.data_dir, &config.outbox_dir];
+        let private = files.into_iter().flatten().chain(folders);
+        ChildLinks::new(ChildSettings {
+            executable,
+            folder: children_folder(&config.data_dir),
+            commands: match config.identity {
+                Identity::Env => Some(settings.allowed_commands.clone()),
+                Identity::Jwt(_) => None,
+            },
+            templates: Arc::clone(&settings.templates),
+            readable: settings.child_paths.clone(),
+            private: private.cloned().collect(),
+            home: config.home.clone(),
+            search_path: settings.search_path.clone(),
+            locale: settings.locale.clone(),
+            clock: Arc::clone(clock),
+        })
+    });
+    ServerLinks::new(children, remote)
 }
 
 /// Who calls is told by the environment, or by a token in each request.
@@ -377,12 +454,12 @@ fn account(config: &Config) -> String {
 /// The tools that the settings offer.
 pub(crate) fn catalog(config: &Config) -> Catalog {
     let toolset = |toolset| match toolset {
-        config::Toolset::Kv => Some(Toolset::Kv),
-        config::Toolset::Artifacts => Some(Toolset::Artifacts),
-        config::Toolset::Events => Some(Toolset::Events),
-        config::Toolset::Workflows => Some(Toolset::Workflows),
-        config::Toolset::Integrations => None,
+        config::Toolset::Kv => Toolset::Kv,
+        config::Toolset::Artifacts => Toolset::Artifacts,
+        config::Toolset::Events => Toolset::Events,
+        config::Toolset::Workflows => Toolset::Workflows,
+        config::Toolset::Integrations => Toolset::Integrations,
     };
-    let toolsets: Vec<_> = config.toolsets.iter().filter_map(toolset).collect();
+    let toolsets: Vec<_> = config.toolsets.iter().map(toolset).collect();
     Catalog::new(&toolsets, config.read_only)
 }

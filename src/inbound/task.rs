@@ -100,6 +100,11 @@ impl ToolCaller for RunTools {
         }
         .boxed()
     }
+
+    fn only_tenant(&self) -> Option<TenantId> {
+        let shared = self.shared.upgrade()?;
+        shared.backplane.resolver.only_tenant().cloned()
+    }
 }
 
 /// Whether a call of that outcome was refused for the moment.
@@ -147,8 +152,10 @@ fn step_key(task: &ToolTask) -> String {
 /// The result's text, or the error that it tells.
 fn result_of(reply: Result<Reply, CallFault>) -> Result<String, Error> {
     match reply {
-        Ok(reply) if reply.is_error => Err(error_of(&reply.result)),
-        Ok(reply) => Ok(reply.result),
+        Ok(reply) if reply.is_error => Err(reply
+            .upstream_error()
+            .unwrap_or_else(|| error_of(&reply.into_result()))),
+        Ok(reply) => Ok(reply.into_result()),
         Err(CallFault::Cursor(error)) => Err(Error::invalid("cursor", error.to_string())),
         Err(CallFault::Identity(error)) => Err(refused(&error)),
     }

@@ -1,0 +1,1 @@
+//! The pool against servers in memory: one connection for each key, and nothing left of any that ended.
