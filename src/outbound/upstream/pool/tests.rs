@@ -1,5 +1,7 @@
 //! The pool against servers in memory: one connection for each key, and nothing left of any that ended.
 
+mod foreign;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
