@@ -16,6 +16,7 @@ use crate::mesh::event::rules::{RuleBook, RuleParts};
 use crate::mesh::event::{
     EventReads, Outbox, OutboxSettings, Pace, Publisher, PublisherSettings, Rollup, Target,
 };
+use crate::mesh::integration::waiting::WaitingTable;
 use crate::mesh::limit::Limiter;
 use crate::mesh::store::changes::Changes;
 use crate::mesh::store::mail::MailPolicy;
@@ -28,7 +29,8 @@ use crate::mesh::workflow::{
 };
 use crate::mesh::{Clock, Error, SystemClock};
 use crate::outbound::aws::{
-    AwsBucket, AwsBus, AwsBusRules, AwsSettings, AwsStates, AwsTable, AwsTopics, Connection,
+    AwsBucket, AwsBus, AwsBusRules, AwsSecrets, AwsSettings, AwsStates, AwsTable, AwsTopics,
+    Connection,
 };
 use crate::outbound::embedded::{EmbeddedCloud, EmbeddedSettings, FolderMachines};
 use crate::outbound::jwks::{InvalidLocation, Jwks, JwksLocation};
@@ -102,9 +104,11 @@ impl App {
             rules: rules.book,
             bus_rules: bus_rules(config, &connection),
             native_rules_max: config.automation.native_rules_max,
+            secrets: Arc::new(AwsSecrets::new(Arc::clone(&connection))),
             topics: rules.topics,
             mail: mail_policy(config),
             alerts: rules.alerts,
+            waiting_calls: WaitingTable::default(),
             event_ids: IdSequence::default(),
             changes: Changes::default(),
             clock,
@@ -377,12 +381,12 @@ fn account(config: &Config) -> String {
 /// The tools that the settings offer.
 pub(crate) fn catalog(config: &Config) -> Catalog {
     let toolset = |toolset| match toolset {
-        config::Toolset::Kv => Some(Toolset::Kv),
-        config::Toolset::Artifacts => Some(Toolset::Artifacts),
-        config::Toolset::Events => Some(Toolset::Events),
-        config::Toolset::Workflows => Some(Toolset::Workflows),
-        config::Toolset::Integrations => None,
+        config::Toolset::Kv => Toolset::Kv,
+        config::Toolset::Artifacts => Toolset::Artifacts,
+        config::Toolset::Events => Toolset::Events,
+        config::Toolset::Workflows => Toolset::Workflows,
+        config::Toolset::Integrations => Toolset::Integrations,
     };
-    let toolsets: Vec<_> = config.toolsets.iter().filter_map(toolset).collect();
+    let toolsets: Vec<_> = config.toolsets.iter().map(toolset).collect();
     Catalog::new(&toolsets, config.read_only)
 }

@@ -18,10 +18,11 @@ use tokio::sync::broadcast;
 use crate::mesh::error::READ_FIRST;
 use crate::mesh::event::rules::{AlertRaised, RuleBook};
 use crate::mesh::event::{Event, EventReads, Outbox, Publisher, Rollup};
+use crate::mesh::integration::waiting::WaitingTable;
 use crate::mesh::limit::Limiter;
 use crate::mesh::store::changes::Changes;
 use crate::mesh::store::mail::MailPolicy;
-use crate::mesh::store::{Bucket, Bus, BusRules, Table, Topics};
+use crate::mesh::store::{Bucket, Bus, BusRules, SecretStore, Table, Topics};
 use crate::mesh::tenant::{IdentityError, Resolver, TenantContext};
 use crate::mesh::workflow::{RunBook, WorkflowNames};
 use crate::mesh::{Clock, Error, ErrorKind};
@@ -71,12 +72,16 @@ pub struct Backplane {
     pub bus_rules: Option<Arc<dyn BusRules>>,
     /// How many of those a tenant may have.
     pub native_rules_max: u32,
+    /// The secret store.
+    pub secrets: Arc<dyn SecretStore>,
     /// SNS, for alerts.
     pub topics: Arc<dyn Topics>,
     /// Where alerts may be mailed to.
     pub mail: MailPolicy,
     /// What this process's publisher raises, for those who watch.
     pub alerts: broadcast::Sender<AlertRaised>,
+    /// Calls of integrated servers that wait for input of their callers.
+    pub waiting_calls: WaitingTable,
     /// Ids of events.
     pub event_ids: IdSequence,
     /// Time.
@@ -134,11 +139,12 @@ impl Backplane {
         granted: &Granted<'_, O>,
         operation: O,
     ) -> Result<O::Answer, Error> {
+        let time_max = operation.time_max(self.call_time_max);
         let work = AssertUnwindSafe(operation.serve(granted)).catch_unwind();
         tokio::select! {
             biased;
             () = granted.cancelled() => Err(Error::new(ErrorKind::Cancelled, "the caller cancelled the call")),
-            () = tokio::time::sleep(self.call_time_max) => Err(timed_out::<O>(self.call_time_max)),
+            () = tokio::time::sleep(time_max) => Err(timed_out::<O>(time_max)),
             outcome = work => outcome.unwrap_or_else(|panic| Err(panicked(&*panic))),
         }
     }

@@ -16,6 +16,7 @@ mod machines;
 mod newborn;
 mod objects;
 mod s3;
+mod secretsmanager;
 mod sns;
 mod states;
 mod sts;
@@ -33,7 +34,7 @@ pub use faults::{Fault, Faults, Service};
 pub use housekeeper::Swept;
 pub use machines::FolderMachines;
 pub use states::{Checked, FlawFound, ToolState, WorkflowFiles};
-pub use wire::{STORAGE_FULL_CODE, STORAGE_READ_ONLY_CODE};
+pub use wire::{SECRET_DAMAGED_CODE, SECRETS_KEY_CODE, STORAGE_FULL_CODE, STORAGE_READ_ONLY_CODE};
 
 use crate::mesh::workflow::ToolCaller;
 use crate::mesh::{Clock, Error};
@@ -43,6 +44,7 @@ use eventbridge::EventBridge;
 use folder::Folder;
 use housekeeper::Housekeeper;
 use objects::ObjectStore;
+use secretsmanager::Secrets;
 use sns::Sns;
 use states::States;
 
@@ -115,6 +117,7 @@ impl EmbeddedCloud {
         let states = States::open(&folder, settings.table.clone(), Arc::clone(&settings.clock))?;
         drop(opening);
         let sns = Sns::open(&folder, Arc::clone(&settings.clock))?;
+        let secrets = Secrets::open(&folder, Arc::clone(&settings.clock))?;
         let faults = Faults::default();
         let housekeeper = Arc::new(Housekeeper::start(
             folder,
@@ -130,6 +133,7 @@ impl EmbeddedCloud {
             eventbridge: EventBridge::new(settings.bus, settings.clock),
             states,
             sns,
+            secrets,
             faults,
         });
         engines.states.set_engines(Arc::downgrade(&engines));
@@ -139,8 +143,8 @@ impl EmbeddedCloud {
         })
     }
 
-    /// The HTTP client that SDK clients of DynamoDB, S3, EventBridge, SNS, Step Functions and STS run on. It
-    /// needs region [`REGION`], the static credentials [`ACCESS_KEY_ID`] and [`SECRET_ACCESS_KEY`], and
+    /// The HTTP client that SDK clients of DynamoDB, S3, EventBridge, SNS, Step Functions, Secrets Manager
+    /// and STS run on. It needs region [`REGION`], the static credentials [`ACCESS_KEY_ID`] and [`SECRET_ACCESS_KEY`], and
     /// path-style addressing for S3.
     pub fn http_client(&self) -> SharedHttpClient {
         SharedHttpClient::new(Connector::new(Arc::clone(&self.engines)))

@@ -5,25 +5,32 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use serde_json::value::RawValue;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
 use ulid::Ulid;
 
 use super::Backplane;
 use super::health::Health;
-use super::operation::{Allows, EventsRead, EventsSend, HealthRead, Operation, RulesManage};
-use super::request::Request;
+use super::operation::{
+    Allows, ArtifactsWrite, EventsRead, EventsSend, HealthRead, Operation, ProxyCall, RulesManage,
+};
+use super::request::{Continued, InputWay, Progress, Request};
 use super::stage::{Record, Spent, held};
 use crate::mesh::event::{Committed, Event};
+use crate::mesh::integration::waiting::WaitingCalls;
 use crate::mesh::limit::{Admission, ArtifactQuota, Direction, Quota, Roster, RosterOf};
 use crate::mesh::store::artifacts::{Artifacts, Change};
 use crate::mesh::store::events::Events;
 use crate::mesh::store::idempotency::Idempotency;
+use crate::mesh::store::integrations::Integrations;
 use crate::mesh::store::key::{Keyspace, Scope};
 use crate::mesh::store::mail::{Mail, MailPolicy};
 use crate::mesh::store::native::Native;
 use crate::mesh::store::rules::Rules;
 use crate::mesh::store::runs::Runs;
+use crate::mesh::store::secrets::Secrets;
 use crate::mesh::store::values::Values;
-use crate::mesh::store::{Bucket, Table, Topics};
+use crate::mesh::store::{Bucket, SecretStore, Table, Topics};
 use crate::mesh::tenant::{
     Limits, Origin, Permission, PermissionSet, TenantContext, TenantId, UserId,
 };
@@ -85,6 +92,11 @@ impl<'call, O: Operation> Granted<'call, O> {
     /// The tenant's rules and alerts.
     pub fn rules(&self) -> Rules<'call, O::Needs> {
         Rules::new(self.reach)
+    }
+
+    /// The tenant's integrations, and the caller's connections to them.
+    pub fn integrations(&self) -> Integrations<'call, O::Needs> {
+        Integrations::new(self.reach)
     }
 
     /// The tenant's rules on the bus itself, where the backend has such.
@@ -152,6 +164,11 @@ impl<'call, O: Operation> Granted<'call, O> {
         Runs::new(self.reach)
     }
 
+    /// The secrets of the caller and of its tenant.
+    pub fn secrets(&self) -> Secrets<'call, O::Needs> {
+        Secrets::new(self.reach)
+    }
+
     /// Whether the caller wants to be told how far the work is.
     pub fn tells_progress(&self) -> bool {
         self.reach.ground.request.progress.is_some()
@@ -195,6 +212,58 @@ impl<'call, O: Operation> Granted<'call, O> {
     /// Time that only goes forward, for measuring how long something takes.
     pub fn monotonic(&self) -> Duration {
         self.reach.clock().monotonic()
+    }
+
+    /// The caller's trace, 32 hex digits.
+    pub fn trace_id(&self) -> Option<&'call str> {
+        self.reach.ground.request.trace_id.as_deref()
+    }
+
+    /// Where reports of progress go that somebody else makes, if the caller asked for them.
+    pub fn progress_reports(&self) -> Option<mpsc::Sender<Progress>> {
+        self.reach.ground.request.progress.clone()
+    }
+
+    /// How the caller can be asked for input.
+    pub fn input(&self) -> &'call InputWay {
+        &self.reach.ground.request.input
+    }
+
+    /// What the caller answers to an earlier call that ended with requests for input.
+    pub fn continued(&self) -> Option<&'call Continued> {
+        self.reach.ground.request.continued.as_ref()
+    }
+
+    /// Set when the caller no longer wants the answer, for work that tells others so.
+    pub fn cancellation(&self) -> CancellationToken {
+        self.reach.ground.request.cancelled.clone()
+    }
+
+    /// The id of the call.
+    pub fn request_id(&self) -> Ulid {
+        self.reach.request_id()
+    }
+
+    /// The artifacts of the caller, for a result that is too large for an answer; only where the caller
+    /// may write such.
+    pub fn artifacts_besides(&self) -> Option<Artifacts<'call, ArtifactsWrite>>
+    where
+        O::Needs: Allows<ProxyCall>,
+    {
+        self.also_holds(Permission::ArtifactsWrite)
+            .then(|| Artifacts::new(self.reach, Scope::User))
+    }
+
+    /// The calls that wait for input of their callers.
+    pub fn waiting_calls(&self) -> WaitingCalls<'call>
+    where
+        O::Needs: Allows<ProxyCall>,
+    {
+        let backplane = self.reach.ground.backplane;
+        let context = &self.reach.ground.context;
+        backplane
+            .waiting_calls
+            .of(context.tenant_id(), context.user_id())
     }
 
     /// Ends when the caller no longer wants the answer.
@@ -329,6 +398,10 @@ impl<'call> Reach<'call> {
     /// Tells whoever watches artifacts that one has changed.
     pub(in crate::mesh) fn announce(self, change: Change) {
         self.ground.backplane.changes.announce(change);
+    }
+
+    pub(in crate::mesh) fn secret_store(self) -> &'call dyn SecretStore {
+        &*self.ground.backplane.secrets
     }
 
     pub(in crate::mesh) fn topics(self) -> &'call dyn Topics {

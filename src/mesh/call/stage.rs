@@ -13,7 +13,7 @@ use super::tool::{Effect, Tool};
 use super::{Backplane, EventReads};
 use crate::mesh::event::{Committed, Event, Outcome, Slot, Weight};
 use crate::mesh::limit::{Admission, Cost, Direction};
-use crate::mesh::tenant::TenantContext;
+use crate::mesh::tenant::{Permission, TenantContext};
 use crate::mesh::{Error, ErrorKind};
 
 /// A call whose caller is known.
@@ -101,7 +101,7 @@ impl<'mesh> Arrived<'mesh> {
             .map_or_else(|_| Subject::none(), Operation::subject);
         let verdict = match self.context.permissions().contains(O::Needs::PERMISSION) {
             true => operation,
-            false => Err(denied::<O>(&self.context)),
+            false => Err(denied(&self.context, O::Needs::PERMISSION)),
         };
         Judged {
             arrived: self,
@@ -111,8 +111,9 @@ impl<'mesh> Arrived<'mesh> {
     }
 }
 
-fn denied<O: Operation>(context: &TenantContext) -> Error {
-    let permission = O::Needs::PERMISSION.name();
+/// The failure that the caller lacks `permission`.
+pub(in crate::mesh) fn denied(context: &TenantContext, permission: Permission) -> Error {
+    let permission = permission.name();
     if context.origin().run.is_some() {
         let message = format!(
             "the user of this run lacks the permission `{permission}`, or did when it was started"

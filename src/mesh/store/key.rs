@@ -487,8 +487,10 @@ impl Keyspace {
 /// everywhere else.
 #[doc(hidden)]
 pub mod trial {
-    use super::{Keyspace, ObjectKey, ObjectPrefix, Partition, RowKey};
-    use crate::mesh::tenant::TenantId;
+    use super::{
+        Keyspace, ObjectKey, ObjectPrefix, Partition, RowKey, Scope, SecretKey, SecretPrefix,
+    };
+    use crate::mesh::tenant::{TenantId, UserId};
 
     /// A partition of `tenant`.
     pub fn partition(tenant: &TenantId, rest: &str) -> Partition {
@@ -515,6 +517,16 @@ pub mod trial {
             root: Keyspace::of(tenant).object(format_args!("{root}")).key,
             prefix: prefix.to_owned(),
         }
+    }
+
+    /// A secret that `user` of `tenant` keeps, or the tenant.
+    pub fn secret(tenant: &TenantId, scope: Scope, user: &UserId, name: &str) -> SecretKey {
+        Keyspace::of(tenant).secret(scope, user, name)
+    }
+
+    /// All secrets that `user` of `tenant` keeps, or the tenant.
+    pub fn secrets(tenant: &TenantId, scope: Scope, user: &UserId) -> SecretPrefix {
+        Keyspace::of(tenant).secrets(scope, user)
     }
 }
 

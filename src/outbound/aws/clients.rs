@@ -29,6 +29,7 @@ use tokio::sync::OnceCell;
 
 use super::credentials::{NoticeRefusal, RepeatRefused, SharedCredentials};
 use super::error::{Part, fault};
+use super::secrets::UnshownBodies;
 use super::settings::{AwsSettings, CredentialSource, DEFAULT_REGION};
 use crate::mesh::tenant::TenantId;
 use crate::mesh::{Clock, Error, ErrorKind};
@@ -78,6 +79,7 @@ struct ClientSet {
     eventbridge: OnceLock<aws_sdk_eventbridge::Client>,
     states: OnceLock<aws_sdk_sfn::Client>,
     sns: OnceLock<aws_sdk_sns::Client>,
+    secrets: OnceLock<aws_sdk_secretsmanager::Client>,
 }
 
 /// The clients of the tenants that called last.
@@ -230,6 +232,18 @@ impl Connection {
         client.clone()
     }
 
+    /// A client of Secrets Manager, of the tenant's own.
+    pub(super) async fn secrets(&self, tenant: &TenantId) -> aws_sdk_secretsmanager::Client {
+        let shared = self.shared().await;
+        let clients = self.clients(shared, Some(tenant));
+        let client = clients.0.secrets.get_or_init(|| {
+            let builder = aws_sdk_secretsmanager::config::Builder::from(&shared.config)
+                .interceptor(UnshownBodies);
+            client!(aws_sdk_secretsmanager, builder, self, shared, clients)
+        });
+        client.clone()
+    }
+
     /// Time limits for a call that carries an artifact's bytes.
     pub(super) fn transfer_timeouts(&self) -> TimeoutConfig {
         let timeouts = self.settings.timeouts;
@@ -365,6 +379,7 @@ impl TenantClients {
             eventbridge: OnceLock::new(),
             states: OnceLock::new(),
             sns: OnceLock::new(),
+            secrets: OnceLock::new(),
         }))
     }
 }

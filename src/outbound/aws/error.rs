@@ -1,6 +1,7 @@
 //! SDK errors to kinds: the only place that knows what AWS calls its faults.
 
 mod automation;
+mod secrets;
 
 use std::error::Error as StdError;
 use std::time::Duration;
@@ -26,6 +27,8 @@ pub(super) enum Part {
     States,
     /// SNS.
     Topics,
+    /// Secrets Manager.
+    Secrets,
     /// Who the credentials are.
     Identity,
 }
@@ -38,6 +41,7 @@ impl Part {
             Self::Bus => "the event bus",
             Self::States => "the workflow service",
             Self::Topics => "the notification service",
+            Self::Secrets => "the secret store",
             Self::Identity => "the AWS sign-in service",
         }
     }
@@ -185,6 +189,7 @@ pub(super) fn of_code(
     let own = match part {
         Part::States => automation::of_states(code, message),
         Part::Topics => automation::of_topics(code, message),
+        Part::Secrets => secrets::of_secrets(code, message),
         Part::Table | Part::Bucket | Part::Bus | Part::Identity => None,
     };
     own.unwrap_or_else(|| of_any(part, code, message, status, retry_after))

@@ -17,6 +17,7 @@ use super::dynamodb::Dynamo;
 use super::eventbridge::EventBridge;
 use super::faults::{Fault, Faults, Service};
 use super::s3;
+use super::secretsmanager::Secrets;
 use super::sns::Sns;
 use super::states::States;
 use super::sts;
@@ -31,6 +32,9 @@ const EVENTBRIDGE_TARGET: &str = "AWSEvents.";
 /// What `x-amz-target` begins with in requests to Step Functions.
 const STATES_TARGET: &str = "AWSStepFunctions.";
 
+/// What `x-amz-target` begins with in requests to Secrets Manager.
+const SECRETS_TARGET: &str = "secretsmanager.";
+
 /// Everything that answers requests.
 #[derive(Debug)]
 pub(super) struct Engines {
@@ -39,6 +43,7 @@ pub(super) struct Engines {
     pub(super) eventbridge: EventBridge,
     pub(super) states: States,
     pub(super) sns: Sns,
+    pub(super) secrets: Secrets,
     pub(super) faults: Faults,
 }
 
@@ -107,6 +112,10 @@ impl Engines {
             Service::EventBridge => self.eventbridge.answer(operation, &body),
             Service::States => self.states.answer(operation, &body).await,
             Service::Sns => self.sns.answer(operation, body).await,
+            Service::Secrets => {
+                let answer = self.secrets.answer(operation, body).await;
+                return Ok(answer.into_unshown_response());
+            }
             Service::Sts | Service::S3 => sts::answer(&body),
         };
         Ok(answer.into_response())
@@ -144,6 +153,8 @@ fn addressee(request: &HttpRequest) -> (Service, &'static str) {
                 (Service::DynamoDb, Dynamo::operation(name))
             } else if let Some(name) = target.strip_prefix(STATES_TARGET) {
                 (Service::States, States::operation(name))
+            } else if let Some(name) = target.strip_prefix(SECRETS_TARGET) {
+                (Service::Secrets, Secrets::operation(name))
             } else {
                 let name = target.strip_prefix(EVENTBRIDGE_TARGET).unwrap_or_default();
                 (Service::EventBridge, EventBridge::operation(name))

@@ -20,6 +20,8 @@ pub enum Service {
     States,
     /// The topics.
     Sns,
+    /// The secret store.
+    Secrets,
     /// Who the caller is.
     Sts,
 }

@@ -113,6 +113,16 @@ impl Folder {
         self.path.join("topics")
     }
 
+    /// Where secrets lie, each sealed.
+    pub(super) fn secrets_path(&self) -> PathBuf {
+        self.path.join("secrets")
+    }
+
+    /// The key that opens them.
+    pub(super) fn secrets_key_path(&self) -> PathBuf {
+        self.path.join("secrets.key")
+    }
+
     /// Where mails are left.
     pub(super) fn mail_path(&self) -> PathBuf {
         self.path.join("mail")
@@ -239,7 +249,8 @@ fn refusal(path: &Path, error: impl Into<Failure>) -> Error {
         .caused_by(format!("{}: {source}", path.display()))
 }
 
-fn create_private(path: &Path) -> io::Result<()> {
+/// Makes a folder for its owner alone, with those that it lies in.
+pub(super) fn create_private(path: &Path) -> io::Result<()> {
     let mut builder = DirBuilder::new();
     builder.recursive(true);
     #[cfg(unix)]

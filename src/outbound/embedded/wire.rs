@@ -5,6 +5,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use aws_smithy_runtime_api::http::StatusCode;
 use aws_smithy_types::body::SdkBody;
+use bytes::Bytes;
+use http_body_util::Full;
 use serde_json::json;
 
 use super::faults::Service;
@@ -16,13 +18,19 @@ pub const STORAGE_FULL_CODE: &str = "EmbeddedStorageFull";
 /// The error code of every service when nothing may be written. Its status is 507, which no SDK retries.
 pub const STORAGE_READ_ONLY_CODE: &str = "EmbeddedStorageReadOnly";
 
+/// The error code of the secret store when its key cannot be used; the message says why. Nothing was done.
+pub const SECRETS_KEY_CODE: &str = "EmbeddedSecretsKey";
+
+/// The error code of the secret store for a secret that cannot be opened; the message says why.
+pub const SECRET_DAMAGED_CODE: &str = "EmbeddedSecretDamaged";
+
 /// The status for a disk that cannot take more.
 pub(super) const INSUFFICIENT_STORAGE: u16 = 507;
 
 /// The media type of DynamoDB's and Step Functions' answers.
 pub(super) const JSON_1_0: &str = "application/x-amz-json-1.0";
 
-/// The media type of EventBridge's answers.
+/// The media type of EventBridge's and Secrets Manager's answers.
 pub(super) const JSON_1_1: &str = "application/x-amz-json-1.1";
 
 /// The media type of the answers of S3, SNS and STS.
@@ -69,7 +77,11 @@ impl Answer {
         let namespace = match service {
             Service::Sts => Some("https://sts.amazonaws.com/doc/2011-06-15/"),
             Service::Sns => Some("http://sns.amazonaws.com/doc/2010-03-31/"),
-            Service::DynamoDb | Service::S3 | Service::EventBridge | Service::States => None,
+            Service::DynamoDb
+            | Service::S3
+            | Service::EventBridge
+            | Service::States
+            | Service::Secrets => None,
         };
         let body = match namespace {
             Some(namespace) => format!(
@@ -94,7 +106,9 @@ impl Answer {
                 "com.amazonaws.dynamodb.v20120810#ProvisionedThroughputExceededException",
                 message,
             ),
-            Service::EventBridge => Self::json_error(JSON_1_1, 400, "ThrottlingException", message),
+            Service::EventBridge | Service::Secrets => {
+                Self::json_error(JSON_1_1, 400, "ThrottlingException", message)
+            }
             Service::States => Self::json_error(JSON_1_0, 400, "ThrottlingException", message),
             Service::S3 => {
                 Self::xml_error(service, 503, "SlowDown", "Please reduce your request rate.")
@@ -115,6 +129,7 @@ impl Answer {
                 message,
             ),
             Service::EventBridge => Self::json_error(JSON_1_1, 500, "InternalException", message),
+            Service::Secrets => Self::json_error(JSON_1_1, 500, "InternalServiceError", message),
             Service::States => Self::json_error(JSON_1_0, 500, "InternalServerError", message),
             Service::S3 => Self::xml_error(service, 500, "InternalError", message),
             Service::Sns => Self::xml_error(service, 500, "InternalError", message),
@@ -123,10 +138,21 @@ impl Answer {
     }
 
     /// The answer as the SDK takes it.
-    pub(super) fn into_response(self) -> HttpResponse {
+    pub(super) fn into_response(mut self) -> HttpResponse {
+        let body = SdkBody::from(std::mem::take(&mut self.body));
+        self.with_body(body)
+    }
+
+    /// The answer as the SDK takes it and does not log it: a body that is a stream has nothing to show.
+    pub(super) fn into_unshown_response(mut self) -> HttpResponse {
+        let body = Full::new(Bytes::from(std::mem::take(&mut self.body)));
+        self.with_body(SdkBody::from_body_1_x(body))
+    }
+
+    fn with_body(self, body: SdkBody) -> HttpResponse {
         let status =
             StatusCode::try_from(self.status).unwrap_or(StatusCode::from(http::StatusCode::OK));
-        let mut response = HttpResponse::new(status, SdkBody::from(self.body));
+        let mut response = HttpResponse::new(status, body);
         let headers = response.headers_mut();
         headers.insert("content-type", self.content_type);
         headers.insert("x-amzn-requestid", request_id());

@@ -53,7 +53,11 @@ impl Dialect {
     }
 
     /// `_meta` of a request, where there is something to be said in it: the text of an object.
-    pub(super) fn meta(self, progress_token: Option<i64>, trace_id: Option<&str>) -> Option<String> {
+    pub(super) fn meta(
+        self,
+        progress_token: Option<i64>,
+        trace_id: Option<&str>,
+    ) -> Option<String> {
         let trace_id = trace_id.filter(|id| id.len() == 32 && id.bytes().all(is_lower_hex));
         if self.era == Era::Sessions && progress_token.is_none() && trace_id.is_none() {
             return None;
@@ -112,10 +116,16 @@ mod tests {
         let dialect = Dialect::of("2024-11-05").unwrap();
         assert_eq!(dialect.meta(None, None), None);
         assert_eq!(dialect.meta(None, Some("not a trace\"")), None);
-        assert_eq!(dialect.meta(Some(7), None).unwrap(), r#"{"progressToken":7}"#);
+        assert_eq!(
+            dialect.meta(Some(7), None).unwrap(),
+            r#"{"progressToken":7}"#
+        );
         let trace = "0af7651916cd43dd8448eb211c80319c";
         let meta = dialect.meta(None, Some(trace)).unwrap();
-        assert!(meta.starts_with(&format!("{{\"traceparent\":\"00-{trace}-")), "{meta}");
+        assert!(
+            meta.starts_with(&format!("{{\"traceparent\":\"00-{trace}-")),
+            "{meta}"
+        );
         assert_eq!(Dialect::of("2099-01-01"), None);
     }
 }

@@ -188,7 +188,11 @@ async fn discover(core: &Core, time: Duration) -> Result<Option<ServerIdentity>,
         .map_err(|fault| core.told("server/discover", fault))?;
     let found: Discovered<'_> = serde_json::from_str(answer.get())
         .map_err(|error| wrong("server/discover").caused_by(error))?;
-    if !found.supported_versions.iter().any(|version| version == STATELESS) {
+    if !found
+        .supported_versions
+        .iter()
+        .any(|version| version == STATELESS)
+    {
         return Ok(None);
     }
     let told = message::read::<DiscoveredMeta<'_>>(found.meta).and_then(|meta| meta.server_info);
@@ -212,7 +216,9 @@ async fn initialize(core: &Core, time: Duration) -> Result<ServerIdentity, Error
         let revision = core.scrubber.show(&found.protocol_version);
         Error::new(
             ErrorKind::UpstreamError,
-            format!("the server speaks revision {revision} of the protocol, which is not known here"),
+            format!(
+                "the server speaks revision {revision} of the protocol, which is not known here"
+            ),
         )
     })?;
     core.agree(dialect);

@@ -2,8 +2,8 @@
 
 use std::fmt::Write as _;
 
-use serde::de::{Deserializer as _, SeqAccess, Visitor};
 use serde::Deserialize;
+use serde::de::{Deserializer as _, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
 /// The most messages of one batch, which servers of 2025-03-26 may send.
@@ -364,7 +364,10 @@ mod tests {
                 r#"refused Some(3) 1 "\udc00""#,
             ),
             (r#"{"id":"a","method":"ping"}"#, r#"request "a" ping"#),
-            (r#"{"method":"notifications/x"}"#, "notification notifications/x"),
+            (
+                r#"{"method":"notifications/x"}"#,
+                "notification notifications/x",
+            ),
             (r#"{"id":4}"#, "garbage Some(4)"),
             (r#"{"id":4,"result":[1]}"#, "garbage Some(4)"),
             (r#"{"id":4,"result":null}"#, "garbage Some(4)"),

@@ -126,7 +126,10 @@ impl Inner {
 
     /// Begins an attempt in the place of whatever there is under the key.
     fn begin(self: &Arc<Self>, slots: &mut Slots, plan: &ConnectionPlan) -> Entry {
-        let max = self.settings.connections_max.saturating_mul(KEYS_PER_CONNECTION);
+        let max = self
+            .settings
+            .connections_max
+            .saturating_mul(KEYS_PER_CONNECTION);
         if !slots.by_key.contains_key(&plan.key) && !slots.make_room(max) {
             return Entry::Refused(
                 Error::new(

@@ -26,7 +26,9 @@ impl Scrubber {
     /// For what the server of `plan` says.
     pub(super) fn of(plan: &ConnectionPlan) -> Self {
         let held: Vec<&SecretString> = match &plan.target {
-            ConnectionTarget::Command { args, env, .. } => args.iter().chain(env.values()).collect(),
+            ConnectionTarget::Command { args, env, .. } => {
+                args.iter().chain(env.values()).collect()
+            }
             ConnectionTarget::Template { env, .. } => env.values().collect(),
             ConnectionTarget::Remote {
                 headers, sign_in, ..
@@ -102,7 +104,11 @@ mod tests {
     #[test]
     fn a_secret_is_never_shown_with_or_without_its_scheme() {
         let scrubber = scrubber("Bearer s3cr3t-token");
-        for said in ["no s3cr3t-token", "no Bearer s3cr3t-token", "xs3cr3t-tokenx"] {
+        for said in [
+            "no s3cr3t-token",
+            "no Bearer s3cr3t-token",
+            "xs3cr3t-tokenx",
+        ] {
             assert!(!scrubber.show(said).contains("s3cr3t"), "{said}");
         }
         assert!(!format!("{scrubber:?}").contains("s3cr3t"));

@@ -210,7 +210,9 @@ impl Core {
         let (mut departure, answered) = self.enter(&request, is_call, false)?;
         let text = message::request(departure.id, request.method, &params(departure.id));
         let outgoing = self.outgoing(departure.id, &request, text);
-        let link = self.link().ok_or_else(|| UpstreamFault::NotSent(self.end()))?;
+        let link = self
+            .link()
+            .ok_or_else(|| UpstreamFault::NotSent(self.end()))?;
         let sent = link.send(outgoing);
         let answer = self.wait(&request, sent, answered).await;
         departure.is_waiting = matches!(
@@ -229,7 +231,9 @@ impl Core {
         let request = Request::own(method, Duration::MAX);
         let (departure, answered) = self.enter(&request, false, true)?;
         let text = message::request(departure.id, method, &params);
-        let link = self.link().ok_or_else(|| UpstreamFault::NotSent(self.end()))?;
+        let link = self
+            .link()
+            .ok_or_else(|| UpstreamFault::NotSent(self.end()))?;
         let sent = link.send(self.outgoing(departure.id, &request, text));
         sent.await.map_err(UpstreamFault::NotSent)?;
         Ok(Lasting {

@@ -114,7 +114,10 @@ impl Trial {
     pub(super) async fn left(&self, count: usize) {
         let mut alive = self.alive.subscribe();
         let reached = alive.wait_for(|alive| *alive == count);
-        tokio::time::timeout(PATIENCE, reached).await.unwrap().unwrap();
+        tokio::time::timeout(PATIENCE, reached)
+            .await
+            .unwrap()
+            .unwrap();
     }
 }
 

@@ -17,19 +17,18 @@ pub(super) struct Breaker {
 
 impl Breaker {
     /// An attempt failed; `hint` is how long the server asks to wait, `share` a random number from 0 to 1.
-    pub(super) fn fail(
-        &mut self,
-        settings: &PoolSettings,
-        hint: Option<Duration>,
-        share: f64,
-    ) {
+    pub(super) fn fail(&mut self, settings: &PoolSettings, hint: Option<Duration>, share: f64) {
         let now = Instant::now();
         if self.failures.len() >= settings.failures_max {
             self.failures.pop_front();
         }
         self.failures.push_back(now);
-        let doubled = settings.backoff_first.saturating_mul(1 << self.attempt.min(20));
-        let longest = doubled.max(hint.unwrap_or_default()).min(settings.backoff_max);
+        let doubled = settings
+            .backoff_first
+            .saturating_mul(1 << self.attempt.min(20));
+        let longest = doubled
+            .max(hint.unwrap_or_default())
+            .min(settings.backoff_max);
         self.attempt = self.attempt.saturating_add(1);
         self.retry_at = Some(now + longest.mul_f64(0.5 + share.clamp(0.0, 1.0) / 2.0));
     }
@@ -72,7 +71,10 @@ mod tests {
         for expected in [100, 200, 400, 800, 1000, 1000] {
             breaker.fail(&settings(), None, 1.0);
             let wait = breaker.wait().unwrap().as_secs();
-            assert!((expected - 5..=expected).contains(&wait), "{wait} for {expected}");
+            assert!(
+                (expected - 5..=expected).contains(&wait),
+                "{wait} for {expected}"
+            );
         }
         breaker.fail(&settings(), None, 0.0);
         assert!(breaker.wait().unwrap() <= Duration::from_secs(500));

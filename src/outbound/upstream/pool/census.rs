@@ -110,9 +110,15 @@ mod tests {
         let census = Arc::new(Census::default());
         let first = census.take(Some((&a, 2)), &settings).unwrap();
         let _second = census.take(Some((&a, 2)), &settings).unwrap();
-        assert_eq!(census.take(Some((&a, 2)), &settings).unwrap_err(), Full::Tenant);
+        assert_eq!(
+            census.take(Some((&a, 2)), &settings).unwrap_err(),
+            Full::Tenant
+        );
         let _third = census.take(Some((&b, 2)), &settings).unwrap();
-        assert_eq!(census.take(Some((&b, 2)), &settings).unwrap_err(), Full::Children);
+        assert_eq!(
+            census.take(Some((&b, 2)), &settings).unwrap_err(),
+            Full::Children
+        );
         let remote = census.take(None, &settings).unwrap();
         assert_eq!(census.take(None, &settings).unwrap_err(), Full::Connections);
         drop(first);

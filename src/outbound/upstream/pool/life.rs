@@ -181,7 +181,9 @@ impl Inner {
 
     async fn end_link(&self, link: Option<&dyn Link>) {
         if let Some(link) = link
-            && timeout(self.settings.close_time_max, link.close()).await.is_err()
+            && timeout(self.settings.close_time_max, link.close())
+                .await
+                .is_err()
         {
             tracing::warn!("a connection to a server did not end in time and was dropped");
         }
@@ -202,7 +204,11 @@ impl Inner {
         if life.stop.is_cancelled() || !counts(error.kind()) {
             return self.refused(plan, life);
         }
-        let share = f64::from(life.serial.wrapping_mul(0x9E37_79B9_7F4A_7C15).to_be_bytes()[0]) / 255.0;
+        let share = f64::from(
+            life.serial
+                .wrapping_mul(0x9E37_79B9_7F4A_7C15)
+                .to_be_bytes()[0],
+        ) / 255.0;
         if let Some(slot) = self.lock().of_life(&plan.key, life) {
             slot.stage = Stage::Broken;
             slot.fault = Some(error.message().to_owned());
@@ -287,7 +293,9 @@ fn with_last_words(error: Error, plan: &ConnectionPlan, link: Option<&dyn Link>)
     let words = link.and_then(|link| link.last_words());
     let words = words.map(|words| Scrubber::of(plan).show(&words));
     match words {
-        Some(words) if !words.is_empty() && counts(error.kind()) && !error.message().contains(&words) => {
+        Some(words)
+            if !words.is_empty() && counts(error.kind()) && !error.message().contains(&words) =>
+        {
             let told = format!("{}; it last wrote: {words}", error.message());
             let mut with = Error::new(error.kind(), told);
             if let Some(wait) = error.wait() {

@@ -81,7 +81,10 @@ impl Slot {
 
     /// The connection, if calls can be made on it.
     pub(super) fn usable(&self) -> Option<&Arc<Connection>> {
-        let open = self.connection.as_ref().filter(|_| self.stage == Stage::Open);
+        let open = self
+            .connection
+            .as_ref()
+            .filter(|_| self.stage == Stage::Open);
         open.filter(|connection| !connection.core().closed().is_cancelled())
     }
 

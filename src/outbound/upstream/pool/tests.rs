@@ -55,7 +55,10 @@ async fn reached(pool: &UpstreamPool, wanted: impl Fn(Option<&ConnectionState>) 
 }
 
 async fn phase(pool: &UpstreamPool, wanted: Phase) {
-    reached(pool, |state| state.is_some_and(|state| state.phase == wanted)).await;
+    reached(pool, |state| {
+        state.is_some_and(|state| state.phase == wanted)
+    })
+    .await;
 }
 
 fn ordinary() -> Arc<Trial> {
@@ -101,7 +104,11 @@ async fn all_who_come_at_once_get_the_same_connection_and_other_keys_their_own()
     assert!(pool.open(&plan("ann", "1").key, "2").is_none());
     let states = pool.states(Some(&"acme".parse().unwrap()));
     assert_eq!(states.len(), 2);
-    assert!(states.iter().all(|state| state.phase == Phase::Connected && state.process == Some(7)));
+    assert!(
+        states
+            .iter()
+            .all(|state| state.phase == Phase::Connected && state.process == Some(7))
+    );
     assert!(pool.states(Some(&"other".parse().unwrap())).is_empty());
     pool.close(PATIENCE).await;
     links.left(0).await;
@@ -122,7 +129,10 @@ async fn another_revision_ends_the_first_before_it_begins() {
     let pool = pool(&links, settings());
     let first = connect(&pool, plan("ann", "1")).await.unwrap();
     let (lost, second) = tokio::join!(echo(&first), async {
-        reached(&pool, |state| state.is_some_and(|state| state.in_flight == 1)).await;
+        reached(&pool, |state| {
+            state.is_some_and(|state| state.in_flight == 1)
+        })
+        .await;
         connect(&pool, plan("ann", "2")).await.unwrap()
     });
     assert!(matches!(lost, Err(UpstreamFault::Lost(_))), "{lost:?}");
@@ -167,7 +177,10 @@ async fn a_broken_connection_still_tells_its_tools_and_the_next_use_opens_anothe
     links.left(0).await;
     let broken = pool.open(&plan("ann", "1").key, "1").unwrap();
     assert_eq!(broken.tools().await.unwrap()[0].name, "echo");
-    assert!(matches!(echo(&broken).await, Err(UpstreamFault::NotSent(_))));
+    assert!(matches!(
+        echo(&broken).await,
+        Err(UpstreamFault::NotSent(_))
+    ));
     let second = connect(&pool, plan("ann", "1")).await.unwrap();
     assert!(echo(&second).await.is_ok());
     assert!(matches!(echo(&first).await, Err(UpstreamFault::NotSent(_))));
@@ -188,7 +201,10 @@ async fn a_broken_connection_is_forgotten_when_its_grace_and_window_are_over() {
     kill(&first).await;
     reached(&pool, |state| state.is_none()).await;
     assert!(pool.open(&plan("ann", "1").key, "1").is_none());
-    assert_eq!(first.tools().await.unwrap_err().kind(), ErrorKind::UpstreamUnavailable);
+    assert_eq!(
+        first.tools().await.unwrap_err().kind(),
+        ErrorKind::UpstreamUnavailable
+    );
     assert_eq!(pool.inner.tasks.len(), 0);
 }
 
@@ -215,16 +231,32 @@ async fn failed_attempts_are_spaced_and_open_the_breaker_and_a_success_closes_it
     };
     let strict = pool(&links, slow);
     let failed = connect(&strict, plan("ann", "1")).await.err().unwrap();
-    assert_eq!((failed.kind(), failed.message()), (ErrorKind::UpstreamUnavailable, "exit status 3"));
+    assert_eq!(
+        (failed.kind(), failed.message()),
+        (ErrorKind::UpstreamUnavailable, "exit status 3")
+    );
     let refused = connect(&strict, plan("ann", "1")).await.err().unwrap();
-    assert!(refused.wait().unwrap() > Duration::from_secs(1000), "{refused:?}");
+    assert!(
+        refused.wait().unwrap() > Duration::from_secs(1000),
+        "{refused:?}"
+    );
     assert_eq!(links.opened(), 1);
     // Other credentials are another matter.
     connect(&strict, plan("ann", "2")).await.err().unwrap();
     assert_eq!(links.opened(), 2);
 
-    let quick = pool(&links, PoolSettings { failures_max: 3, ..settings() });
-    while quick.states(None).first().is_none_or(|state| state.phase != Phase::Down) {
+    let quick = pool(
+        &links,
+        PoolSettings {
+            failures_max: 3,
+            ..settings()
+        },
+    );
+    while quick
+        .states(None)
+        .first()
+        .is_none_or(|state| state.phase != Phase::Down)
+    {
         connect(&quick, plan("ann", "1")).await.err().unwrap();
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
@@ -301,10 +333,16 @@ async fn where_all_places_are_taken_the_one_unused_for_longest_gives_way_and_bus
     tokio::time::sleep(Duration::from_millis(5)).await;
     echo(&a).await.unwrap();
     let c = connect(&pool, plan("c", "1")).await.unwrap();
-    let left: Vec<_> = pool.states(None).iter().map(|state| state.key.user.to_string()).collect();
+    let left: Vec<_> = pool
+        .states(None)
+        .iter()
+        .map(|state| state.key.user.to_string())
+        .collect();
     assert_eq!(left, ["a", "c"]);
     let busy = [a, c];
-    let waiting = busy.each_ref().map(|upstream| upstream.call(call("silent", None)));
+    let waiting = busy
+        .each_ref()
+        .map(|upstream| upstream.call(call("silent", None)));
     let both = join_all(waiting);
     tokio::pin!(both);
     let full = async {
@@ -356,7 +394,10 @@ async fn what_nobody_uses_and_what_is_too_old_ends_but_not_under_a_call() {
         assert!(matches!(echo(&busy).await, Err(UpstreamFault::NotSent(_))));
         let again = connect(&pool, plan("a", "1")).await.unwrap();
         assert_eq!(again.identity().name, "trial");
-        assert_eq!(pool.states(None).first().map_or(0, |state| state.restarts), 0);
+        assert_eq!(
+            pool.states(None).first().map_or(0, |state| state.restarts),
+            0
+        );
         pool.close(PATIENCE).await;
     }
 }
@@ -375,7 +416,12 @@ async fn a_thousand_rounds_of_connect_break_and_reconnect_leave_nothing() {
     links.left(0).await;
     pool.close(PATIENCE).await;
     assert_eq!((pool.inner.tasks.len(), places(&pool.inner)), (0, 0));
-    assert_eq!(tokio::runtime::Handle::current().metrics().num_alive_tasks(), 0);
+    assert_eq!(
+        tokio::runtime::Handle::current()
+            .metrics()
+            .num_alive_tasks(),
+        0
+    );
 }
 
 #[tokio::test]
@@ -392,7 +438,9 @@ async fn closing_ends_all_within_its_time_even_where_an_attempt_hangs() {
         while links.opened() < 2 {
             tokio::task::yield_now().await;
         }
-        timeout(PATIENCE, pool.close(Duration::from_millis(500))).await.unwrap();
+        timeout(PATIENCE, pool.close(Duration::from_millis(500)))
+            .await
+            .unwrap();
     });
     assert_eq!(hung.err().unwrap().kind(), ErrorKind::UpstreamUnavailable);
     links.left(0).await;
@@ -406,5 +454,8 @@ async fn a_pool_that_is_dropped_ends_its_connections() {
     let upstream = connect(&pool, plan("ann", "1")).await.unwrap();
     drop(pool);
     links.left(0).await;
-    assert!(matches!(echo(&upstream).await, Err(UpstreamFault::NotSent(_))));
+    assert!(matches!(
+        echo(&upstream).await,
+        Err(UpstreamFault::NotSent(_))
+    ));
 }

@@ -59,7 +59,9 @@ impl Core {
         };
         let start = Instant::now();
         let answer = self
-            .request(Request::own(method, PING_TIME_MAX), |_| self.plain(Object::new()))
+            .request(Request::own(method, PING_TIME_MAX), |_| {
+                self.plain(Object::new())
+            })
             .await;
         match answer {
             Ok(_) | Err(UpstreamFault::Refused { .. }) => Ok(start.elapsed()),

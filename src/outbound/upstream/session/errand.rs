@@ -31,7 +31,10 @@ const NOT_ANSWERED: i64 = -1;
 #[derive(Debug)]
 pub(super) enum Errand {
     /// Send this.
-    Send { text: String, method: Option<String> },
+    Send {
+        text: String,
+        method: Option<String>,
+    },
     /// Answer a request for input when its answer is there.
     Await {
         id: Box<RawValue>,
@@ -97,7 +100,8 @@ pub(super) async fn run(core: Arc<Core>, mut errands: mpsc::Receiver<Errand>) {
                 inputs.push(Box::pin(input(id, method, answer, is_forgotten)));
             }
             Some(Errand::Await { id, method, .. }) => {
-                core.send(unanswered(&id, &method, NOT_ANSWERED), None).await;
+                core.send(unanswered(&id, &method, NOT_ANSWERED), None)
+                    .await;
             }
             Some(Errand::Forget(id)) => {
                 if let Some(is_forgotten) = forgotten.get(&id) {

@@ -183,7 +183,13 @@ impl Core {
         }
     }
 
-    fn asked(&self, id: &RawValue, method: String, params: Option<&RawValue>, related: Option<i64>) {
+    fn asked(
+        &self,
+        id: &RawValue,
+        method: String,
+        params: Option<&RawValue>,
+        related: Option<i64>,
+    ) {
         if id.get().len() > REQUEST_ID_BYTES_MAX {
             return;
         }

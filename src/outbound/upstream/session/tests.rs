@@ -36,7 +36,9 @@ async fn established(links: &Arc<Trial>, plan: &ConnectionPlan) -> Result<Establ
 async fn open<F: Future<Output = ()> + Send + 'static>(
     script: impl Fn(Wire) -> F + Send + Sync + 'static,
 ) -> Established {
-    established(&Trial::new(script), &plan("ann", "1")).await.unwrap()
+    established(&Trial::new(script), &plan("ann", "1"))
+        .await
+        .unwrap()
 }
 
 async fn ask(open: &Established, call: UpstreamCall<'_>) -> Result<Box<RawValue>, UpstreamFault> {
@@ -58,8 +60,11 @@ async fn a_result_comes_back_as_it_was_written_and_a_call_goes_out_as_it_was_ask
         assert_eq!(params["requestState"], "s");
         assert_eq!(params["name"], "echo");
         assert!(params["_meta"]["traceparent"].is_string());
-        wire.say(format!(r#"{{"jsonrpc":"2.0","id":{},"result":{written}}}"#, asked.id()))
-            .await;
+        wire.say(format!(
+            r#"{{"jsonrpc":"2.0","id":{},"result":{written}}}"#,
+            asked.id()
+        ))
+        .await;
         std::future::pending().await
     })
     .await;
@@ -110,12 +115,16 @@ async fn an_old_server_that_is_silent_or_ends_when_it_is_discovered_is_greeted_a
         let links = Trial::new(move |mut wire| async move {
             let first = wire.next().await;
             if first.method() == "server/discover" && ends {
-                wire.tell(Incoming::Closed(Error::new(ErrorKind::UpstreamUnavailable, "gone")))
-                    .await;
+                wire.tell(Incoming::Closed(Error::new(
+                    ErrorKind::UpstreamUnavailable,
+                    "gone",
+                )))
+                .await;
                 return;
             }
             if first.method() == "initialize" {
-                wire.answer(&first, crate::outbound::upstream::trial::initialized()).await;
+                wire.answer(&first, crate::outbound::upstream::trial::initialized())
+                    .await;
             }
             wire.echo(Era::Sessions).await;
         });
@@ -148,7 +157,13 @@ async fn a_new_server_that_starts_slowly_is_taken_for_what_it_is() {
     };
     let open = established(&links, &plan).await.unwrap();
     assert_eq!(open.identity.era, Era::Stateless);
-    assert_eq!(ask(&open, call("echo", Some(&raw(&json!({}))))).await.unwrap().get(), "{}");
+    assert_eq!(
+        ask(&open, call("echo", Some(&raw(&json!({})))))
+            .await
+            .unwrap()
+            .get(),
+        "{}"
+    );
 }
 
 #[tokio::test]
@@ -189,7 +204,10 @@ async fn what_is_no_answer_fails_the_call_it_is_for_and_no_other() {
     );
     assert!(matches!(first, Err(UpstreamFault::Garbage(_))), "{first:?}");
     assert_eq!(second.unwrap().get(), r#"{"n":1}"#);
-    assert!(matches!(third, Err(UpstreamFault::Refused { code: -32000, .. })));
+    assert!(matches!(
+        third,
+        Err(UpstreamFault::Refused { code: -32000, .. })
+    ));
     let again = ask(&open, call("echo", Some(&raw(&json!({"n": 3}))))).await;
     assert_eq!(again.unwrap().get(), r#"{"n":3}"#);
 }
@@ -209,7 +227,11 @@ async fn a_server_that_says_nothing_but_garbage_is_given_up_at_the_bound() {
         let answer = ask(&open, call("echo", None)).await;
         assert_eq!(is_lost(&answer), is_given_up, "{answer:?}");
         let next = ask(&open, call("echo", Some(&raw(&json!({}))))).await;
-        assert_eq!(matches!(next, Err(UpstreamFault::NotSent(_))), is_given_up, "{next:?}");
+        assert_eq!(
+            matches!(next, Err(UpstreamFault::NotSent(_))),
+            is_given_up,
+            "{next:?}"
+        );
     }
 }
 
@@ -246,10 +268,16 @@ async fn what_the_link_says_of_a_call_tells_what_became_of_it() {
     })
     .await;
     let not_sent = ask(&open, call("echo", None)).await;
-    assert!(matches!(not_sent, Err(UpstreamFault::NotSent(_))), "{not_sent:?}");
+    assert!(
+        matches!(not_sent, Err(UpstreamFault::NotSent(_))),
+        "{not_sent:?}"
+    );
     assert!(is_lost(&ask(&open, call("echo", None)).await));
     let too_large = ask(&open, call("echo", None)).await;
-    assert!(matches!(too_large, Err(UpstreamFault::Garbage(_))), "{too_large:?}");
+    assert!(
+        matches!(too_large, Err(UpstreamFault::Garbage(_))),
+        "{too_large:?}"
+    );
 }
 
 #[tokio::test]
@@ -277,7 +305,10 @@ async fn a_call_that_is_given_up_is_cancelled_at_the_server_and_its_late_answer_
         timeout: Duration::from_millis(20),
         ..call("echo", None)
     };
-    assert!(matches!(ask(&open, brief).await, Err(UpstreamFault::TimedOut)));
+    assert!(matches!(
+        ask(&open, brief).await,
+        Err(UpstreamFault::TimedOut)
+    ));
     assert!(timeout(PATIENCE, cancels.recv()).await.unwrap().unwrap());
 
     let cancelled = call("echo", None);
@@ -286,7 +317,10 @@ async fn a_call_that_is_given_up_is_cancelled_at_the_server_and_its_late_answer_
         tokio::task::yield_now().await;
         token.cancel();
     });
-    assert!(matches!(answer, Err(UpstreamFault::Cancelled)), "{answer:?}");
+    assert!(
+        matches!(answer, Err(UpstreamFault::Cancelled)),
+        "{answer:?}"
+    );
     assert!(timeout(PATIENCE, cancels.recv()).await.unwrap().unwrap());
 
     let core = open.session.core();
@@ -331,7 +365,8 @@ async fn progress_reaches_its_call_alone_and_a_flood_of_it_is_dropped() {
         let asked = wire.ordinary(Era::Sessions).await;
         let token = asked.message["params"]["_meta"]["progressToken"].clone();
         for n in 0..10_000 {
-            let progress = json!({"progressToken": token, "progress": n, "total": 10_000, "message": "m"});
+            let progress =
+                json!({"progressToken": token, "progress": n, "total": 10_000, "message": "m"});
             wire.say(json!({"method": "notifications/progress", "params": progress}).to_string())
                 .await;
         }
@@ -350,7 +385,10 @@ async fn progress_reaches_its_call_alone_and_a_flood_of_it_is_dropped() {
     ask(&open, wanted).await.unwrap();
     let mut seen = Vec::new();
     while let Some(progress) = told.recv().await {
-        assert_eq!((progress.total, progress.message.as_str()), (Some(10_000.0), "m"));
+        assert_eq!(
+            (progress.total, progress.message.as_str()),
+            (Some(10_000.0), "m")
+        );
         seen.push(progress.done);
     }
     assert_eq!(seen, [0.0, 1.0, 2.0, 3.0]);
@@ -364,7 +402,8 @@ async fn a_request_for_input_reaches_the_caller_and_its_answer_the_server() {
         async move {
             let asked = wire.ordinary(Era::Sessions).await;
             let ask = |id: &str, method: &str| {
-                json!({"jsonrpc": "2.0", "id": id, "method": method, "params": {"k": 1}}).to_string()
+                json!({"jsonrpc": "2.0", "id": id, "method": method, "params": {"k": 1}})
+                    .to_string()
             };
             for (id, method) in [
                 ("q1", "elicitation/create"),
@@ -393,13 +432,22 @@ async fn a_request_for_input_reaches_the_caller_and_its_answer_the_server() {
     };
     let (answer, ()) = tokio::join!(ask(&open, can_take), async {
         let first = asked.recv().await.unwrap();
-        assert_eq!((first.method.as_str(), first.params.unwrap().get()), ("elicitation/create", r#"{"k":1}"#));
-        first.answer.send(raw(&json!({"action": "accept"}))).unwrap();
+        assert_eq!(
+            (first.method.as_str(), first.params.unwrap().get()),
+            ("elicitation/create", r#"{"k":1}"#)
+        );
+        first
+            .answer
+            .send(raw(&json!({"action": "accept"})))
+            .unwrap();
         drop(asked.recv().await.unwrap());
     });
     answer.unwrap();
     let mut next = async || timeout(PATIENCE, replies.recv()).await.unwrap().unwrap();
-    assert_eq!(next().await, json!({"jsonrpc": "2.0", "id": "q1", "result": {"action": "accept"}}));
+    assert_eq!(
+        next().await,
+        json!({"jsonrpc": "2.0", "id": "q1", "result": {"action": "accept"}})
+    );
     assert_eq!(next().await["error"]["code"], -1);
     assert_eq!(next().await["error"]["code"], -32601);
     assert_eq!(next().await["result"], json!({}));
@@ -423,9 +471,11 @@ async fn a_flood_of_requests_for_input_is_refused_beyond_its_bound() {
             }
             seen.send(wire.next().await.message).await.unwrap();
             // It takes one back, and then has room for one more.
-            let cancelled = json!({"method": "notifications/cancelled", "params": {"requestId": 0}});
+            let cancelled =
+                json!({"method": "notifications/cancelled", "params": {"requestId": 0}});
             wire.say(cancelled.to_string()).await;
-            wire.say(json!({"id": "last", "method": "roots/list"}).to_string()).await;
+            wire.say(json!({"id": "last", "method": "roots/list"}).to_string())
+                .await;
             seen.send(wire.next().await.message).await.unwrap();
             std::future::pending().await
         }

@@ -109,7 +109,6 @@ impl Tools {
         self.wake.notify_one();
     }
 
-
     /// No longer told.
     pub(in crate::outbound::upstream) fn forget(&self) {
         self.lock().tools = None;
@@ -118,7 +117,9 @@ impl Tools {
     /// Whether a listing is under way or about to begin.
     fn is_due(&self) -> bool {
         let listed = self.lock();
-        let may_begin = listed.began.is_none_or(|began| began.elapsed() >= LIST_INTERVAL_MIN);
+        let may_begin = listed
+            .began
+            .is_none_or(|began| began.elapsed() >= LIST_INTERVAL_MIN);
         listed.is_listing || (listed.is_stale && may_begin)
     }
 
@@ -227,7 +228,10 @@ impl Core {
     ///
     /// # Errors
     /// What the server did instead; the last list stays.
-    pub(in crate::outbound::upstream) async fn list(&self, is_subscribed: bool) -> Result<(), Error> {
+    pub(in crate::outbound::upstream) async fn list(
+        &self,
+        is_subscribed: bool,
+    ) -> Result<(), Error> {
         self.tools.begin();
         let found = match timeout(LIST_TIME_MAX, self.all_pages()).await {
             Ok(found) => found,

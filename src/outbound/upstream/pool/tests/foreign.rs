@@ -1,5 +1,8 @@
 //! The pool against a server that is not ours: rmcp's, over a pipe in memory, in each era by itself.
-#![expect(deprecated, reason = "roots are deprecated, and what old servers ask for")]
+#![expect(
+    deprecated,
+    reason = "roots are deprecated, and what old servers ask for"
+)]
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -52,7 +55,10 @@ impl ServerHandler for Foreign {
         Cow::Owned(self.versions.clone())
     }
 
-    fn accepted_subscription_filter(&self, asked: &SubscriptionFilter) -> Option<SubscriptionFilter> {
+    fn accepted_subscription_filter(
+        &self,
+        asked: &SubscriptionFilter,
+    ) -> Option<SubscriptionFilter> {
         Some(asked.supported_by(&self.get_info().capabilities))
     }
 
@@ -141,7 +147,10 @@ impl Links for Pipes {
         let (lines, mut sent) = mpsc::channel::<String>(16);
         tasks.spawn(async move {
             while let Some(line) = sent.recv().await {
-                write.write_all(format!("{line}\n").as_bytes()).await.unwrap();
+                write
+                    .write_all(format!("{line}\n").as_bytes())
+                    .await
+                    .unwrap();
             }
         });
         let link = Arc::new(Pipe {
@@ -170,8 +179,14 @@ impl Link for Pipe {
     }
 }
 
-async fn ask(upstream: &Arc<dyn crate::mesh::upstream::Upstream>, asked: UpstreamCall<'_>) -> Value {
-    let answer = timeout(PATIENCE, upstream.call(asked)).await.unwrap().unwrap();
+async fn ask(
+    upstream: &Arc<dyn crate::mesh::upstream::Upstream>,
+    asked: UpstreamCall<'_>,
+) -> Value {
+    let answer = timeout(PATIENCE, upstream.call(asked))
+        .await
+        .unwrap()
+        .unwrap();
     let result: Value = serde_json::from_str(answer.get()).unwrap();
     result["structuredContent"].clone()
 }
@@ -213,7 +228,12 @@ async fn a_foreign_server_is_spoken_with_in_each_era() {
         assert_eq!(told.recv().await.unwrap().message, "half");
 
         let refused = upstream.call(call("refuse", None)).await.unwrap_err();
-        let UpstreamFault::Refused { code, message, data } = refused else {
+        let UpstreamFault::Refused {
+            code,
+            message,
+            data,
+        } = refused
+        else {
             panic!("{refused:?}");
         };
         assert_eq!((code, message.as_str()), (-32602, "not so"));

@@ -12,7 +12,9 @@ use crate::mesh::upstream::{ConnectionPlan, Era, TOOLS_MAX};
 use crate::mesh::{Error, ErrorKind};
 use crate::outbound::upstream::handshake::Established;
 use crate::outbound::upstream::session::tools::PAGES_MAX;
-use crate::outbound::upstream::trial::{PATIENCE, Trial, Wire, discovered, initialized, plan, tool};
+use crate::outbound::upstream::trial::{
+    PATIENCE, Trial, Wire, discovered, initialized, plan, tool,
+};
 
 async fn refusal<F: Future<Output = ()> + Send + 'static>(
     script: impl Fn(Wire) -> F + Send + Sync + 'static,
@@ -42,10 +44,12 @@ async fn all_pages_are_read_and_what_has_no_name_or_a_second_one_is_left_out() {
         let first = wire.next_of("tools/list").await;
         assert!(first.message["params"].get("cursor").is_none());
         let page = json!([tool("a"), {"x": 1}, tool("b"), 7, tool("a")]);
-        wire.answer(&first, json!({"tools": page, "nextCursor": "n\"1"})).await;
+        wire.answer(&first, json!({"tools": page, "nextCursor": "n\"1"}))
+            .await;
         let second = wire.next_of("tools/list").await;
         assert_eq!(second.message["params"]["cursor"], "n\"1");
-        wire.answer(&second, json!({"tools": [tool("c")], "nextCursor": ""})).await;
+        wire.answer(&second, json!({"tools": [tool("c")], "nextCursor": ""}))
+            .await;
         wire.echo(Era::Sessions).await;
     })
     .await;
@@ -90,7 +94,8 @@ async fn lists_that_do_not_end_are_given_up() {
             loop {
                 let asked = wire.next_of("tools/list").await;
                 counted.fetch_add(1, Ordering::SeqCst);
-                wire.answer(&asked, json!({"tools": [], "nextCursor": "same"})).await;
+                wire.answer(&asked, json!({"tools": [], "nextCursor": "same"}))
+                    .await;
             }
         }
     });
@@ -110,7 +115,10 @@ async fn as_many_tools_as_may_be_are_taken_and_one_more_is_not() {
         }
     };
     assert_eq!(names(&open(with(TOOLS_MAX)).await).await.len(), TOOLS_MAX);
-    assert_eq!(refusal(with(TOOLS_MAX + 1)).await.kind(), ErrorKind::UpstreamError);
+    assert_eq!(
+        refusal(with(TOOLS_MAX + 1)).await.kind(),
+        ErrorKind::UpstreamError
+    );
 }
 
 /// A server whose list grows by one tool each time, and which says `storm` times that it changed.
@@ -124,7 +132,9 @@ async fn changing(mut wire: Wire, era: Era, storm: usize, lists: Arc<AtomicUsize
             ("tools/list", _) => {
                 let count = lists.fetch_add(1, Ordering::SeqCst) + 1;
                 let tools: Vec<_> = (0..count).map(|n| tool(&format!("t{n}"))).collect();
-                let is_heard = wire.answer(&asked, json!({"tools": tools, "ttlMs": 0})).await;
+                let is_heard = wire
+                    .answer(&asked, json!({"tools": tools, "ttlMs": 0}))
+                    .await;
                 if count == 1 && era == Era::Sessions {
                     for _ in 0..storm {
                         wire.say(changed).await;
@@ -138,7 +148,8 @@ async fn changing(mut wire: Wire, era: Era, storm: usize, lists: Arc<AtomicUsize
                     json!({"toolsListChanged": true})
                 );
                 assert!(asked.message["params"]["_meta"].is_object());
-                wire.say(r#"{"method":"notifications/subscriptions/acknowledged"}"#).await;
+                wire.say(r#"{"method":"notifications/subscriptions/acknowledged"}"#)
+                    .await;
                 for _ in 0..storm {
                     wire.say(changed).await;
                 }

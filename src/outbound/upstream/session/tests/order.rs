@@ -66,13 +66,15 @@ async fn play(rounds: Vec<Vec<(Deed, u32, bool)>>) {
                         }
                         Deed::AnswerAsText => {
                             let id = call.id().to_string();
-                            wire.say(json!({"id": id, "result": arguments}).to_string()).await;
+                            wire.say(json!({"id": id, "result": arguments}).to_string())
+                                .await;
                         }
                         Deed::Refuse => {
                             wire.refuse(&call, i64::from(rank)).await;
                         }
                         Deed::Garbage => {
-                            wire.say(json!({"id": call.id(), "result": [1]}).to_string()).await;
+                            wire.say(json!({"id": call.id(), "result": [1]}).to_string())
+                                .await;
                         }
                         Deed::Never => {}
                     }
@@ -83,31 +85,34 @@ async fn play(rounds: Vec<Vec<(Deed, u32, bool)>>) {
     })
     .await;
     for (number, round) in rounds.iter().enumerate() {
-        let calls = round.iter().enumerate().map(|(n, &(deed, rank, gives_up))| {
-            let open = &open;
-            async move {
-                let arguments = json!({"n": n, "round": number});
-                let text = raw(&arguments);
-                let brief = matches!(deed, Deed::Never) || gives_up;
-                let time = Duration::from_millis(if brief { 15 } else { 60_000 });
-                let call = UpstreamCall {
-                    timeout: time,
-                    ..call("echo", Some(&text))
-                };
-                match (ask(open, call).await, deed) {
-                    (Ok(result), Deed::Answer | Deed::AnswerTwice | Deed::AnswerAsText) => {
-                        let result: Value = serde_json::from_str(result.get()).unwrap();
-                        assert_eq!(result, arguments);
+        let calls = round
+            .iter()
+            .enumerate()
+            .map(|(n, &(deed, rank, gives_up))| {
+                let open = &open;
+                async move {
+                    let arguments = json!({"n": n, "round": number});
+                    let text = raw(&arguments);
+                    let brief = matches!(deed, Deed::Never) || gives_up;
+                    let time = Duration::from_millis(if brief { 15 } else { 60_000 });
+                    let call = UpstreamCall {
+                        timeout: time,
+                        ..call("echo", Some(&text))
+                    };
+                    match (ask(open, call).await, deed) {
+                        (Ok(result), Deed::Answer | Deed::AnswerTwice | Deed::AnswerAsText) => {
+                            let result: Value = serde_json::from_str(result.get()).unwrap();
+                            assert_eq!(result, arguments);
+                        }
+                        (Err(UpstreamFault::Refused { code, .. }), Deed::Refuse) => {
+                            assert_eq!(code, i64::from(rank));
+                        }
+                        (Err(UpstreamFault::Garbage(_)), Deed::Garbage) => {}
+                        (Err(UpstreamFault::TimedOut), _) if brief => {}
+                        (other, deed) => panic!("{other:?} for {deed:?}"),
                     }
-                    (Err(UpstreamFault::Refused { code, .. }), Deed::Refuse) => {
-                        assert_eq!(code, i64::from(rank));
-                    }
-                    (Err(UpstreamFault::Garbage(_)), Deed::Garbage) => {}
-                    (Err(UpstreamFault::TimedOut), _) if brief => {}
-                    (other, deed) => panic!("{other:?} for {deed:?}"),
                 }
-            }
-        });
+            });
         futures::future::join_all(calls).await;
     }
     assert_eq!(open.session.core().calls(), 0);
