@@ -17,6 +17,7 @@ use crate::mesh::event::{
     EventReads, Outbox, OutboxSettings, Pace, Publisher, PublisherSettings, Rollup, Target,
 };
 use crate::mesh::integration::{BookParts, IntegrationBook};
+use crate::mesh::integration::waiting::WaitingTable;
 use crate::mesh::limit::Limiter;
 use crate::mesh::store::changes::Changes;
 use crate::mesh::store::mail::MailPolicy;
@@ -119,6 +120,7 @@ impl App {
             topics: rules.topics,
             mail: mail_policy(config),
             alerts: rules.alerts,
+            waiting_calls: WaitingTable::default(),
             event_ids: IdSequence::default(),
             changes: Changes::default(),
             clock,

@@ -17,6 +17,7 @@ pub mod template;
 pub mod tools;
 pub mod unseen;
 pub mod view;
+pub mod waiting;
 
 pub use book::{BookParts, IntegrationBook};
 pub use credentials::Credentials;

@@ -23,6 +23,7 @@ mod docs;
 mod folder;
 mod foreign;
 mod idempotency;
+mod integrations;
 mod kill;
 mod lifecycle;
 mod lines;

@@ -5,18 +5,22 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use serde_json::value::RawValue;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
 use ulid::Ulid;
 
 use super::Backplane;
 use super::health::Health;
 use super::operation::{
-    Allows, EventsRead, EventsSend, HealthRead, Operation, RulesManage, Subject,
+    Allows, ArtifactsWrite, EventsRead, EventsSend, HealthRead, Operation, ProxyCall, RulesManage,
+    Subject,
 };
-use super::request::Request;
+use super::request::{Continued, InputWay, Progress, Request};
 use super::stage::{Record, Spent, held};
 use super::tool::Tool;
 use crate::mesh::event::{Committed, Event, Outcome, Slot, Weight};
 use crate::mesh::integration::IntegrationBook;
+use crate::mesh::integration::waiting::WaitingCalls;
 use crate::mesh::limit::{Admission, ArtifactQuota, Direction, Quota, Roster, RosterOf};
 use crate::mesh::store::artifacts::{Artifacts, Change};
 use crate::mesh::store::events::Events;
@@ -211,6 +215,58 @@ impl<'call, O: Operation> Granted<'call, O> {
     /// Time that only goes forward, for measuring how long something takes.
     pub fn monotonic(&self) -> Duration {
         self.reach.clock().monotonic()
+    }
+
+    /// The caller's trace, 32 hex digits.
+    pub fn trace_id(&self) -> Option<&'call str> {
+        self.reach.ground.request.trace_id.as_deref()
+    }
+
+    /// Where reports of progress go that somebody else makes, if the caller asked for them.
+    pub fn progress_reports(&self) -> Option<mpsc::Sender<Progress>> {
+        self.reach.ground.request.progress.clone()
+    }
+
+    /// How the caller can be asked for input.
+    pub fn input(&self) -> &'call InputWay {
+        &self.reach.ground.request.input
+    }
+
+    /// What the caller answers to an earlier call that ended with requests for input.
+    pub fn continued(&self) -> Option<&'call Continued> {
+        self.reach.ground.request.continued.as_ref()
+    }
+
+    /// Set when the caller no longer wants the answer, for work that tells others so.
+    pub fn cancellation(&self) -> CancellationToken {
+        self.reach.ground.request.cancelled.clone()
+    }
+
+    /// The id of the call.
+    pub fn request_id(&self) -> Ulid {
+        self.reach.request_id()
+    }
+
+    /// The artifacts of the caller, for a result that is too large for an answer; only where the caller
+    /// may write such.
+    pub fn artifacts_besides(&self) -> Option<Artifacts<'call, ArtifactsWrite>>
+    where
+        O::Needs: Allows<ProxyCall>,
+    {
+        self.also_holds(Permission::ArtifactsWrite)
+            .then(|| Artifacts::new(self.reach, Scope::User))
+    }
+
+    /// The calls that wait for input of their callers.
+    pub fn waiting_calls(&self) -> WaitingCalls<'call>
+    where
+        O::Needs: Allows<ProxyCall>,
+    {
+        let backplane = self.reach.ground.backplane;
+        let context = &self.reach.ground.context;
+        backplane
+            .waiting_calls
+            .of(context.tenant_id(), context.user_id())
     }
 
     /// Ends when the caller no longer wants the answer.
