@@ -9,6 +9,7 @@ mod in_process;
 mod init;
 mod json_text;
 pub mod output;
+mod secrets;
 mod settings;
 pub mod stdio;
 mod tools;
@@ -86,6 +87,8 @@ enum Command {
     Tools(tools::Arguments),
     /// See what has happened
     Events(events::Arguments),
+    /// Keep, list and remove the secrets that integrations refer to
+    Secrets(secrets::Arguments),
     /// Check, list and run workflows
     Workflows(workflows::Arguments),
     /// Show, check or explain the settings
@@ -185,6 +188,7 @@ fn run_configured(
         Some(Command::Init(arguments)) => init::run(&arguments, config, environment, output),
         Some(Command::Tools(arguments)) => tools::run(&arguments, config, output),
         Some(Command::Events(arguments)) => events::run(&arguments, config, output),
+        Some(Command::Secrets(arguments)) => secrets::run(&arguments, config, environment, output),
         Some(Command::Workflows(arguments)) => workflows::run(&arguments, config, output),
         None => stdio::run(config, output),
         Some(Command::Config(_) | Command::Completions(_) | Command::Demo) => {

@@ -142,6 +142,10 @@ fn keys_as_services_give_them_out_are_known() {
             ["dop", "_v1_", &made_up(HEX, 64)].concat(),
         ),
         (
+            "an Airtable token",
+            ["pa", "t", &made_up(BASE62, 14), ".", &made_up(HEX, 64)].concat(),
+        ),
+        (
             "a Telegram bot token",
             ["123456789", ":AA", &made_up(BASE62, 33)].concat(),
         ),
