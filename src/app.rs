@@ -32,6 +32,8 @@ use crate::outbound::aws::{
 };
 use crate::outbound::embedded::{EmbeddedCloud, EmbeddedSettings, FolderMachines};
 use crate::outbound::jwks::{InvalidLocation, Jwks, JwksLocation};
+use crate::outbound::upstream::child::{self, ChildSettings};
+use crate::platform;
 
 /// How many alerts may wait to be told to those who watch.
 const ALERTS_WAITING_MAX: usize = 256;
@@ -336,6 +338,26 @@ pub(crate) fn backend(
             );
             Ok((settings, Some(cloud)))
         }
+    }
+}
+
+/// What the processes of integrations may be, by the settings.
+pub fn child_settings(config: &Config, clock: &Arc<dyn Clock>) -> ChildSettings {
+    let integrations = &config.integrations;
+    ChildSettings {
+        executable: platform::own_program(),
+        folder: child::children_folder(&config.data_dir),
+        commands: match config.identity {
+            Identity::Env => Some(integrations.allowed_commands.clone()),
+            Identity::Jwt(_) => None,
+        },
+        templates: Arc::clone(&integrations.templates),
+        readable: integrations.child_paths.clone(),
+        private: integrations.private.clone(),
+        home: integrations.home.clone(),
+        search_path: integrations.search_path.clone(),
+        locale: integrations.locale.clone(),
+        clock: Arc::clone(clock),
     }
 }
 

@@ -22,9 +22,6 @@ use super::plan::{Ended, Failure, GRACE, Plan, Report, STAGE_COMMAND};
 use super::wire;
 use crate::platform;
 
-/// This program, also after the file that it was started from has been replaced.
-pub const OWN_PROGRAM: &str = "/proc/self/exe";
-
 /// How often those are looked for that ended after their own parents did.
 const ORPHANS_INTERVAL: Duration = Duration::from_secs(5);
 
@@ -108,7 +105,7 @@ enum Reaped {
 impl Ward {
     fn start(plan: &Plan, input: OwnedFd) -> io::Result<Self> {
         let (ours, theirs) = UnixStream::pair()?;
-        let child = Command::new(OWN_PROGRAM)
+        let child = Command::new(platform::own_program())
             .arg(STAGE_COMMAND)
             .env_clear()
             .stdin(Stdio::from(OwnedFd::from(theirs)))
