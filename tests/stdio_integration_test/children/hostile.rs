@@ -110,7 +110,8 @@ async fn it_signals_and_traces_nobody() {
     let other = home.open("eve").await;
     let mut child = home.open("ada").await;
     let targets = home.tree().into_iter().chain([std::process::id()]);
-    for target in targets.filter(|target| *target != child.id()) {
+    let own = child.id();
+    for target in targets.filter(|target| *target != own) {
         for signal in [0, 9, 15, 19] {
             let code = format!("import os; os.kill({target}, {signal})");
             let refused = child.run(&code).await.unwrap_err();

@@ -60,8 +60,13 @@ fn guard(socket: &UnixStream) -> io::Result<()> {
     let plan: Plan = wire::read(socket)?.ok_or(io::ErrorKind::UnexpectedEof)?;
     let outcome = Ward::start(&plan, input).map(|mut ward| {
         let ended = ward.watch(socket);
-        let ended = ward.end(ended);
-        let _ = wire::write(socket, &Report::Ended(ended));
+        if let Some(ended) = ended {
+            let _ = wire::write(socket, &Report::Ended(ended));
+        }
+        let last = ward.end(ended);
+        if ended.is_none() {
+            let _ = wire::write(socket, &Report::Ended(last));
+        }
     });
     folder::remove(&plan.folder, &plan.record);
     outcome
