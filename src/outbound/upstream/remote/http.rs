@@ -214,6 +214,12 @@ impl Channel {
         has_one
     }
 
+    /// What it means that the server does not know the session any more, which then needs no end.
+    fn session_ended(&self) -> Failure {
+        self.state().session = None;
+        Failure::session_ended()
+    }
+
     /// Keeps the session that an answer to `initialize` opens.
     fn keep_session(&self, headers: &HeaderMap) {
         let session = headers.get(headers::SESSION_ID);

@@ -32,7 +32,7 @@ const TOKEN_TIME_UNSAID: Duration = Duration::from_secs(300);
 const TOKEN_TIME_LONGEST: Duration = Duration::from_secs(86_400);
 
 /// How long a failure answers those who ask again, so that a crowd that waits does not ask one by one.
-const FAILURE_KEPT: Duration = Duration::from_secs(1);
+const FAILURE_KEPT: Duration = Duration::from_secs(5);
 
 /// Where a connection's tokens come from.
 pub(super) struct TokenSource {

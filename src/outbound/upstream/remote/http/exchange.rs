@@ -14,7 +14,7 @@ use super::super::event_stream::{self, EventStream};
 use super::super::failure::Failure;
 use super::super::headers;
 use super::super::server::{body, content_type};
-use super::{Channel, answer};
+use super::{Channel, answer, parameters};
 use crate::mesh::upstream::MESSAGE_BYTES_MAX;
 
 /// How often a stream that breaks off is taken up again in a row without anything coming.
@@ -40,13 +40,21 @@ pub(super) struct Bookmark {
     in_vain: u32,
 }
 
+/// The request that an answer is waited for.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Asked {
+    id: i64,
+    /// Whether the answer says which arguments go into headers.
+    lists_tools: bool,
+}
+
 /// Sends `message` and passes on what is answered, up to the answer of a request.
 pub(super) async fn exchange(channel: &Arc<Channel>, message: Outgoing) -> Result<(), Failure> {
     let (request_id, method) = (message.request_id, message.method.clone());
     let (response, in_session) = post(channel, message).await?;
     let status = response.status();
     if status == StatusCode::NOT_FOUND && in_session {
-        return Err(Failure::session_ended());
+        return Err(channel.session_ended());
     }
     if !status.is_success() {
         return refused(channel, request_id, method.as_deref(), response).await;
@@ -61,17 +69,18 @@ pub(super) async fn exchange(channel: &Arc<Channel>, message: Outgoing) -> Resul
         }
         return Ok(());
     };
+    let asked = Asked {
+        id: request_id,
+        lists_tools: method.as_deref() == Some("tools/list") && channel.is_stateless(),
+    };
     match content_type(&response).as_str() {
         "text/event-stream" => {
             let events = event_stream::events(response);
-            follow(channel, events, Some(request_id), Bookmark::default()).await
+            follow(channel, events, Some(asked), Bookmark::default()).await
         }
         "application/json" => {
             let text = text(body(response, MESSAGE_BYTES_MAX).await?)?;
-            if method.as_deref() == Some("tools/list") && channel.is_stateless() {
-                channel.state().parameters.learn(&text);
-            }
-            match deliver(channel, text, Some(request_id)).await? {
+            match deliver(channel, text, Some(asked)).await? {
                 true => Ok(()),
                 false => Err(Failure::garbage("answered something else than was asked")),
             }
@@ -153,7 +162,7 @@ async fn refused(
 pub(super) async fn follow(
     channel: &Channel,
     mut events: EventStream,
-    request_id: Option<i64>,
+    asked: Option<Asked>,
     mut bookmark: Bookmark,
 ) -> Result<(), Failure> {
     loop {
@@ -167,11 +176,11 @@ pub(super) async fn follow(
             let Some(data) = event.data.filter(|data| !data.trim().is_empty()) else {
                 continue;
             };
-            if is_message(event.event.as_deref()) && deliver(channel, data, request_id).await? {
+            if is_message(event.event.as_deref()) && deliver(channel, data, asked).await? {
                 return Ok(());
             }
         };
-        events = match bookmark.resume(channel, request_id.is_none()).await {
+        events = match bookmark.resume(channel, asked.is_none()).await {
             Some(resumed) => resumed?,
             None => return Err(broken),
         };
@@ -179,20 +188,20 @@ pub(super) async fn follow(
 }
 
 /// Passes on the messages of `text`; whether one answered the request.
-async fn deliver(
-    channel: &Channel,
-    text: String,
-    request_id: Option<i64>,
-) -> Result<bool, Failure> {
-    let Some(request_id) = request_id else {
+async fn deliver(channel: &Channel, text: String, asked: Option<Asked>) -> Result<bool, Failure> {
+    let Some(asked) = asked else {
         channel.outlet.tell(Incoming::Message(text)).await;
         return Ok(false);
     };
     let no_message = |_| Failure::garbage("sent what is no message of the protocol");
     let mut answered = false;
-    for said in answer::read(text, request_id).map_err(no_message)? {
+    for said in answer::read(text, asked.id).map_err(no_message)? {
         answered |= said.answers;
-        let text = said.text;
+        let (text, request_id) = (said.text, asked.id);
+        if said.answers && asked.lists_tools {
+            let learned = parameters::listed(&text);
+            channel.state().parameters.learn(learned);
+        }
         channel
             .outlet
             .tell(match said.asks {
@@ -280,7 +289,7 @@ pub(super) async fn get(
     let response = channel.server.send(build).await?;
     let status = response.status();
     match (status, content_type(&response).as_str()) {
-        (StatusCode::NOT_FOUND, _) if in_session => Err(Failure::session_ended()),
+        (StatusCode::NOT_FOUND, _) if in_session => Err(channel.session_ended()),
         (StatusCode::OK, "text/event-stream") => Ok(Some(event_stream::events(response))),
         _ if status.is_server_error() => Err(Failure::of_status(status, response.headers())),
         _ => Ok(None),

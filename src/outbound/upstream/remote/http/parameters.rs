@@ -21,8 +21,9 @@ pub(super) struct ParameterHeaders {
     tools: HashMap<String, Vec<Parameter>>,
 }
 
+/// An argument that is repeated.
 #[derive(Debug)]
-struct Parameter {
+pub(super) struct Parameter {
     path: Vec<String>,
     header: HeaderName,
 }
@@ -45,21 +46,12 @@ struct Tool {
 }
 
 impl ParameterHeaders {
-    /// Learns from the answer to `tools/list`.
-    pub(super) fn learn(&mut self, text: &str) {
-        // Hardly any server has such tools, and this looks through a list without reading it.
-        if self.tools.is_empty() && !text.contains("x-mcp-header") {
-            return;
-        }
-        let Ok(listed) = serde_json::from_str::<Listed>(text) else {
-            return;
-        };
-        for tool in listed.result.tools {
-            let mut found = Vec::new();
-            collect(&tool.schema, &mut Vec::new(), &mut found);
-            self.tools.remove(&tool.name);
-            if !found.is_empty() && self.tools.len() < TOOLS_MAX {
-                self.tools.insert(tool.name, found);
+    /// Learns what a page of the list of tools says.
+    pub(super) fn learn(&mut self, listed: Vec<(String, Vec<Parameter>)>) {
+        for (tool, parameters) in listed {
+            self.tools.remove(&tool);
+            if !parameters.is_empty() && self.tools.len() < TOOLS_MAX {
+                self.tools.insert(tool, parameters);
             }
         }
     }
@@ -93,6 +85,19 @@ impl ParameterHeaders {
             }
         }
     }
+}
+
+/// The tools of an answer to `tools/list`, each with those of its arguments that are repeated.
+pub(super) fn listed(text: &str) -> Vec<(String, Vec<Parameter>)> {
+    let Ok(listed) = serde_json::from_str::<Listed>(text) else {
+        return Vec::new();
+    };
+    let parameters = |tool: Tool| {
+        let mut found = Vec::new();
+        collect(&tool.schema, &mut Vec::new(), &mut found);
+        (tool.name, found)
+    };
+    listed.result.tools.into_iter().map(parameters).collect()
 }
 
 fn collect(schema: &Map<String, Value>, path: &mut Vec<String>, found: &mut Vec<Parameter>) {
@@ -149,7 +154,7 @@ mod tests {
     #[test]
     fn marked_arguments_stand_in_headers() {
         let mut parameters = ParameterHeaders::default();
-        parameters.learn(LIST);
+        parameters.learn(listed(LIST));
         let found = headers(
             &parameters,
             "marked",
@@ -161,7 +166,8 @@ mod tests {
         assert!(headers(&parameters, "marked", r#"{"region":null}"#).is_empty());
         assert!(headers(&parameters, "marked", "7").is_empty());
         assert!(headers(&parameters, "plain", r#"{"region":"x"}"#).is_empty());
-        parameters.learn(&LIST.replace("x-mcp-header", "x-other"));
+        parameters.learn(listed(&LIST.replace("x-mcp-header", "x-other")));
+        parameters.learn(listed("<html>"));
         assert!(headers(&parameters, "marked", r#"{"region":"x"}"#).is_empty());
     }
 

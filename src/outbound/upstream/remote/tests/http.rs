@@ -221,6 +221,68 @@ async fn what_cannot_be_connected_to_was_not_sent() {
     assert!(!error.message().contains(&server.port().to_string()));
 }
 
+/// Statuses, whether they say that nothing was carried out, and what is told.
+const STATUSES: [(u16, bool, ErrorKind, &str); 13] = [
+    (
+        301,
+        false,
+        ErrorKind::UpstreamError,
+        "redirects are not followed",
+    ),
+    (
+        302,
+        false,
+        ErrorKind::UpstreamError,
+        "redirects are not followed",
+    ),
+    (
+        307,
+        true,
+        ErrorKind::UpstreamError,
+        "redirects are not followed",
+    ),
+    (
+        308,
+        true,
+        ErrorKind::UpstreamError,
+        "redirects are not followed",
+    ),
+    (
+        400,
+        true,
+        ErrorKind::UpstreamError,
+        "did not take the request",
+    ),
+    (
+        401,
+        true,
+        ErrorKind::UpstreamError,
+        "refused the credentials",
+    ),
+    (403, true, ErrorKind::UpstreamError, "does not allow this"),
+    (404, true, ErrorKind::UpstreamError, "no MCP server"),
+    (
+        429,
+        true,
+        ErrorKind::UpstreamUnavailable,
+        "takes no more requests",
+    ),
+    (
+        500,
+        false,
+        ErrorKind::UpstreamUnavailable,
+        "failed (status 500)",
+    ),
+    (
+        503,
+        false,
+        ErrorKind::UpstreamUnavailable,
+        "failed (status 503)",
+    ),
+    (204, false, ErrorKind::UpstreamError, "neither JSON nor"),
+    (200, false, ErrorKind::UpstreamError, "neither JSON nor"),
+];
+
 #[tokio::test]
 async fn a_status_is_told_in_the_callers_terms() {
     let (mut server, mut client) = start().await;
@@ -229,69 +291,7 @@ async fn a_status_is_told_in_the_callers_terms() {
         ("location", "http://127.0.0.1/canary-7f3a"),
         ("retry-after", "7"),
     ];
-    for (id, (status, not_sent, kind, says)) in [
-        (
-            301,
-            false,
-            ErrorKind::UpstreamError,
-            "redirects are not followed",
-        ),
-        (
-            302,
-            false,
-            ErrorKind::UpstreamError,
-            "redirects are not followed",
-        ),
-        (
-            307,
-            true,
-            ErrorKind::UpstreamError,
-            "redirects are not followed",
-        ),
-        (
-            308,
-            true,
-            ErrorKind::UpstreamError,
-            "redirects are not followed",
-        ),
-        (
-            400,
-            true,
-            ErrorKind::UpstreamError,
-            "did not take the request",
-        ),
-        (
-            401,
-            true,
-            ErrorKind::UpstreamError,
-            "refused the credentials",
-        ),
-        (403, true, ErrorKind::UpstreamError, "does not allow this"),
-        (404, true, ErrorKind::UpstreamError, "no MCP server"),
-        (
-            429,
-            true,
-            ErrorKind::UpstreamUnavailable,
-            "takes no more requests",
-        ),
-        (
-            500,
-            false,
-            ErrorKind::UpstreamUnavailable,
-            "failed (status 500)",
-        ),
-        (
-            503,
-            false,
-            ErrorKind::UpstreamUnavailable,
-            "failed (status 503)",
-        ),
-        (204, false, ErrorKind::UpstreamError, "neither JSON nor"),
-        (200, false, ErrorKind::UpstreamError, "neither JSON nor"),
-    ]
-    .into_iter()
-    .enumerate()
-    {
+    for (id, (status, not_sent, kind, says)) in STATUSES.into_iter().enumerate() {
         let id = id as i64;
         client.send(request(id, "tools/call")).await;
         let exchange = server.next().await;
@@ -422,7 +422,7 @@ async fn drops_that_never_end_end_with_the_time_of_the_request() {
     let (mut server, mut client) = start().await;
     for (id, head) in [(1, "application/json"), (2, "text/event-stream")] {
         let mut message = request(id, "tools/call");
-        message.timeout = Duration::from_millis(300);
+        message.timeout = Duration::from_secs(2);
         client.send(message).await;
         let mut exchange = server.next().await;
         exchange
