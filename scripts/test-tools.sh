@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
 # Installs what the tests use besides Rust: AWS emulators, and MCP clients that other people wrote.
 #
-#   scripts/test-tools.sh [emulators] [python] [node]     (without arguments: all three)
+#   scripts/test-tools.sh [emulators] [python] [node] [servers]     (without arguments: all of them)
 #
 # Everything lies under target/test-tools and goes away with it. What is there already in the right
-# version is left alone, so a second run takes a moment. It needs python3 with venv, and npm for `node`.
+# version is left alone, so a second run takes a moment. It needs python3 with venv, and npm for `node` and `servers`.
 set -euo pipefail
 
 # The versions are exact, so that a test that fails today failed yesterday too.
@@ -16,6 +16,9 @@ NODE=22.23.3              # the Inspector needs 22
 MCP_TYPESCRIPT_OLD=1.17.3 # refuses protocol versions after 2025-06-18
 MCP_TYPESCRIPT_NEW=1.32.2
 MCP_INSPECTOR=2.12.0
+
+# Servers that tests register as integrations.
+MCP_SERVER=2026.8.31
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 tools=$root/target/test-tools
@@ -85,11 +88,42 @@ JSON
     say "node: $wanted, $((SECONDS - start)) s, $(size "$folder")"
 }
 
-[[ $# -gt 0 ]] || set -- emulators python node
+servers() {
+    local folder=$tools/servers start=$SECONDS name
+    local wanted="filesystem, memory, everything and sequential-thinking $MCP_SERVER"
+    if done_before "$folder" "$wanted"; then
+        say "servers: there already ($wanted)"
+        return
+    fi
+    need npm "install Node.js with npm (any version that is maintained)"
+    rm -rf "$folder"
+    mkdir -p "$folder"
+    cat >"$folder/package.json" <<JSON
+{
+  "name": "test-servers",
+  "private": true,
+  "dependencies": {
+    "@modelcontextprotocol/server-everything": "$MCP_SERVER",
+    "@modelcontextprotocol/server-filesystem": "$MCP_SERVER",
+    "@modelcontextprotocol/server-memory": "$MCP_SERVER",
+    "@modelcontextprotocol/server-sequential-thinking": "$MCP_SERVER"
+  }
+}
+JSON
+    (cd "$folder" && npm install --no-audit --no-fund --loglevel=error >&2)
+    for name in everything filesystem memory sequential-thinking; do
+        [[ -f $folder/node_modules/@modelcontextprotocol/server-$name/dist/index.js ]] ||
+            fail "the server $name has no dist/index.js"
+    done
+    printf '%s' "$wanted" >"$folder/.installed"
+    say "servers: $wanted, $((SECONDS - start)) s, $(size "$folder")"
+}
+
+[[ $# -gt 0 ]] || set -- emulators python node servers
 for part in "$@"; do
     case $part in
-    emulators | python | node) ;;
-    *) fail "unknown part '$part'; the parts are emulators, python and node" ;;
+    emulators | python | node | servers) ;;
+    *) fail "unknown part '$part'; the parts are emulators, python, node and servers" ;;
     esac
 done
 for part in "$@"; do "$part"; done

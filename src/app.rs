@@ -16,6 +16,8 @@ use crate::mesh::event::rules::{RuleBook, RuleParts};
 use crate::mesh::event::{
     EventReads, Outbox, OutboxSettings, Pace, Publisher, PublisherSettings, Rollup, Target,
 };
+use crate::mesh::integration::{BookParts, IntegrationBook};
+use crate::mesh::integration::waiting::WaitingTable;
 use crate::mesh::limit::Limiter;
 use crate::mesh::store::changes::Changes;
 use crate::mesh::store::mail::MailPolicy;
@@ -23,6 +25,7 @@ use crate::mesh::store::{Bucket, Bus, BusRules, Table};
 use crate::mesh::tenant::{
     EnvironmentIdentity, KeySource, Limits, Resolver, TenantDirectory, TokenSettings,
 };
+use crate::mesh::upstream::Upstreams;
 use crate::mesh::workflow::{
     LocalMachines, RunBook, RunBookParts, WatchPace, Watcher, WorkflowNames,
 };
@@ -33,6 +36,10 @@ use crate::outbound::aws::{
 };
 use crate::outbound::embedded::{EmbeddedCloud, EmbeddedSettings, FolderMachines};
 use crate::outbound::jwks::{InvalidLocation, Jwks, JwksLocation};
+use crate::outbound::upstream::child::{self, ChildLinks, ChildSettings};
+use crate::outbound::upstream::remote::{EgressPolicy, RemoteLinks, RemoteSettings};
+use crate::outbound::upstream::{PoolSettings, ServerLinks, UpstreamPool};
+use crate::platform;
 
 /// How many alerts may wait to be told to those who watch.
 const ALERTS_WAITING_MAX: usize = 256;
@@ -51,14 +58,19 @@ impl App {
     /// # Errors
     /// What the embedded cloud or the outbox says of their folders.
     pub async fn open(config: &Config) -> Result<Self, Error> {
-        Self::open_with(config, Arc::new(SystemClock::new())).await
+        Self::open_with(config, Arc::new(SystemClock::new()), None).await
     }
 
-    /// As [`App::open`], with a clock of the caller's.
+    /// As [`App::open`], with a clock of the caller's, and connections to other servers of the caller's where
+    /// they are given.
     ///
     /// # Errors
     /// As [`App::open`].
-    pub async fn open_with(config: &Config, clock: Arc<dyn Clock>) -> Result<Self, Error> {
+    pub async fn open_with(
+        config: &Config,
+        clock: Arc<dyn Clock>,
+        upstreams: Option<Arc<dyn Upstreams>>,
+    ) -> Result<Self, Error> {
         let (settings, embedded) = backend(config, &clock)?;
         let connection = Connection::new(settings, Arc::clone(&clock));
         let outbox = Outbox::open(OutboxSettings {
@@ -80,6 +92,7 @@ impl App {
         let runs = parts.runs(config);
         let watcher = runs.watch();
         let rules = parts.rules(config, &runs);
+        let integrations = parts.integrations(config, upstreams);
         let publisher = parts.publisher(config, &rules);
         let Parts {
             connection, clock, ..
@@ -100,6 +113,7 @@ impl App {
             bus: parts.bus,
             runs,
             workflows: rules.workflows,
+            integrations,
             rules: rules.book,
             bus_rules: bus_rules(config, &connection),
             native_rules_max: config.automation.native_rules_max,
@@ -107,6 +121,7 @@ impl App {
             topics: rules.topics,
             mail: mail_policy(config),
             alerts: rules.alerts,
+            waiting_calls: WaitingTable::default(),
             event_ids: IdSequence::default(),
             changes: Changes::default(),
             clock,
@@ -157,7 +172,11 @@ impl App {
         if let Some(cloud) = &self.embedded {
             cloud.stop_workflows().await;
         }
-        let drained = self.shared.backplane.publisher.drain(time).await;
+        let upstreams = self.shared.backplane.integrations.upstreams();
+        let (drained, ()) = tokio::join!(
+            self.shared.backplane.publisher.drain(time),
+            upstreams.close(time)
+        );
         if drained.left > 0 {
             tracing::warn!(
                 events = drained.left,
@@ -222,6 +241,29 @@ impl Parts {
         }
     }
 
+    /// The integrations of the tenants, over `upstreams` where they are given.
+    fn integrations(
+        &self,
+        config: &Config,
+        upstreams: Option<Arc<dyn Upstreams>>,
+    ) -> IntegrationBook {
+        let clock = Arc::clone(&self.clock);
+        let upstreams = upstreams.unwrap_or_else(|| {
+            let links = Arc::new(server_links(config, &clock));
+            Arc::new(UpstreamPool::new(
+                links,
+                Arc::clone(&clock),
+                PoolSettings::default(),
+            ))
+        });
+        IntegrationBook::new(BookParts {
+            table: Arc::clone(&self.table),
+            secrets: Arc::new(AwsSecrets::new(Arc::clone(&self.connection))),
+            upstreams,
+            clock,
+        })
+    }
+
     /// The publisher, at work.
     fn publisher(&self, config: &Config, rules: &RuleParts) -> Publisher {
         Publisher::start(PublisherSettings {
@@ -239,6 +281,18 @@ impl Parts {
             hand_over: config.backend.backend == Backend::Aws,
         })
     }
+}
+
+/// What leads to other servers: processes and addresses.
+fn server_links(config: &Config, clock: &Arc<dyn Clock>) -> ServerLinks {
+    let settings = &config.integrations;
+    let rules = settings.egress_allow.iter();
+    let rules = rules.filter_map(|rule| rule.parse().ok()).collect();
+    let remote = RemoteLinks::new(RemoteSettings {
+        egress: EgressPolicy::new(rules, settings.allow_loopback_http),
+    });
+    let children = ChildLinks::new(child_settings(config, clock));
+    ServerLinks::new(children, remote)
 }
 
 /// Who calls is told by the environment, or by a token in each request.
@@ -341,6 +395,26 @@ pub(crate) fn backend(
     }
 }
 
+/// What the processes of integrations may be, by the settings.
+pub fn child_settings(config: &Config, clock: &Arc<dyn Clock>) -> ChildSettings {
+    let integrations = &config.integrations;
+    ChildSettings {
+        executable: platform::own_program(),
+        folder: child::children_folder(&config.data_dir),
+        commands: match config.identity {
+            Identity::Env => Some(integrations.allowed_commands.clone()),
+            Identity::Jwt(_) => None,
+        },
+        templates: Arc::clone(&integrations.templates),
+        readable: integrations.child_paths.clone(),
+        private: integrations.private.clone(),
+        home: integrations.home.clone(),
+        search_path: integrations.search_path.clone(),
+        locale: integrations.locale.clone(),
+        clock: Arc::clone(clock),
+    }
+}
+
 /// Where this process's events are bound for: another process with the same target may publish them.
 pub(crate) fn target(config: &Config, region: String) -> Target {
     let (endpoint, account) = match config.backend.backend {
@@ -379,12 +453,12 @@ fn account(config: &Config) -> String {
 /// The tools that the settings offer.
 pub(crate) fn catalog(config: &Config) -> Catalog {
     let toolset = |toolset| match toolset {
-        config::Toolset::Kv => Some(Toolset::Kv),
-        config::Toolset::Artifacts => Some(Toolset::Artifacts),
-        config::Toolset::Events => Some(Toolset::Events),
-        config::Toolset::Workflows => Some(Toolset::Workflows),
-        config::Toolset::Integrations => None,
+        config::Toolset::Kv => Toolset::Kv,
+        config::Toolset::Artifacts => Toolset::Artifacts,
+        config::Toolset::Events => Toolset::Events,
+        config::Toolset::Workflows => Toolset::Workflows,
+        config::Toolset::Integrations => Toolset::Integrations,
     };
-    let toolsets: Vec<_> = config.toolsets.iter().filter_map(toolset).collect();
+    let toolsets: Vec<_> = config.toolsets.iter().map(toolset).collect();
     Catalog::new(&toolsets, config.read_only)
 }

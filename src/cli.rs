@@ -1,5 +1,6 @@
 //! Commands: one file each, parsed by clap.
 
+mod child;
 mod completions;
 mod config;
 mod demo;
@@ -7,6 +8,7 @@ mod doctor;
 mod events;
 mod in_process;
 mod init;
+mod integrations;
 mod json_text;
 pub mod output;
 mod secrets;
@@ -91,6 +93,8 @@ enum Command {
     Secrets(secrets::Arguments),
     /// Check, list and run workflows
     Workflows(workflows::Arguments),
+    /// See the processes of integrations
+    Integrations(integrations::Arguments),
     /// Show, check or explain the settings
     Config(config::Arguments),
     /// Print a shell's completions
@@ -105,6 +109,10 @@ impl From<ExitStatus> for ExitCode {
 
 /// Runs the command that this process was started with.
 pub fn main() -> ExitCode {
+    // What becomes a child has no settings, no log and little time.
+    if let Some(code) = child::run(arguments()) {
+        return code;
+    }
     let environment = Environment::of_process();
     let mut output = Output::of_process(environment.allows_colour());
     let status = run(arguments(), &environment, &mut output);
@@ -190,6 +198,7 @@ fn run_configured(
         Some(Command::Events(arguments)) => events::run(&arguments, config, output),
         Some(Command::Secrets(arguments)) => secrets::run(&arguments, config, environment, output),
         Some(Command::Workflows(arguments)) => workflows::run(&arguments, config, output),
+        Some(Command::Integrations(arguments)) => integrations::run(&arguments, config, output),
         None => stdio::run(config, output),
         Some(Command::Config(_) | Command::Completions(_) | Command::Demo) => {
             output.error(&CommandLine::command().render_help().ansi().to_string());

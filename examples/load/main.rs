@@ -14,6 +14,7 @@ mod process;
 mod server;
 mod stub;
 mod token;
+mod upstream;
 
 use std::io::Write as _;
 use std::path::PathBuf;
@@ -42,18 +43,27 @@ struct Options {
     /// Print JSON instead of a table
     #[arg(long)]
     json: bool,
-    /// Measure only these: start, memory, calls, share, bus, rules, tenants, unread
+    /// Measure only these: start, memory, calls, share, bus, rules, proxy, tenants, unread
     #[arg(long, value_delimiter = ',')]
     only: Vec<measure::Part>,
     /// Be the process that makes bare calls of the SDK (used by this program itself)
     #[arg(long, hide = true, num_args = 3, value_names = ["TABLE", "PK", "SK"])]
     bare_sdk: Option<Vec<String>>,
+    /// Be a server behind the proxy (used by this program itself)
+    #[arg(long, hide = true)]
+    upstream: Option<upstream::Behaviour>,
+    /// How many tools that server has
+    #[arg(long, hide = true, default_value_t = 1)]
+    tools: usize,
 }
 
 fn main() -> ExitCode {
     let options = Options::parse();
     if let Some(row) = &options.bare_sdk {
         return status(bare::serve(row));
+    }
+    if let Some(behaviour) = options.upstream {
+        return status(upstream::serve_pipes(options.tools, behaviour));
     }
     status(run(&options))
 }

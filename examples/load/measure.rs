@@ -3,6 +3,7 @@
 mod bus;
 mod calls;
 mod memory;
+mod proxy;
 mod rules;
 mod share;
 mod start;
@@ -34,6 +35,8 @@ pub(crate) enum Part {
     Bus,
     /// From an event to the start of the workflow that its rule starts.
     Rules,
+    /// What the proxy adds to calls of other servers.
+    Proxy,
     /// Memory for each of many tenants.
     Tenants,
     /// A client that never reads.
@@ -62,6 +65,7 @@ impl Part {
             Self::Share => share::measure(plan),
             Self::Bus => bus::measure(plan),
             Self::Rules => rules::measure(plan),
+            Self::Proxy => proxy::measure(plan),
             Self::Tenants => tenants::measure(plan),
             Self::Unread => unread::measure(plan),
         }

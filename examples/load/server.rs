@@ -28,9 +28,13 @@ const READ_BYTES: usize = 64 * 1024;
 /// How much of a server's log is shown when it fails, in bytes.
 const LOG_SHOWN_BYTES: usize = 2_000;
 
+/// The ids of requests that nobody waits for begin here.
+const UNWATCHED: u64 = 1 << 40;
+
 /// How a server is started.
 pub(crate) struct Setup {
     variables: Vec<(String, String)>,
+    arguments: Vec<String>,
     folder: TempDir,
 }
 
@@ -77,6 +81,7 @@ impl Setup {
             .tempdir()?;
         let setup = Self {
             variables: Vec::new(),
+            arguments: Vec::new(),
             folder,
         };
         std::fs::write(
@@ -111,6 +116,12 @@ impl Setup {
         self
     }
 
+    /// With these words on its command line.
+    pub(crate) fn with_arguments(mut self, arguments: &[&str]) -> Self {
+        self.arguments = arguments.iter().map(|word| (*word).to_owned()).collect();
+        self
+    }
+
     /// A file in the server's folder.
     pub(crate) fn path(&self, file: &str) -> std::path::PathBuf {
         self.folder.path().join(file)
@@ -120,6 +131,7 @@ impl Setup {
     pub(crate) fn start(self: &Arc<Self>, binary: &Path) -> Result<Server> {
         let begun = Instant::now();
         let mut process = Command::new(binary)
+            .args(&self.arguments)
             .env_clear()
             .env("HOME", self.folder.path())
             .envs(self.variables.iter().map(|(name, value)| (name, value)))
@@ -164,13 +176,15 @@ pub(crate) fn raised_limits() -> String {
         "s3_put",
         "s3_list",
         "eventbridge",
+        "secrets",
+        "upstream",
     ];
     let rates: String = rates
         .iter()
         .map(|name| format!("{name} = 1000000000\n"))
         .collect();
     format!(
-        "[defaults.limits]\nrequests_per_minute = 1000000000\ncalls_in_flight = 1024\nworkflows_running = 1000000\n{rates}"
+        "[defaults.limits]\nrequests_per_minute = 1000000000\ncalls_in_flight = 1024\nworkflows_running = 1000000\nintegrations = 1000\nchildren = 1000\n{rates}"
     )
 }
 
@@ -288,7 +302,9 @@ impl Server {
             self.read()?;
             let now = Instant::now();
             while let Some(line) = self.next_line() {
-                let (id, result) = check(&line)?;
+                let Some((id, result)) = check(&line)? else {
+                    continue;
+                };
                 let number = usize::try_from(id.wrapping_sub(first))?;
                 let start = begun.get(number).ok_or("an answer to no request")?;
                 latencies.push(now.duration_since(*start));
@@ -297,6 +313,12 @@ impl Server {
         }
         self.calls += count as u64;
         Ok(latencies)
+    }
+
+    /// Sends a request and waits for nothing: its answer, whatever it is, is passed over.
+    pub(crate) fn post(&mut self, body: &str) -> Result<()> {
+        let id = UNWATCHED + self.calls;
+        self.write(format!("{{\"jsonrpc\":\"2.0\",\"id\":{id},{body}}}\n").as_bytes())
     }
 
     /// Whether it has not ended.
@@ -354,13 +376,16 @@ impl Server {
     }
 }
 
-/// The number and the result of an answer that is no error.
-fn check(line: &str) -> Result<(u64, &str)> {
+/// The number and the result of an answer that is no error; nothing for one that nobody waits for.
+fn check(line: &str) -> Result<Option<(u64, &str)>> {
     let answer: Answer<'_> =
         serde_json::from_str(line).map_err(|error| format!("{error} in the answer {line}"))?;
+    if answer.id >= UNWATCHED {
+        return Ok(None);
+    }
     match answer.result.map(RawValue::get) {
         Some(result) if answer.error.is_none() && !result.contains("\"isError\":true") => {
-            Ok((answer.id, result))
+            Ok(Some((answer.id, result)))
         }
         _ => Err(format!("a call was answered {line}").into()),
     }

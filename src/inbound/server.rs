@@ -1,5 +1,6 @@
 //! MCP methods to calls and back: one server for each session, over what all sessions share.
 
+mod input;
 mod resource;
 mod subscription;
 mod task;
@@ -112,14 +113,26 @@ impl Server {
         context: &RequestContext<RoleServer>,
     ) -> Result<Reply, CallFault> {
         let backplane = &self.shared.backplane;
-        let Some(token) = context.meta.get_progress_token() else {
+        let mut questions = None;
+        if tool == Tool::McpProxy {
+            (request.input, questions) = self.input_way(context);
+        }
+        let token = context.meta.get_progress_token();
+        if token.is_none() && questions.is_none() {
             return tool::call(backplane, tool, request, arguments).await;
-        };
+        }
         let (sender, mut reports) = mpsc::channel::<Progress>(PROGRESS_QUEUE);
-        request.progress = Some(sender);
+        request.progress = token.is_some().then_some(sender);
         let call = tool::call(backplane, tool, request, arguments);
         let mut call = std::pin::pin!(call);
+        let mut asking = std::pin::pin!(async {
+            match &mut questions {
+                Some(questions) => questions.ask().await,
+                None => std::future::pending().await,
+            }
+        });
         let tell = async |report: Progress| {
+            let Some(token) = &token else { return };
             let mut params = ProgressNotificationParam::new(token.clone(), report.done);
             params.total = report.total;
             params.message = Some(report.message);
@@ -129,6 +142,7 @@ impl Server {
             tokio::select! {
                 reply = &mut call => break reply,
                 Some(report) = reports.recv() => tell(report).await,
+                () = &mut asking => {}
             }
         };
         // A call that never had to wait has reported and ended in one step.
@@ -230,9 +244,10 @@ impl ServerHandler for Server {
 
     async fn call_tool(
         &self,
-        params: CallToolRequestParams,
+        mut params: CallToolRequestParams,
         context: RequestContext<RoleServer>,
     ) -> Result<CallToolResponse, ErrorData> {
+        let continued = input::continued(&mut params);
         let name = params.name.as_ref();
         let Some(tool) = Tool::named(name).filter(|&tool| self.shared.catalog.offers(tool)) else {
             self.require_caller(&context).await?;
@@ -247,7 +262,8 @@ impl ServerHandler for Server {
             (None, None) => None,
         };
         let arguments = given.as_ref().map(RawArguments::get);
-        let request = self.request(&context, arguments);
+        let mut request = self.request(&context, arguments);
+        request.continued = continued;
         let request_id = request.id;
         let reply = match self
             .call_with_progress(tool, request, arguments, &context)

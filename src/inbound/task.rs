@@ -147,8 +147,10 @@ fn step_key(task: &ToolTask) -> String {
 /// The result's text, or the error that it tells.
 fn result_of(reply: Result<Reply, CallFault>) -> Result<String, Error> {
     match reply {
-        Ok(reply) if reply.is_error => Err(error_of(&reply.result)),
-        Ok(reply) => Ok(reply.result),
+        Ok(reply) if reply.is_error => Err(reply
+            .upstream_error()
+            .unwrap_or_else(|| error_of(&reply.into_result()))),
+        Ok(reply) => Ok(reply.into_result()),
         Err(CallFault::Cursor(error)) => Err(Error::invalid("cursor", error.to_string())),
         Err(CallFault::Identity(error)) => Err(refused(&error)),
     }

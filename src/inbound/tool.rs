@@ -6,7 +6,9 @@ pub mod catalog;
 pub mod description;
 pub mod document;
 pub mod events;
+pub mod integrations;
 pub mod kv;
+pub mod proxy;
 pub mod workflows;
 
 use serde::Serialize;
@@ -19,6 +21,7 @@ use crate::mesh::call::request::Request;
 use crate::mesh::call::tool::Tool;
 use crate::mesh::call::{Answer, Backplane};
 use crate::mesh::service::cursor::{self, InvalidCursor};
+use crate::mesh::service::proxy::{McpProxy, McpProxyAnswer};
 use crate::mesh::tenant::IdentityError;
 use crate::mesh::{Error, ErrorKind};
 
@@ -44,6 +47,8 @@ pub struct Reply {
     pub is_error: bool,
     /// Resources that hold what the result does not.
     pub links: Vec<ResourceLink>,
+    /// The result of an integrated server, which takes the place of ours.
+    upstream: Option<Box<McpProxyAnswer>>,
 }
 
 /// What a client sees of `tool`; nothing for a method that is no tool.
@@ -70,6 +75,15 @@ pub fn describe(tool: Tool) -> Option<Description> {
         Tool::WorkflowStart => workflows::describe_start(),
         Tool::WorkflowStatus => workflows::describe_status(),
         Tool::WorkflowStop => workflows::describe_stop(),
+        Tool::IntegrationApprove => integrations::describe_approve(),
+        Tool::IntegrationConnect => integrations::describe_connect(),
+        Tool::IntegrationDisconnect => integrations::describe_disconnect(),
+        Tool::IntegrationList => integrations::describe_list(),
+        Tool::IntegrationRegister => integrations::register::describe(),
+        Tool::IntegrationTest => integrations::describe_test(),
+        Tool::IntegrationUnregister => integrations::describe_unregister(),
+        Tool::McpListTools => integrations::tools::describe(),
+        Tool::McpProxy => proxy::describe(),
         Tool::Complete
         | Tool::ResourcesList
         | Tool::ResourcesRead
@@ -120,6 +134,15 @@ pub async fn call(
         Tool::WorkflowStart => answered(backplane, request, workflows::start(arguments)).await,
         Tool::WorkflowStatus => answered(backplane, request, workflows::status(arguments)).await,
         Tool::WorkflowStop => answered(backplane, request, workflows::stop(arguments)).await,
+        Tool::McpProxy => proxied(backplane, request, proxy::parse(arguments)).await,
+        Tool::IntegrationApprove
+        | Tool::IntegrationConnect
+        | Tool::IntegrationDisconnect
+        | Tool::IntegrationList
+        | Tool::IntegrationRegister
+        | Tool::IntegrationTest
+        | Tool::IntegrationUnregister
+        | Tool::McpListTools => call_integrations(backplane, tool, request, arguments).await,
         Tool::Complete
         | Tool::ResourcesList
         | Tool::ResourcesRead
@@ -181,9 +204,50 @@ async fn call_rules(
     }
 }
 
+/// The tools that manage integrations.
+async fn call_integrations(
+    backplane: &Backplane,
+    tool: Tool,
+    request: Request,
+    arguments: Option<&str>,
+) -> Result<Reply, CallFault> {
+    use integrations as parse;
+    match tool {
+        Tool::IntegrationApprove => answered(backplane, request, parse::approve(arguments)).await,
+        Tool::IntegrationConnect => answered(backplane, request, parse::connect(arguments)).await,
+        Tool::IntegrationDisconnect => {
+            answered(backplane, request, parse::disconnect(arguments)).await
+        }
+        Tool::IntegrationList => listed(backplane, request, parse::list(arguments)).await,
+        Tool::IntegrationRegister => {
+            answered(backplane, request, parse::register::parse(arguments)).await
+        }
+        Tool::IntegrationTest => answered(backplane, request, parse::test(arguments)).await,
+        Tool::IntegrationUnregister => {
+            answered(backplane, request, parse::unregister(arguments)).await
+        }
+        Tool::McpListTools => listed(backplane, request, parse::tools::parse(arguments)).await,
+        _ => Ok(no_tool(&request)),
+    }
+}
+
 fn no_tool(request: &Request) -> Reply {
     let error = Error::internal("a method was called as a tool");
     Reply::failed(&error, request.id)
+}
+
+/// Calls a tool of an integrated server, whose result takes the place of one of ours.
+async fn proxied(
+    backplane: &Backplane,
+    request: Request,
+    operation: Result<McpProxy, Error>,
+) -> Result<Reply, CallFault> {
+    let answer = backplane.call(request, operation).await?;
+    let request_id = answer.request_id();
+    Ok(match answer.into_result() {
+        Ok(answer) => Reply::passed_on(answer),
+        Err(error) => Reply::failed(&error, request_id),
+    })
 }
 
 async fn answered<O: Operation>(
@@ -203,11 +267,7 @@ impl Reply {
     fn of<T: Serialize>(answer: &Answer<T>) -> Self {
         match answer.result() {
             Ok(result) => match serde_json::to_string(result) {
-                Ok(result) => Self {
-                    result,
-                    is_error: false,
-                    links: Vec::new(),
-                },
+                Ok(result) => Self::of_result(result, false),
                 Err(error) => {
                     let error = Error::internal("an answer is no JSON").caused_by(error);
                     tracing::error!(request_id = %answer.request_id(), ?error, "a call failed");
@@ -220,11 +280,39 @@ impl Reply {
 
     /// The reply to a call that failed.
     pub fn failed(error: &Error, request_id: ulid::Ulid) -> Self {
-        let result = tool_error(error, request_id).to_string();
+        Self::of_result(tool_error(error, request_id).to_string(), true)
+    }
+
+    /// The reply whose result R is the text of this JSON object.
+    pub fn of_result(result: String, is_error: bool) -> Self {
         Self {
             result,
-            is_error: true,
+            is_error,
             links: Vec::new(),
+            upstream: None,
+        }
+    }
+
+    /// The result of an integrated server, as it is.
+    fn passed_on(answer: McpProxyAnswer) -> Self {
+        let is_error = answer.is_error();
+        Self {
+            upstream: Some(Box::new(answer)),
+            ..Self::of_result(String::new(), is_error)
+        }
+    }
+
+    /// What an integrated server says of a tool that failed there.
+    pub fn upstream_error(&self) -> Option<Error> {
+        let answer = self.upstream.as_ref().filter(|_| self.is_error)?;
+        Some(Error::new(ErrorKind::UpstreamError, answer.text()))
+    }
+
+    /// The result R, or the whole result of an integrated server.
+    pub fn into_result(self) -> String {
+        match self.upstream {
+            Some(answer) => answer.to_result(false),
+            None => self.result,
         }
     }
 
@@ -232,6 +320,9 @@ impl Reply {
     /// as it is for clients that know structured content, and as text for those that do not.
     /// `complete` adds the member that the stateless revisions want.
     pub fn to_json(&self, complete: bool) -> String {
+        if let Some(answer) = &self.upstream {
+            return answer.to_result(complete);
+        }
         let mut json = String::with_capacity(self.result.len() * 2 + self.result.len() / 4 + 160);
         json.push_str("{\"content\":[{\"type\":\"text\",\"text\":");
         push_string(&mut json, &self.result);

@@ -18,6 +18,8 @@ use tokio::sync::broadcast;
 use crate::mesh::error::READ_FIRST;
 use crate::mesh::event::rules::{AlertRaised, RuleBook};
 use crate::mesh::event::{Event, EventReads, Outbox, Publisher, Rollup};
+use crate::mesh::integration::IntegrationBook;
+use crate::mesh::integration::waiting::WaitingTable;
 use crate::mesh::limit::Limiter;
 use crate::mesh::store::changes::Changes;
 use crate::mesh::store::mail::MailPolicy;
@@ -65,6 +67,8 @@ pub struct Backplane {
     pub workflows: WorkflowNames,
     /// What this process changes among the artifacts, for those who watch them.
     pub changes: Changes,
+    /// The integrations of the tenants that call, and the connections to them.
+    pub integrations: IntegrationBook,
     /// The rules and alerts that are in force.
     pub rules: Arc<RuleBook>,
     /// The rules of the bus itself, where the backend has such.
@@ -79,6 +83,8 @@ pub struct Backplane {
     pub mail: MailPolicy,
     /// What this process's publisher raises, for those who watch.
     pub alerts: broadcast::Sender<AlertRaised>,
+    /// Calls of integrated servers that wait for input of their callers.
+    pub waiting_calls: WaitingTable,
     /// Ids of events.
     pub event_ids: IdSequence,
     /// Time.
@@ -136,11 +142,12 @@ impl Backplane {
         granted: &Granted<'_, O>,
         operation: O,
     ) -> Result<O::Answer, Error> {
+        let time_max = operation.time_max(self.call_time_max);
         let work = AssertUnwindSafe(operation.serve(granted)).catch_unwind();
         tokio::select! {
             biased;
             () = granted.cancelled() => Err(Error::new(ErrorKind::Cancelled, "the caller cancelled the call")),
-            () = tokio::time::sleep(self.call_time_max) => Err(timed_out::<O>(self.call_time_max)),
+            () = tokio::time::sleep(time_max) => Err(timed_out::<O>(time_max)),
             outcome = work => outcome.unwrap_or_else(|panic| Err(panicked(&*panic))),
         }
     }

@@ -4,6 +4,8 @@ pub mod address;
 pub mod artifacts;
 pub mod cursor;
 pub mod events;
+pub mod integrations;
 pub mod kv;
+pub mod proxy;
 pub mod resources;
 pub mod workflows;

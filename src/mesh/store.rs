@@ -10,6 +10,7 @@ pub mod bus_rules;
 pub mod changes;
 pub mod events;
 pub mod idempotency;
+pub mod integrations;
 pub mod key;
 pub mod mail;
 pub mod native;

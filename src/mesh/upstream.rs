@@ -244,7 +244,8 @@ pub trait Upstreams: Send + Sync + 'static {
     /// `NOT_SUPPORTED` where it may not be opened at all; nothing is kept then.
     fn connect(&self, plan: ConnectionPlan) -> Reply<'_, Arc<dyn Upstream>>;
 
-    /// The connection that is open under `key` and `revision`.
+    /// The connection that is open under `key` and `revision`. While it is [`Phase::Degraded`] this is the one
+    /// that broke: it still tells its tools, and its calls are [`UpstreamFault::NotSent`].
     fn open(&self, key: &ConnectionKey, revision: &str) -> Option<Arc<dyn Upstream>>;
 
     /// Ends the connection, its child and all that the child has started.

@@ -2,7 +2,7 @@
 //!
 //! What a machine lacks is named in a line that begins with `left out: `, or is a failure where
 //! `AGENT_MESH_TEST_REQUIRE` (names separated by commas) asks for it: `python`, `typescript`, `inspector`,
-//! which `scripts/test-tools.sh` installs, and `tmpfs`, which takes root.
+//! which `scripts/test-tools.sh` installs, `tmpfs`, which takes root, and `landlock`, which takes a newer kernel.
 #![cfg(target_os = "linux")]
 #![allow(
     clippy::disallowed_methods,
@@ -15,6 +15,7 @@
     reason = "everything here is a test"
 )]
 
+mod children;
 mod client;
 mod commands;
 mod dashboard;
@@ -23,6 +24,7 @@ mod docs;
 mod folder;
 mod foreign;
 mod idempotency;
+mod integrations;
 mod kill;
 mod lifecycle;
 mod lines;

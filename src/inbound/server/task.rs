@@ -101,11 +101,7 @@ impl Server {
             };
             return Ok(GetTaskResult::new(DetailedTask::new(task, payload)));
         }
-        let result = Reply {
-            is_error: run.status != "succeeded",
-            result: answer.clone(),
-            links: Vec::new(),
-        };
+        let result = Reply::of_result(answer.clone(), run.status != "succeeded");
         completed(task, &result.to_json(true), context)
     }
 

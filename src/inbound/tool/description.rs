@@ -17,7 +17,7 @@ pub struct Description {
     pub arguments: Vec<Property>,
     /// Sets of arguments of which one must be given, besides those that are required.
     pub one_of: Vec<&'static [&'static str]>,
-    /// The members of its result.
+    /// The members of its result; none where the result is another server's.
     pub results: Vec<Property>,
     /// Whether it may destroy something.
     pub destructive: bool,
@@ -116,20 +116,24 @@ impl Description {
     /// The tool as `tools/list` shows it.
     pub fn to_json(&self) -> Value {
         let reads = matches!(self.tool.effect(), Effect::Read | Effect::Health);
-        json!({
+        let mut shown = json!({
             "name": self.tool.name(),
             "title": self.title,
             "description": self.text,
             "inputSchema": self.input_schema(),
-            "outputSchema": self.output_schema(),
             "annotations": {
                 "title": self.title,
                 "readOnlyHint": reads,
                 "destructiveHint": self.destructive,
                 "idempotentHint": self.idempotent,
-                "openWorldHint": false,
+                "openWorldHint": self.tool.reaches_outside(),
             },
-        })
+        });
+        // What passes on the result of another server cannot say what is in it.
+        if !self.results.is_empty() {
+            shown["outputSchema"] = self.output_schema();
+        }
+        shown
     }
 
     fn input_schema(&self) -> Value {

@@ -78,6 +78,10 @@ fn section(text: &mut String, description: &Description) {
             sets.collect::<Vec<_>>().join("; ")
         );
     }
+    if description.results.is_empty() {
+        text.push_str("\nReturns what the integrated server answers, unchanged.\n");
+        return;
+    }
     let results = description
         .results
         .iter()

@@ -21,6 +21,10 @@ pub const RESOURCE_ANSWER_BYTES: usize = 3 * READ_BYTES_MAX as usize;
 /// What a tool's answer may take, in bytes: the most that it hands out inline, as text and as it is.
 pub const TOOL_ANSWER_BYTES: usize = 128 * 1024;
 
+/// What the answer of another server's tool may be expected to take, in bytes: most are small, and the
+/// largest of 1 MiB. So many of them fit into the bytes in flight as a tenant may have calls.
+pub const PROXIED_ANSWER_BYTES: usize = 384 * 1024;
+
 /// Requests that are read while there is no room for them. Reading on behind a full house lets a
 /// cancellation through that would make room; beyond this many nothing more is read.
 pub const REQUESTS_PARKED_MAX: usize = 256;

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use rmcp::model::{
-    CancelledNotificationParam, ClientJsonRpcMessage, ClientRequest, ErrorCode, NumberOrString,
-    ProgressNotificationParam, RequestId,
+    CancelledNotificationParam, ClientJsonRpcMessage, ClientRequest, ClientResult, CustomResult,
+    ErrorCode, NumberOrString, ProgressNotificationParam, RequestId,
 };
 use serde::Deserialize;
 use serde::de::IgnoredAny;
@@ -12,7 +12,7 @@ use serde_json::value::RawValue;
 
 use super::envelope::{Elements, Envelope, shortened};
 use super::id::Id;
-use super::limits::{RESOURCE_ANSWER_BYTES, TOOL_ANSWER_BYTES};
+use super::limits::{PROXIED_ANSWER_BYTES, RESOURCE_ANSWER_BYTES, TOOL_ANSWER_BYTES};
 use super::parameters::{DECODED_WEIGHT, request};
 use super::scan::Scan;
 use super::surrogate::lone_surrogate;
@@ -173,6 +173,10 @@ fn decode_one(line: &Arc<String>, text: &str) -> Message {
     match request(line, method, &envelope) {
         Ok(request) => {
             let (weight, answer_bytes) = match &request {
+                // By any of the names under which it may be called.
+                ClientRequest::CallToolRequest(call) if call.params.name.contains("proxy") => {
+                    (1, PROXIED_ANSWER_BYTES)
+                }
                 ClientRequest::CallToolRequest(_) => (1, TOOL_ANSWER_BYTES),
                 ClientRequest::ReadResourceRequest(_) => (DECODED_WEIGHT, RESOURCE_ANSWER_BYTES),
                 _ => (DECODED_WEIGHT, 0),
@@ -208,12 +212,31 @@ fn not_an_envelope(text: &str, error: &serde_json::Error) -> Refusal {
     refusal
 }
 
+/// The answer to a request of ours. Its result stays as the client wrote it: the protocol's types would
+/// drop the members that they do not know, and it goes on to the server that asked.
 fn response(text: &str, id: RequestId) -> Message {
-    // A request of ours whose answer cannot be read fails at once instead of waiting for ever.
-    let message = serde_json::from_str(text).unwrap_or_else(|_| {
-        let error = rmcp::ErrorData::internal_error("the client's answer cannot be read", None);
-        ClientJsonRpcMessage::error(error, Some(id.clone()))
-    });
+    #[derive(Deserialize)]
+    struct Answer {
+        result: Option<serde_json::Value>,
+        error: Option<rmcp::ErrorData>,
+    }
+    let message = match serde_json::from_str(text) {
+        Ok(Answer {
+            result: Some(result),
+            error: None,
+        }) => {
+            let result = ClientResult::CustomResult(CustomResult::new(result));
+            ClientJsonRpcMessage::response(result, id.clone())
+        }
+        Ok(Answer {
+            error: Some(error), ..
+        }) => ClientJsonRpcMessage::error(error, Some(id.clone())),
+        // A request of ours whose answer cannot be read fails at once instead of waiting for ever.
+        _ => {
+            let error = rmcp::ErrorData::internal_error("the client's answer cannot be read", None);
+            ClientJsonRpcMessage::error(error, Some(id.clone()))
+        }
+    };
     Message::Response(id, Box::new(message))
 }
 

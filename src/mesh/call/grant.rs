@@ -5,18 +5,27 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use serde_json::value::RawValue;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
 use ulid::Ulid;
 
 use super::Backplane;
 use super::health::Health;
-use super::operation::{Allows, EventsRead, EventsSend, HealthRead, Operation, RulesManage};
-use super::request::Request;
+use super::operation::{
+    Allows, ArtifactsWrite, EventsRead, EventsSend, HealthRead, Operation, ProxyCall, RulesManage,
+    Subject,
+};
+use super::request::{Continued, InputWay, Progress, Request};
 use super::stage::{Record, Spent, held};
-use crate::mesh::event::{Committed, Event};
+use super::tool::Tool;
+use crate::mesh::event::{Committed, Event, Outcome, Slot, Weight};
+use crate::mesh::integration::IntegrationBook;
+use crate::mesh::integration::waiting::WaitingCalls;
 use crate::mesh::limit::{Admission, ArtifactQuota, Direction, Quota, Roster, RosterOf};
 use crate::mesh::store::artifacts::{Artifacts, Change};
 use crate::mesh::store::events::Events;
 use crate::mesh::store::idempotency::Idempotency;
+use crate::mesh::store::integrations::Integrations;
 use crate::mesh::store::key::{Keyspace, Scope};
 use crate::mesh::store::mail::{Mail, MailPolicy};
 use crate::mesh::store::native::Native;
@@ -86,6 +95,11 @@ impl<'call, O: Operation> Granted<'call, O> {
     /// The tenant's rules and alerts.
     pub fn rules(&self) -> Rules<'call, O::Needs> {
         Rules::new(self.reach)
+    }
+
+    /// The tenant's integrations, and the caller's connections to them.
+    pub fn integrations(&self) -> Integrations<'call, O::Needs> {
+        Integrations::new(self.reach, O::TOOL)
     }
 
     /// The tenant's rules on the bus itself, where the backend has such.
@@ -201,6 +215,58 @@ impl<'call, O: Operation> Granted<'call, O> {
     /// Time that only goes forward, for measuring how long something takes.
     pub fn monotonic(&self) -> Duration {
         self.reach.clock().monotonic()
+    }
+
+    /// The caller's trace, 32 hex digits.
+    pub fn trace_id(&self) -> Option<&'call str> {
+        self.reach.ground.request.trace_id.as_deref()
+    }
+
+    /// Where reports of progress go that somebody else makes, if the caller asked for them.
+    pub fn progress_reports(&self) -> Option<mpsc::Sender<Progress>> {
+        self.reach.ground.request.progress.clone()
+    }
+
+    /// How the caller can be asked for input.
+    pub fn input(&self) -> &'call InputWay {
+        &self.reach.ground.request.input
+    }
+
+    /// What the caller answers to an earlier call that ended with requests for input.
+    pub fn continued(&self) -> Option<&'call Continued> {
+        self.reach.ground.request.continued.as_ref()
+    }
+
+    /// Set when the caller no longer wants the answer, for work that tells others so.
+    pub fn cancellation(&self) -> CancellationToken {
+        self.reach.ground.request.cancelled.clone()
+    }
+
+    /// The id of the call.
+    pub fn request_id(&self) -> Ulid {
+        self.reach.request_id()
+    }
+
+    /// The artifacts of the caller, for a result that is too large for an answer; only where the caller
+    /// may write such.
+    pub fn artifacts_besides(&self) -> Option<Artifacts<'call, ArtifactsWrite>>
+    where
+        O::Needs: Allows<ProxyCall>,
+    {
+        self.also_holds(Permission::ArtifactsWrite)
+            .then(|| Artifacts::new(self.reach, Scope::User))
+    }
+
+    /// The calls that wait for input of their callers.
+    pub fn waiting_calls(&self) -> WaitingCalls<'call>
+    where
+        O::Needs: Allows<ProxyCall>,
+    {
+        let backplane = self.reach.ground.backplane;
+        let context = &self.reach.ground.context;
+        backplane
+            .waiting_calls
+            .of(context.tenant_id(), context.user_id())
     }
 
     /// Ends when the caller no longer wants the answer.
@@ -345,6 +411,42 @@ impl<'call> Reach<'call> {
         &*self.ground.backplane.topics
     }
 
+    pub(in crate::mesh) fn integrations(self) -> &'call IntegrationBook {
+        &self.ground.backplane.integrations
+    }
+
+    /// Whether who calls is told by tokens, so that what one admin registers others run here.
+    pub(in crate::mesh) fn serves_many(self) -> bool {
+        self.ground.backplane.serves_many
+    }
+
+    /// Room for one more event of this call, which [`Self::note`] fills.
+    pub(in crate::mesh) fn reserve_note(self) -> Result<Slot, Error> {
+        let outbox = &self.ground.backplane.outbox;
+        outbox.reserve(self.tenant_id(), Weight::Mutation)
+    }
+
+    /// Records what this call has found besides doing its work.
+    pub(in crate::mesh) fn note(
+        self,
+        slot: Slot,
+        tool: Tool,
+        detail_type: &'static str,
+        data: Subject,
+    ) -> Result<(), Error> {
+        let Ground {
+            backplane,
+            request,
+            context,
+            ..
+        } = self.ground;
+        let mut event = backplane.event_of(request, context, tool);
+        event.detail_type = detail_type.into();
+        event.outcome = Outcome::Ok;
+        event.data = data.into_data(Vec::new());
+        slot.commit(&[event]).map(drop)
+    }
+
     /// From now on this process matches records with the tenant's rules as they are.
     pub(in crate::mesh) fn rules_changed(self) {
         self.ground.backplane.rules.changed(self.tenant_id());
@@ -355,6 +457,7 @@ impl<'call> Reach<'call> {
         let allowed = match of {
             RosterOf::Rules => Quota::Rules.allowed(limits),
             RosterOf::Alerts => Quota::Alerts.allowed(limits),
+            RosterOf::Integrations => Quota::Integrations.allowed(limits),
             RosterOf::NativeRules => self.ground.backplane.native_rules_max.into(),
         };
         Roster::new(Arc::clone(self.table()), self.keyspace(), of, allowed)

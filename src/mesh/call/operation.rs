@@ -1,6 +1,7 @@
 //! What an operation declares before it may run: its tool, its permission, its cost, its subject.
 
 use std::future::Future;
+use std::time::Duration;
 
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -28,6 +29,11 @@ pub trait Operation: Sized + Send {
 
     /// What it is expected to cost; the difference to what it did cost is settled afterwards.
     fn cost(&self) -> Cost;
+
+    /// How long it may take, where that is not as long as `usual`.
+    fn time_max(&self, usual: Duration) -> Duration {
+        usual
+    }
 
     /// Does the work.
     fn serve<'call>(

@@ -9,6 +9,7 @@ use super::tool::Tool;
 use crate::mesh::Timestamp;
 use crate::mesh::event::{Event, Outcome, Priority};
 use crate::mesh::tenant::{ContextType, Presented, TenantContext};
+use crate::mesh::upstream::InputRequest;
 
 /// One request, before anything is known of it but what it says.
 #[derive(Debug)]
@@ -23,6 +24,63 @@ pub struct Request {
     pub cancelled: CancellationToken,
     /// Where progress goes, if the caller asked for it. Reports that do not fit are dropped.
     pub progress: Option<mpsc::Sender<Progress>>,
+    /// How the caller can be asked for input while its call runs.
+    pub input: InputWay,
+    /// What the caller answers to an earlier call that ended with requests for input: the members
+    /// `inputResponses` and `requestState` of its parameters.
+    pub continued: Option<Continued>,
+}
+
+/// How a caller can be asked for input, by an integrated server that needs it to go on with a call.
+#[derive(Clone, Debug, Default)]
+pub enum InputWay {
+    /// Not at all.
+    #[default]
+    Refused,
+    /// While its call runs: requests go this way, and their answers come back by each.
+    Asked {
+        /// The way.
+        requests: mpsc::Sender<InputRequest>,
+        /// What it can be asked.
+        methods: InputMethods,
+    },
+    /// By the answer to its call, which it makes again with what it was asked for.
+    Returned {
+        /// What it can be asked.
+        methods: InputMethods,
+    },
+}
+
+/// What a caller can be asked.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct InputMethods {
+    /// `elicitation/create`.
+    pub elicitation: bool,
+    /// `sampling/createMessage`.
+    pub sampling: bool,
+    /// `roots/list`.
+    pub roots: bool,
+}
+
+/// What a caller answers to an earlier call that ended with requests for input.
+#[derive(Clone, Debug)]
+pub struct Continued {
+    /// The answers, by the names that the requests had.
+    pub responses: serde_json::Map<String, serde_json::Value>,
+    /// What the earlier answer gave it to bring along.
+    pub state: Option<String>,
+}
+
+impl InputMethods {
+    /// Whether the method `name` is among them.
+    pub fn has(self, name: &str) -> bool {
+        match name {
+            "elicitation/create" => self.elicitation,
+            "sampling/createMessage" => self.sampling,
+            "roots/list" => self.roots,
+            _ => false,
+        }
+    }
 }
 
 /// How far a call is.
@@ -45,6 +103,8 @@ impl Request {
             trace_id: None,
             cancelled: CancellationToken::new(),
             progress: None,
+            input: InputWay::Refused,
+            continued: None,
         }
     }
 

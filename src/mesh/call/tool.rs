@@ -31,6 +31,20 @@ pub enum Tool {
     EventsQuery,
     /// Send events.
     EventsSend,
+    /// Approve what a tool of an integration has become.
+    IntegrationApprove,
+    /// Connect to an integration.
+    IntegrationConnect,
+    /// End a connection to an integration.
+    IntegrationDisconnect,
+    /// List integrations and the caller's connections.
+    IntegrationList,
+    /// Register an integration.
+    IntegrationRegister,
+    /// Ask an integration for a sign of life.
+    IntegrationTest,
+    /// Remove an integration.
+    IntegrationUnregister,
     /// Delete a value.
     KvDelete,
     /// Read a value.
@@ -39,6 +53,10 @@ pub enum Tool {
     KvList,
     /// Store a value.
     KvSet,
+    /// Find tools of integrations.
+    McpListTools,
+    /// Call a tool of an integration.
+    McpProxy,
     /// List workflow runs.
     WorkflowList,
     /// Start a workflow.
@@ -74,6 +92,8 @@ pub enum Toolset {
     Artifacts,
     /// Events.
     Events,
+    /// Integrations, and the calls of their tools.
+    Integrations,
     /// Workflows.
     Workflows,
 }
@@ -93,7 +113,13 @@ pub enum Effect {
 
 impl Toolset {
     /// Every family.
-    pub const ALL: [Self; 4] = [Self::Artifacts, Self::Events, Self::Kv, Self::Workflows];
+    pub const ALL: [Self; 5] = [
+        Self::Artifacts,
+        Self::Events,
+        Self::Integrations,
+        Self::Kv,
+        Self::Workflows,
+    ];
 
     /// The name in settings.
     pub const fn name(self) -> &'static str {
@@ -101,6 +127,7 @@ impl Toolset {
             Self::Kv => "kv",
             Self::Artifacts => "artifacts",
             Self::Events => "events",
+            Self::Integrations => "integrations",
             Self::Workflows => "workflows",
         }
     }
@@ -108,7 +135,7 @@ impl Toolset {
 
 impl Tool {
     /// Every tool and method: the tools sorted by name, then the methods.
-    pub const ALL: [Self; 29] = [
+    pub const ALL: [Self; 38] = [
         Self::ArtifactsDelete,
         Self::ArtifactsGet,
         Self::ArtifactsList,
@@ -122,10 +149,19 @@ impl Tool {
         Self::EventsListRules,
         Self::EventsQuery,
         Self::EventsSend,
+        Self::IntegrationApprove,
+        Self::IntegrationConnect,
+        Self::IntegrationDisconnect,
+        Self::IntegrationList,
+        Self::IntegrationRegister,
+        Self::IntegrationTest,
+        Self::IntegrationUnregister,
         Self::KvDelete,
         Self::KvGet,
         Self::KvList,
         Self::KvSet,
+        Self::McpListTools,
+        Self::McpProxy,
         Self::WorkflowList,
         Self::WorkflowStart,
         Self::WorkflowStatus,
@@ -156,10 +192,19 @@ impl Tool {
             Self::EventsListRules => "events_list_rules",
             Self::EventsQuery => "events_query",
             Self::EventsSend => "events_send",
+            Self::IntegrationApprove => "integration_approve",
+            Self::IntegrationConnect => "integration_connect",
+            Self::IntegrationDisconnect => "integration_disconnect",
+            Self::IntegrationList => "integration_list",
+            Self::IntegrationRegister => "integration_register",
+            Self::IntegrationTest => "integration_test",
+            Self::IntegrationUnregister => "integration_unregister",
             Self::KvDelete => "kv_delete",
             Self::KvGet => "kv_get",
             Self::KvList => "kv_list",
             Self::KvSet => "kv_set",
+            Self::McpListTools => "mcp_list_tools",
+            Self::McpProxy => "mcp_proxy",
             Self::WorkflowList => "workflow_list",
             Self::WorkflowStart => "workflow_start",
             Self::WorkflowStatus => "workflow_status",
@@ -171,6 +216,14 @@ impl Tool {
             }
             Self::ResourcesSubscribe | Self::AlertsSubscribe => "resources/subscribe",
         }
+    }
+
+    /// Whether it talks to a server outside of this one.
+    pub const fn reaches_outside(self) -> bool {
+        matches!(
+            self,
+            Self::IntegrationConnect | Self::IntegrationTest | Self::McpListTools | Self::McpProxy
+        )
     }
 
     /// Whether it is called by `tools/call`, rather than being a method of its own.
@@ -218,6 +271,15 @@ impl Tool {
             | Self::WorkflowStart
             | Self::WorkflowStatus
             | Self::WorkflowStop => Toolset::Workflows,
+            Self::IntegrationApprove
+            | Self::IntegrationConnect
+            | Self::IntegrationDisconnect
+            | Self::IntegrationList
+            | Self::IntegrationRegister
+            | Self::IntegrationTest
+            | Self::IntegrationUnregister
+            | Self::McpListTools
+            | Self::McpProxy => Toolset::Integrations,
         }
     }
 
@@ -245,6 +307,14 @@ impl Tool {
             Self::EventsHealthCheck => Permission::HealthRead,
             Self::WorkflowList | Self::WorkflowStatus => Permission::WorkflowRead,
             Self::WorkflowStart | Self::WorkflowStop => Permission::WorkflowRun,
+            Self::IntegrationList | Self::McpListTools => Permission::IntegrationRead,
+            Self::IntegrationConnect | Self::IntegrationDisconnect | Self::IntegrationTest => {
+                Permission::IntegrationConnect
+            }
+            Self::IntegrationApprove | Self::IntegrationRegister | Self::IntegrationUnregister => {
+                Permission::IntegrationManage
+            }
+            Self::McpProxy => Permission::ProxyCall,
         }
     }
 
@@ -276,6 +346,15 @@ impl Tool {
             Self::WorkflowStart => "Workflow.Started",
             Self::WorkflowStatus => "Workflow.Status",
             Self::WorkflowStop => "Workflow.Stopped",
+            Self::IntegrationApprove => "Integration.Approved",
+            Self::IntegrationConnect => "Integration.Connected",
+            Self::IntegrationDisconnect => "Integration.Disconnected",
+            Self::IntegrationList => "Integration.Listed",
+            Self::IntegrationRegister => "Integration.Registered",
+            Self::IntegrationTest => "Integration.Tested",
+            Self::IntegrationUnregister => "Integration.Unregistered",
+            Self::McpListTools => "MCP.ToolsListed",
+            Self::McpProxy => "MCP.ToolCalled",
         }
     }
 
@@ -291,7 +370,13 @@ impl Tool {
             | Self::EventsDeleteAlert
             | Self::EventsDeleteRule
             | Self::WorkflowStart
-            | Self::WorkflowStop => Effect::Mutation,
+            | Self::WorkflowStop
+            | Self::IntegrationApprove
+            | Self::IntegrationConnect
+            | Self::IntegrationDisconnect
+            | Self::IntegrationRegister
+            | Self::IntegrationUnregister
+            | Self::McpProxy => Effect::Mutation,
             Self::EventsSend => Effect::Events,
             Self::EventsHealthCheck => Effect::Health,
             Self::KvGet
@@ -303,6 +388,9 @@ impl Tool {
             | Self::EventsListRules
             | Self::WorkflowList
             | Self::WorkflowStatus
+            | Self::IntegrationList
+            | Self::IntegrationTest
+            | Self::McpListTools
             | Self::Complete
             | Self::ResourcesList
             | Self::ResourcesRead

@@ -47,6 +47,9 @@ pub enum Program {
     Template {
         /// The template's id.
         template: String,
+        /// Variables of its environment, of those that the template allows.
+        #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+        env: BTreeMap<String, String>,
     },
     /// A command of an admin's, from the operator's list.
     Command {

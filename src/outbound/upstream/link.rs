@@ -31,8 +31,15 @@ pub struct Outgoing {
 /// What comes from a server.
 #[derive(Debug)]
 pub enum Incoming {
-    /// A JSON-RPC message: JSON text of at most `MESSAGE_BYTES_MAX` bytes.
+    /// A JSON-RPC message, or an array of them: JSON text of at most `MESSAGE_BYTES_MAX` bytes.
     Message(String),
+    /// A message that came on the stream that answers a request, where the link can tell.
+    Related {
+        /// The request's id.
+        request_id: i64,
+        /// The message.
+        text: String,
+    },
     /// The request with this id will get no answer.
     Failed {
         /// Its id.
@@ -48,15 +55,23 @@ pub enum Incoming {
 
 /// One way to one server. Dropped, it is closed, and a child it leads to is killed with all it has started.
 pub trait Link: Send + Sync + 'static {
-    /// Sends a message. What becomes of a request comes by [`Opened::incoming`].
+    /// Sends a message. What becomes of a request comes by [`Opened::incoming`]. The future may be dropped
+    /// half-way: then the message is sent whole or not at all.
     ///
     /// # Errors
     /// The message was certainly not sent.
     fn send(&self, message: Outgoing) -> Reply<'_, ()>;
 
-    /// What was agreed on in the handshake, for links that repeat it in every request.
+    /// The revision that is spoken from here on, for links that repeat it in every request but `initialize`,
+    /// which never carries one. Told before `server/discover`, and again when the handshake has ended.
     fn agreed(&self, protocol_version: &str) {
         let _ = protocol_version;
+    }
+
+    /// Nobody waits for the answer to this request any more: a link that holds a stream for it lets it go.
+    /// Told besides `notifications/cancelled`, which a link leaves out where ending the stream says the same.
+    fn abandon(&self, request_id: i64) {
+        let _ = request_id;
     }
 
     /// The process that it leads to.

@@ -211,6 +211,7 @@ fn references_and_what_is_no_secret_pass() {
         ),
         Endpoint::Stdio(Program::Template {
             template: "token".to_owned(),
+            env: [("TOKEN".to_owned(), "${secret:t}".to_owned())].into(),
         }),
     ] {
         assert_eq!(leaks(&endpoint), [], "{endpoint:?}");

@@ -1,0 +1,118 @@
+//! An open connection as callers hold it: it outlives what it stands for, and then says so.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::time::Duration;
+
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use serde_json::value::RawValue;
+use tokio::time::Instant;
+
+use crate::mesh::store::Reply;
+use crate::mesh::upstream::{ServerIdentity, Upstream, UpstreamCall, UpstreamFault, UpstreamTool};
+use crate::mesh::{Clock, Timestamp};
+use crate::outbound::upstream::session::Core;
+
+/// A connection that was opened.
+pub(super) struct Connection {
+    core: Arc<Core>,
+    identity: ServerIdentity,
+    process: Option<u32>,
+    is_child: bool,
+    clock: Arc<dyn Clock>,
+    opened: Instant,
+    used_at: AtomicI64,
+    used_ms: AtomicU64,
+}
+
+impl Connection {
+    pub(super) fn new(
+        core: Arc<Core>,
+        identity: ServerIdentity,
+        clock: Arc<dyn Clock>,
+        is_child: bool,
+    ) -> Self {
+        let used_at = AtomicI64::new(clock.now().as_millis());
+        Self {
+            process: core.link().and_then(|link| link.process()),
+            core,
+            identity,
+            is_child,
+            clock,
+            opened: Instant::now(),
+            used_at,
+            used_ms: AtomicU64::new(0),
+        }
+    }
+
+    /// What the session's callers share.
+    pub(super) fn core(&self) -> &Arc<Core> {
+        &self.core
+    }
+
+    /// The child's process id.
+    pub(super) fn process(&self) -> Option<u32> {
+        self.process
+    }
+
+    /// Whether it leads to a child process.
+    pub(super) fn is_child(&self) -> bool {
+        self.is_child
+    }
+
+    /// When it was opened.
+    pub(super) fn opened(&self) -> Instant {
+        self.opened
+    }
+
+    /// When it was last used, by the wall clock.
+    pub(super) fn used_at(&self) -> Timestamp {
+        Timestamp::from_millis(self.used_at.load(Ordering::Relaxed))
+    }
+
+    /// When it was last used.
+    pub(super) fn used(&self) -> Instant {
+        self.opened + Duration::from_millis(self.used_ms.load(Ordering::Relaxed))
+    }
+
+    /// It is used now.
+    pub(super) fn touch(&self) {
+        let now = self.clock.now().as_millis();
+        self.used_at.store(now, Ordering::Relaxed);
+        let since = u64::try_from(self.opened.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.used_ms.fetch_max(since, Ordering::Relaxed);
+    }
+}
+
+impl Upstream for Connection {
+    fn identity(&self) -> ServerIdentity {
+        self.identity.clone()
+    }
+
+    fn tools(&self) -> Reply<'_, Arc<Vec<UpstreamTool>>> {
+        self.core.current_tools().boxed()
+    }
+
+    fn tools_generation(&self) -> u64 {
+        self.core.tools.generation()
+    }
+
+    fn call<'a>(
+        &'a self,
+        call: UpstreamCall<'a>,
+    ) -> BoxFuture<'a, Result<Box<RawValue>, UpstreamFault>> {
+        async move {
+            self.touch();
+            let answer = self.core.call(call).await;
+            self.touch();
+            answer
+        }
+        .boxed()
+    }
+
+    fn ping(&self) -> Reply<'_, Duration> {
+        self.touch();
+        self.core.ping().boxed()
+    }
+}

@@ -1,0 +1,311 @@
+//! One connection from its first attempt to its end, in one task: whatever happens, it leaves no link and no place behind.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep, sleep_until, timeout};
+
+use super::Inner;
+use super::census::{Full, Place};
+use super::connection::Connection;
+use super::slot::{Life, Outcome, Stage};
+use crate::mesh::upstream::{ConnectionPlan, ConnectionTarget};
+use crate::mesh::{Error, ErrorKind};
+use crate::outbound::upstream::handshake::{Established, establish};
+use crate::outbound::upstream::link::Link;
+use crate::outbound::upstream::scrub::Scrubber;
+
+/// How often a place is looked for that others take in between.
+const EVICTIONS_MAX: usize = 8;
+
+/// How often a connection that is too old is looked at while it is busy.
+const OVERTIME_CHECK: Duration = Duration::from_secs(1);
+
+/// Why an open connection ended.
+#[derive(Debug, PartialEq, Eq)]
+enum End {
+    /// It was not needed any more, or was told to end.
+    Ended,
+    /// It broke.
+    Broke,
+}
+
+/// Lives `life`, after the attempt `before` of the same key has wholly ended.
+pub(super) async fn live(
+    inner: Arc<Inner>,
+    plan: ConnectionPlan,
+    life: Arc<Life>,
+    before: Option<Arc<Life>>,
+) {
+    let ended = life.ended.clone().drop_guard();
+    if let Some(before) = before {
+        before.stop.cancel();
+        before.ended.cancelled().await;
+    }
+    match inner.place(&plan).await {
+        Ok(place) => {
+            inner.run(&plan, &life, place).await;
+            drop(ended);
+            inner.linger(&plan, &life).await;
+        }
+        Err(error) => {
+            inner.refused(&plan, &life);
+            life.tell(Err(Arc::new(error)));
+        }
+    }
+}
+
+impl Life {
+    fn tell(&self, outcome: Outcome) {
+        self.outcome.send_replace(Some(outcome));
+    }
+}
+
+impl Inner {
+    /// A place, if need be of a connection that nobody uses.
+    async fn place(&self, plan: &ConnectionPlan) -> Result<Place, Error> {
+        let is_child = is_child(&plan.target);
+        let child_of = is_child.then_some((&plan.key.tenant, plan.children_max));
+        for _ in 0..EVICTIONS_MAX {
+            let full = match self.census.take(child_of, &self.settings) {
+                Ok(place) => return Ok(place),
+                Err(full) => full,
+            };
+            let evicted = match full {
+                Full::Tenant => {
+                    return Err(Error::new(
+                        ErrorKind::QuotaExceeded,
+                        format!("the tenant has {} child processes already", plan.children_max),
+                    )
+                    .fix("Disconnect an integration that is not needed, or wait until one has been idle."));
+                }
+                Full::Children => self.lock().evict(Connection::is_child),
+                Full::Connections => self.lock().evict(|_| true),
+            };
+            let Some(evicted) = evicted else {
+                break;
+            };
+            let time = self.settings.close_time_max.saturating_mul(2);
+            let _ = timeout(time, evicted.ended.cancelled()).await;
+        }
+        Err(Error::new(
+            ErrorKind::Overloaded,
+            "as many connections to integrated servers are in use as this server may have",
+        )
+        .fix("Try again in a moment.")
+        .retry_after(Duration::from_secs(1)))
+    }
+
+    /// Connects and keeps what was opened until it ends.
+    async fn run(&self, plan: &ConnectionPlan, life: &Life, place: Place) {
+        let mut link = None;
+        let attempt = establish(&*self.links, plan, &self.settings, &mut link);
+        let established = tokio::select! {
+            biased;
+            () = life.stop.cancelled() => Err(unavailable("the connection was ended while it was being opened")),
+            done = timeout(self.settings.connect_time_max, attempt) => done.unwrap_or_else(|_| {
+                Err(unavailable("the server did not answer in time"))
+            }),
+        };
+        // The place is free before anybody can learn of the end, so that it is not found taken.
+        match established {
+            Ok(established) => {
+                let end = self.keep(plan, life, established, link.as_deref()).await;
+                drop((link, place));
+                if end == End::Ended {
+                    self.lock().remove_of_life(&plan.key, life);
+                }
+            }
+            Err(error) => {
+                let error = with_last_words(error, plan, link.as_deref());
+                self.end_link(link.as_deref()).await;
+                drop((link, place));
+                self.failed(plan, life, &error);
+                life.tell(Err(Arc::new(error)));
+            }
+        }
+    }
+
+    async fn keep(
+        &self,
+        plan: &ConnectionPlan,
+        life: &Life,
+        established: Established,
+        link: Option<&dyn Link>,
+    ) -> End {
+        let Established { session, identity } = established;
+        let core = session.core().clone();
+        let clock = self.clock.clone();
+        let is_child = is_child(&plan.target);
+        let connection = Arc::new(Connection::new(core.clone(), identity, clock, is_child));
+        self.opened(plan, life, &connection);
+        life.tell(Ok(connection.clone()));
+        let end = self.watch(life, &connection).await;
+        // From here on calls find the session closed.
+        core.end_with(unavailable("the connection was ended"));
+        if end == End::Broke {
+            let error = with_last_words(core.end(), plan, link);
+            tracing::debug!(service = %plan.key.service, "the connection to a server broke");
+            self.broke(plan, life, &error);
+        }
+        self.end_link(link).await;
+        drop(session);
+        end
+    }
+
+    /// Waits until the connection breaks, is told to end, or is not needed any more.
+    async fn watch(&self, life: &Life, connection: &Connection) -> End {
+        let core = connection.core();
+        loop {
+            let idle_at = connection.used() + self.settings.idle_max;
+            let old_at = connection.opened() + self.settings.lifetime_max;
+            let now = Instant::now();
+            if (now >= idle_at || now >= old_at) && core.end_if_idle() {
+                return End::Ended;
+            }
+            if now >= old_at + self.settings.overtime_max {
+                return End::Ended;
+            }
+            let mut next = idle_at.min(old_at);
+            if next <= now {
+                next = now + OVERTIME_CHECK;
+            }
+            tokio::select! {
+                biased;
+                () = life.stop.cancelled() => return End::Ended,
+                () = core.closed().cancelled() => return End::Broke,
+                () = sleep_until(next) => {}
+            }
+        }
+    }
+
+    async fn end_link(&self, link: Option<&dyn Link>) {
+        if let Some(link) = link
+            && timeout(self.settings.close_time_max, link.close())
+                .await
+                .is_err()
+        {
+            tracing::warn!("a connection to a server did not end in time and was dropped");
+        }
+    }
+
+    /// No attempt was made; what was known before is known still.
+    fn refused(&self, plan: &ConnectionPlan, life: &Life) {
+        let mut slots = self.lock();
+        if let Some(slot) = slots.of_life(&plan.key, life) {
+            slot.stage = Stage::Broken;
+            if !slot.has_broken {
+                slots.remove_of_life(&plan.key, life);
+            }
+        }
+    }
+
+    fn failed(&self, plan: &ConnectionPlan, life: &Life, error: &Error) {
+        if life.stop.is_cancelled() || !counts(error.kind()) {
+            return self.refused(plan, life);
+        }
+        let share = f64::from(
+            life.serial
+                .wrapping_mul(0x9E37_79B9_7F4A_7C15)
+                .to_be_bytes()[0],
+        ) / 255.0;
+        if let Some(slot) = self.lock().of_life(&plan.key, life) {
+            slot.stage = Stage::Broken;
+            slot.fault = Some(error.message().to_owned());
+            slot.breaker.fail(&self.settings, error.wait(), share);
+        }
+    }
+
+    fn opened(&self, plan: &ConnectionPlan, life: &Life, connection: &Arc<Connection>) {
+        let now = self.clock.now();
+        if let Some(slot) = self.lock().of_life(&plan.key, life) {
+            slot.stage = Stage::Open;
+            slot.connection = Some(connection.clone());
+            slot.breaker.succeed();
+            slot.restarts = slot.restarts.saturating_add(u32::from(slot.has_broken));
+            slot.since = now;
+        }
+    }
+
+    fn broke(&self, plan: &ConnectionPlan, life: &Life, error: &Error) {
+        if let Some(slot) = self.lock().of_life(&plan.key, life) {
+            slot.stage = Stage::Broken;
+            slot.has_broken = true;
+            slot.broke_at = Instant::now();
+            slot.fault = Some(error.message().to_owned());
+        }
+    }
+
+    /// While it is broken and nobody connects again: its tools are told until the grace ends, its failures until
+    /// they no longer count; then it is as if it had never been.
+    async fn linger(&self, plan: &ConnectionPlan, life: &Life) {
+        let grace_end = match self.lock().of_life(&plan.key, life) {
+            Some(slot) if slot.stage == Stage::Broken => slot.broke_at + self.settings.grace,
+            _ => return,
+        };
+        tokio::select! {
+            () = life.stop.cancelled() => return,
+            () = sleep_until(grace_end) => {}
+        }
+        let last = match self.lock().of_life(&plan.key, life) {
+            Some(slot) => slot.connection.take(),
+            None => return,
+        };
+        if let Some(last) = last {
+            last.core().tools.forget();
+        }
+        tokio::select! {
+            () = life.stop.cancelled() => {}
+            () = sleep(self.settings.failure_window) => {
+                self.lock().remove_of_life(&plan.key, life);
+            }
+        }
+    }
+}
+
+/// Whether a process is started to reach `target`.
+fn is_child(target: &ConnectionTarget) -> bool {
+    match target {
+        ConnectionTarget::Command { .. } | ConnectionTarget::Template { .. } => true,
+        ConnectionTarget::Remote { .. } => false,
+    }
+}
+
+/// Whether trying again may help, so that it is not tried again at once.
+fn counts(kind: ErrorKind) -> bool {
+    !matches!(
+        kind,
+        ErrorKind::InvalidParameter
+            | ErrorKind::NotSupported
+            | ErrorKind::QuotaExceeded
+            | ErrorKind::Overloaded
+            | ErrorKind::NotFound
+            | ErrorKind::PermissionDenied
+    )
+}
+
+fn unavailable(message: &str) -> Error {
+    Error::new(ErrorKind::UpstreamUnavailable, message)
+}
+
+/// The error with what the child wrote last, where it does not tell that already.
+fn with_last_words(error: Error, plan: &ConnectionPlan, link: Option<&dyn Link>) -> Error {
+    let words = link.and_then(|link| link.last_words());
+    let words = words.map(|words| Scrubber::of(plan).show(&words));
+    match words {
+        Some(words)
+            if !words.is_empty() && counts(error.kind()) && !error.message().contains(&words) =>
+        {
+            let told = format!("{}; it last wrote: {words}", error.message());
+            let mut with = Error::new(error.kind(), told);
+            if let Some(wait) = error.wait() {
+                with = with.retry_after(wait);
+            }
+            if let Some(fix) = error.fix_text() {
+                with = with.fix(fix);
+            }
+            with.caused_by(error)
+        }
+        _ => error,
+    }
+}
