@@ -15,8 +15,8 @@ use crate::mesh::event::rules::{RuleBook, RuleParts};
 use crate::mesh::event::{
     EventReads, Outbox, OutboxSettings, Pace, Publisher, PublisherSettings, Rollup, Target,
 };
-use crate::mesh::integration::{BookParts, IntegrationBook};
 use crate::mesh::integration::waiting::WaitingTable;
+use crate::mesh::integration::{BookParts, IntegrationBook};
 use crate::mesh::limit::Limiter;
 use crate::mesh::store::mail::MailPolicy;
 use crate::mesh::store::{Bucket, Bus, BusRules, Table};
@@ -291,9 +291,8 @@ fn server_links(config: &Config, clock: &Arc<dyn Clock>) -> ServerLinks {
     let settings = &config.integrations;
     let rules = settings.egress_allow.iter();
     let rules = rules.filter_map(|rule| rule.parse().ok()).collect();
-    let remote = RemoteLinks::new(RemoteSettings {
-        egress: EgressPolicy::new(rules, settings.allow_loopback_http),
-    });
+    let egress = EgressPolicy::new(rules, settings.allow_loopback_http);
+    let remote = RemoteLinks::new(RemoteSettings { egress }, Arc::clone(clock));
     let children = ChildLinks::new(child_settings(config, clock));
     ServerLinks::new(children, remote)
 }
