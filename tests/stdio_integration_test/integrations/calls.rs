@@ -237,11 +237,12 @@ fn progress_comes_through() {
 fn a_tool_that_says_something_else_is_held_back_alone_until_it_is_approved() {
     let Some(python) = python() else { return };
     let folder = tempfile::tempdir().unwrap();
-    let described = folder.path().join("described");
+    let shared = tempfile::tempdir().unwrap();
+    let described = shared.path().join("described");
     fs::write(&described, "Says what it is told.").unwrap();
     let start = start(folder.path(), &python).set(
         "AGENT_MESH_CHILD_PATHS",
-        &format!("{},{}", env!("CARGO_MANIFEST_DIR"), folder.path().display()),
+        &format!("{},{}", env!("CARGO_MANIFEST_DIR"), shared.path().display()),
     );
     let path = described.display().to_string();
     let mut client = Client::open(&start);

@@ -36,7 +36,12 @@ fn direct(program: &str, args: &[&str], folder: &std::path::Path) -> Client {
         log: true,
     };
     let mut client = Client::of(Server::of(&mut command, reads));
-    client.initialize("2025-06-18");
+    // It is told that its client can do what ours says that it can: some have more tools then.
+    let params = json!({"protocolVersion": "2025-11-25",
+        "capabilities": {"elicitation": {}, "sampling": {}, "roots": {}},
+        "clientInfo": {"name": "stdio_integration_test", "version": "1"}});
+    client.request("initialize", params);
+    client.notify("notifications/initialized", json!({}));
     client
 }
 
