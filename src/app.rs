@@ -3,8 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::broadcast;
-
 use crate::config::{self, Backend, Config, Identity, JwksSource, JwtSettings};
 use crate::inbound::server::{Server, Shared, Streams};
 use crate::inbound::task::RunTools;
@@ -12,18 +10,20 @@ use crate::inbound::tool::catalog::Catalog;
 use crate::mesh::call::sequence::IdSequence;
 use crate::mesh::call::tool::Toolset;
 use crate::mesh::call::{Backplane, CALL_TIME_MAX};
+use crate::mesh::channels::Channels;
 use crate::mesh::event::rules::{RuleBook, RuleParts};
 use crate::mesh::event::{
     EventReads, Outbox, OutboxSettings, Pace, Publisher, PublisherSettings, Rollup, Target,
 };
 use crate::mesh::integration::waiting::WaitingTable;
+use crate::mesh::integration::{BookParts, IntegrationBook};
 use crate::mesh::limit::Limiter;
-use crate::mesh::store::changes::Changes;
 use crate::mesh::store::mail::MailPolicy;
 use crate::mesh::store::{Bucket, Bus, BusRules, Table};
 use crate::mesh::tenant::{
     EnvironmentIdentity, KeySource, Limits, Resolver, TenantDirectory, TokenSettings,
 };
+use crate::mesh::upstream::Upstreams;
 use crate::mesh::workflow::{
     LocalMachines, RunBook, RunBookParts, WatchPace, Watcher, WorkflowNames,
 };
@@ -34,9 +34,10 @@ use crate::outbound::aws::{
 };
 use crate::outbound::embedded::{EmbeddedCloud, EmbeddedSettings, FolderMachines};
 use crate::outbound::jwks::{InvalidLocation, Jwks, JwksLocation};
-
-/// How many alerts may wait to be told to those who watch.
-const ALERTS_WAITING_MAX: usize = 256;
+use crate::outbound::upstream::child::{self, ChildLinks, ChildSettings};
+use crate::outbound::upstream::remote::{EgressPolicy, RemoteLinks, RemoteSettings};
+use crate::outbound::upstream::{PoolSettings, ServerLinks, UpstreamPool};
+use crate::platform;
 
 /// Everything that one process is made of, whatever transports it serves.
 pub struct App {
@@ -52,14 +53,19 @@ impl App {
     /// # Errors
     /// What the embedded cloud or the outbox says of their folders.
     pub async fn open(config: &Config) -> Result<Self, Error> {
-        Self::open_with(config, Arc::new(SystemClock::new())).await
+        Self::open_with(config, Arc::new(SystemClock::new()), None).await
     }
 
-    /// As [`App::open`], with a clock of the caller's.
+    /// As [`App::open`], with a clock of the caller's, and connections to other servers of the caller's where
+    /// they are given.
     ///
     /// # Errors
     /// As [`App::open`].
-    pub async fn open_with(config: &Config, clock: Arc<dyn Clock>) -> Result<Self, Error> {
+    pub async fn open_with(
+        config: &Config,
+        clock: Arc<dyn Clock>,
+        upstreams: Option<Arc<dyn Upstreams>>,
+    ) -> Result<Self, Error> {
         let (settings, embedded) = backend(config, &clock)?;
         let connection = Connection::new(settings, Arc::clone(&clock));
         let outbox = Outbox::open(OutboxSettings {
@@ -81,6 +87,7 @@ impl App {
         let runs = parts.runs(config);
         let watcher = runs.watch();
         let rules = parts.rules(config, &runs);
+        let integrations = parts.integrations(config, upstreams);
         let publisher = parts.publisher(config, &rules);
         let Parts {
             connection, clock, ..
@@ -101,6 +108,7 @@ impl App {
             bus: parts.bus,
             runs,
             workflows: rules.workflows,
+            integrations,
             rules: rules.book,
             bus_rules: bus_rules(config, &connection),
             native_rules_max: config.automation.native_rules_max,
@@ -110,7 +118,7 @@ impl App {
             alerts: rules.alerts,
             waiting_calls: WaitingTable::default(),
             event_ids: IdSequence::default(),
-            changes: Changes::default(),
+            changes: Channels::default(),
             clock,
             call_time_max: CALL_TIME_MAX,
         };
@@ -152,14 +160,26 @@ impl App {
         self.embedded.as_ref()
     }
 
-    /// Publishes what waits in the outbox, as far as that goes within `time`. What does not go is handed
-    /// over through the bucket on AWS, and what cannot be stays in the outbox for the next process.
-    pub async fn close(self, time: Duration) {
-        drop(self.watcher);
+    /// Begins no more steps of workflows that run in this process, and leaves them to the next one; steps that
+    /// are under way have a second to end. Again it does nothing more.
+    pub async fn stop_workflows(&self) {
         if let Some(cloud) = &self.embedded {
             cloud.stop_workflows().await;
         }
-        let drained = self.shared.backplane.publisher.drain(time).await;
+    }
+
+    /// Stops workflows and publishes what waits in the outbox, as far as that goes within `time`. What does not go is handed
+    /// over through the bucket on AWS, and what cannot be stays in the outbox for the next process.
+    pub async fn close(self, time: Duration) {
+        let clock = Arc::clone(&self.shared.backplane.clock);
+        let start = clock.monotonic();
+        tokio::join!(self.stop_workflows(), self.watcher.stop());
+        let left = time.saturating_sub(clock.monotonic().saturating_sub(start));
+        let upstreams = self.shared.backplane.integrations.upstreams();
+        let (drained, ()) = tokio::join!(
+            self.shared.backplane.publisher.drain(left),
+            upstreams.close(left)
+        );
         if drained.left > 0 {
             tracing::warn!(
                 events = drained.left,
@@ -220,8 +240,31 @@ impl Parts {
             launcher: Arc::new(runs.clone()),
             workflows: workflows(config, &self.tenants),
             topics: Arc::new(AwsTopics::new(Arc::clone(&self.connection))),
-            alerts: broadcast::channel(ALERTS_WAITING_MAX).0,
+            alerts: Arc::new(Channels::default()),
         }
+    }
+
+    /// The integrations of the tenants, over `upstreams` where they are given.
+    fn integrations(
+        &self,
+        config: &Config,
+        upstreams: Option<Arc<dyn Upstreams>>,
+    ) -> IntegrationBook {
+        let clock = Arc::clone(&self.clock);
+        let upstreams = upstreams.unwrap_or_else(|| {
+            let links = Arc::new(server_links(config, &clock));
+            Arc::new(UpstreamPool::new(
+                links,
+                Arc::clone(&clock),
+                PoolSettings::default(),
+            ))
+        });
+        IntegrationBook::new(BookParts {
+            table: Arc::clone(&self.table),
+            secrets: Arc::new(AwsSecrets::new(Arc::clone(&self.connection))),
+            upstreams,
+            clock,
+        })
     }
 
     /// The publisher, at work.
@@ -241,6 +284,17 @@ impl Parts {
             hand_over: config.backend.backend == Backend::Aws,
         })
     }
+}
+
+/// What leads to other servers: processes and addresses.
+fn server_links(config: &Config, clock: &Arc<dyn Clock>) -> ServerLinks {
+    let settings = &config.integrations;
+    let rules = settings.egress_allow.iter();
+    let rules = rules.filter_map(|rule| rule.parse().ok()).collect();
+    let egress = EgressPolicy::new(rules, settings.allow_loopback_http);
+    let remote = RemoteLinks::new(RemoteSettings { egress }, Arc::clone(clock));
+    let children = ChildLinks::new(child_settings(config, clock));
+    ServerLinks::new(children, remote)
 }
 
 /// Who calls is told by the environment, or by a token in each request.
@@ -340,6 +394,26 @@ pub(crate) fn backend(
             );
             Ok((settings, Some(cloud)))
         }
+    }
+}
+
+/// What the processes of integrations may be, by the settings.
+pub fn child_settings(config: &Config, clock: &Arc<dyn Clock>) -> ChildSettings {
+    let integrations = &config.integrations;
+    ChildSettings {
+        executable: platform::own_program(),
+        folder: child::children_folder(&config.data_dir),
+        commands: match config.identity {
+            Identity::Env => Some(integrations.allowed_commands.clone()),
+            Identity::Jwt(_) => None,
+        },
+        templates: Arc::clone(&integrations.templates),
+        readable: integrations.child_paths.clone(),
+        private: integrations.private.clone(),
+        home: integrations.home.clone(),
+        search_path: integrations.search_path.clone(),
+        locale: integrations.locale.clone(),
+        clock: Arc::clone(clock),
     }
 }
 

@@ -8,6 +8,7 @@ mod document;
 pub mod environment;
 mod events;
 mod identity;
+pub mod integrations;
 mod log;
 mod mistake;
 pub mod setting;
@@ -25,6 +26,7 @@ pub use document::{example, settings_table_markdown};
 pub use environment::Environment;
 pub use events::{EventReads, EventSettings};
 pub use identity::{DEFAULT_TENANT, Identity, JwksSource, JwtSettings, LocalCaller};
+pub use integrations::IntegrationSettings;
 pub use log::{LogFormat, LogLevel, LogSettings};
 pub use mistake::{ConfigErrors, Mistake, Place};
 pub use source::{Flags, SettingValue, Source};
@@ -76,6 +78,8 @@ pub struct Config {
     pub events: EventSettings,
     /// What rules, alerts and workflows may reach.
     pub automation: AutomationSettings,
+    /// Which other servers may be reached, and what their processes may do.
+    pub integrations: IntegrationSettings,
     /// What is logged, and how.
     pub log: LogSettings,
     /// What of the SDK's own environment tells one target from another.
@@ -185,6 +189,13 @@ impl Config {
         let read_only = reader.read(&READ_ONLY, false, check::switch);
         let events = EventSettings::read(reader);
         let automation = AutomationSettings::read(reader, &mut warnings);
+        let private = [&data_dir, &outbox_dir, &tenants_path, &file];
+        let private: Vec<&Path> = private
+            .into_iter()
+            .flatten()
+            .map(PathBuf::as_path)
+            .collect();
+        let integrations = IntegrationSettings::read(reader, environment, &private, &mut warnings);
         let log = LogSettings::read(reader);
         let sources = TenantSources {
             path: tenants_path,
@@ -211,6 +222,7 @@ impl Config {
             read_only,
             events,
             automation,
+            integrations,
             log,
             aws: AwsEnvironment::read(environment),
             file,

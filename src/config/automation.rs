@@ -129,7 +129,7 @@ fn domains(text: &str) -> Result<Vec<String>, String> {
     let mut wrong = Vec::new();
     for item in check::list(text)? {
         let domain = item.to_ascii_lowercase();
-        if !is_domain(&domain) {
+        if !check::is_host(&domain) {
             wrong.push(format!(
                 "\"{item}\" must be a mail domain, like example.com"
             ));
@@ -142,19 +142,6 @@ fn domains(text: &str) -> Result<Vec<String>, String> {
     } else {
         Err(wrong.join("; "))
     }
-}
-
-/// Whether `text` is a host's name: labels of letters, digits and hyphens between dots.
-fn is_domain(text: &str) -> bool {
-    let label = |label: &str| {
-        (1..=63).contains(&label.len())
-            && label
-                .bytes()
-                .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
-            && !label.starts_with('-')
-            && !label.ends_with('-')
-    };
-    text.len() <= 253 && text.split('.').all(label)
 }
 
 impl Shown for Named {

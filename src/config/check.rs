@@ -171,5 +171,18 @@ pub(crate) fn list(text: &str) -> Result<Vec<String>, String> {
     Ok(items)
 }
 
+/// Whether `text` is a host's name in lower case: labels of letters, digits and hyphens between dots.
+pub(crate) fn is_host(text: &str) -> bool {
+    let label = |label: &str| {
+        (1..=63).contains(&label.len())
+            && label
+                .bytes()
+                .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+    };
+    text.len() <= 253 && text.split('.').all(label)
+}
+
 #[cfg(test)]
 mod tests;

@@ -129,6 +129,16 @@ settings! {
     EVENTS_ROLE_ARN = "AGENT_MESH_EVENTS_ROLE_ARN", Kind::Text,
         "arn:aws:iam::123456789012:role/agent-mesh-events", "none",
         "The role that EventBridge takes to start the workflow of a native rule";
+    ALLOWED_COMMANDS = "AGENT_MESH_ALLOWED_COMMANDS", Kind::List, "npx,/usr/local/bin/mcp-server", "none",
+        "The programs that an admin under identity `env` may register: absolute paths, or names found in `PATH`";
+    TEMPLATES_FILE = "AGENT_MESH_TEMPLATES_FILE", Kind::Path, "/etc/agent-mesh/templates.toml", "none",
+        "The file of programs that any tenant may connect to, with slots for what each may set; read at start";
+    CHILD_PATHS = "AGENT_MESH_CHILD_PATHS", Kind::List, "/srv/documents,/opt/tools", "none",
+        "Further folders that the processes of integrations may read and run programs from";
+    EGRESS_ALLOW = "AGENT_MESH_EGRESS_ALLOW", Kind::List, "mcp.corp.example,10.1.0.0/16", "none",
+        "Hosts, addresses and networks that integrations may reach besides public ones";
+    ALLOW_LOOPBACK_HTTP = "AGENT_MESH_ALLOW_LOOPBACK_HTTP", Kind::Switch, "true", "`false`",
+        "Whether integrations may reach this machine over plain http";
     LOG_LEVEL = "LOG_LEVEL", Kind::Word(&["error", "warn", "info", "debug", "trace"]), "info", "`info`",
         "How much is logged";
     RUST_LOG = "RUST_LOG", Kind::Text, "info,agent_mesh=debug", "none",
@@ -138,15 +148,7 @@ settings! {
 }
 
 /// Settings of the contract that this version cannot honour yet: setting one is no mistake, but is said.
-pub(crate) const LATER: &[&str] = &[
-    "AGENT_MESH_ALLOWED_COMMANDS",
-    "AGENT_MESH_TEMPLATES_FILE",
-    "AGENT_MESH_CHILD_PATHS",
-    "AGENT_MESH_EGRESS_ALLOW",
-    "AGENT_MESH_ALLOW_LOOPBACK_HTTP",
-    "AGENT_MESH_STATE_KEYS",
-    "AGENT_MESH_LOG_DIR",
-];
+pub(crate) const LATER: &[&str] = &["AGENT_MESH_STATE_KEYS", "AGENT_MESH_LOG_DIR"];
 
 impl Setting {
     /// Its name in a file: the variable's without its prefix, in lower case.

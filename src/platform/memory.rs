@@ -15,7 +15,7 @@ fn field(name: &str) -> Option<u64> {
     field_in(&std::fs::read_to_string("/proc/self/status").ok()?, name)
 }
 
-fn field_in(status: &str, name: &str) -> Option<u64> {
+pub(super) fn field_in(status: &str, name: &str) -> Option<u64> {
     let value = status.lines().find_map(|line| line.strip_prefix(name))?;
     let kibibytes: u64 = value.trim().strip_suffix("kB")?.trim().parse().ok()?;
     kibibytes.checked_mul(1024)

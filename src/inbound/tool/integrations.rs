@@ -15,12 +15,11 @@ use super::description::{
 use super::{CallFault, opened};
 use crate::mesh::Error;
 use crate::mesh::call::tool::Tool;
-use crate::mesh::integration::{ConnectionId, ServiceId};
+use crate::mesh::integration::{ConnectionId, Credentials, ServiceId};
 use crate::mesh::service::integrations::{
     IntegrationApprove, IntegrationConnect, IntegrationDisconnect, IntegrationList,
     IntegrationTest, IntegrationUnregister,
 };
-use crate::mesh::store::secrets::SECRET_BYTES_MAX;
 
 /// The most members of `credentials` and of `settings`.
 pub const MEMBERS_MAX: usize = 32;
@@ -192,15 +191,15 @@ pub fn connect(text: Option<&str>) -> Result<IntegrationConnect, Error> {
     let mut arguments = Arguments::of(text)?;
     let service = service(&mut arguments)?;
     let connection = connection_id(&mut arguments)?;
-    let credentials = members(&mut arguments, "credentials", SECRET_BYTES_MAX)?;
+    let credentials: Option<BTreeMap<String, String>> = unshown(&mut arguments, "credentials")?;
+    let credentials = credentials.map(|given| {
+        let fields = given.into_iter();
+        Credentials::of(fields.map(|(name, text)| (name, SecretString::from(text))))
+    });
     let call = IntegrationConnect {
         service,
         connection,
-        credentials: credentials.map(|given| {
-            let kept = given.into_iter();
-            kept.map(|(name, text)| (name, SecretString::from(text)))
-                .collect()
-        }),
+        credentials: credentials.transpose()?,
         settings: members(&mut arguments, "settings", SETTING_BYTES_MAX)?,
     };
     arguments.finish()?;

@@ -13,10 +13,13 @@ use super::Backplane;
 use super::health::Health;
 use super::operation::{
     Allows, ArtifactsWrite, EventsRead, EventsSend, HealthRead, Operation, ProxyCall, RulesManage,
+    Subject,
 };
 use super::request::{Continued, InputWay, Progress, Request};
 use super::stage::{Record, Spent, held};
-use crate::mesh::event::{Committed, Event};
+use super::tool::Tool;
+use crate::mesh::event::{Committed, Event, Outcome, Slot, Weight};
+use crate::mesh::integration::IntegrationBook;
 use crate::mesh::integration::waiting::WaitingCalls;
 use crate::mesh::limit::{Admission, ArtifactQuota, Direction, Quota, Roster, RosterOf};
 use crate::mesh::store::artifacts::{Artifacts, Change};
@@ -96,7 +99,7 @@ impl<'call, O: Operation> Granted<'call, O> {
 
     /// The tenant's integrations, and the caller's connections to them.
     pub fn integrations(&self) -> Integrations<'call, O::Needs> {
-        Integrations::new(self.reach)
+        Integrations::new(self.reach, O::TOOL)
     }
 
     /// The tenant's rules on the bus itself, where the backend has such.
@@ -408,6 +411,42 @@ impl<'call> Reach<'call> {
         &*self.ground.backplane.topics
     }
 
+    pub(in crate::mesh) fn integrations(self) -> &'call IntegrationBook {
+        &self.ground.backplane.integrations
+    }
+
+    /// Whether who calls is told by tokens, so that what one admin registers others run here.
+    pub(in crate::mesh) fn serves_many(self) -> bool {
+        self.ground.backplane.serves_many
+    }
+
+    /// Room for one more event of this call, which [`Self::note`] fills.
+    pub(in crate::mesh) fn reserve_note(self) -> Result<Slot, Error> {
+        let outbox = &self.ground.backplane.outbox;
+        outbox.reserve(self.tenant_id(), Weight::Mutation)
+    }
+
+    /// Records what this call has found besides doing its work.
+    pub(in crate::mesh) fn note(
+        self,
+        slot: Slot,
+        tool: Tool,
+        detail_type: &'static str,
+        data: Subject,
+    ) -> Result<(), Error> {
+        let Ground {
+            backplane,
+            request,
+            context,
+            ..
+        } = self.ground;
+        let mut event = backplane.event_of(request, context, tool);
+        event.detail_type = detail_type.into();
+        event.outcome = Outcome::Ok;
+        event.data = data.into_data(Vec::new());
+        slot.commit(&[event]).map(drop)
+    }
+
     /// From now on this process matches records with the tenant's rules as they are.
     pub(in crate::mesh) fn rules_changed(self) {
         self.ground.backplane.rules.changed(self.tenant_id());
@@ -418,6 +457,7 @@ impl<'call> Reach<'call> {
         let allowed = match of {
             RosterOf::Rules => Quota::Rules.allowed(limits),
             RosterOf::Alerts => Quota::Alerts.allowed(limits),
+            RosterOf::Integrations => Quota::Integrations.allowed(limits),
             RosterOf::NativeRules => self.ground.backplane.native_rules_max.into(),
         };
         Roster::new(Arc::clone(self.table()), self.keyspace(), of, allowed)

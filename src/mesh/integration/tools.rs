@@ -94,6 +94,11 @@ impl KnownTools {
         self.tools.iter()
     }
 
+    /// The tool at `position` in the order of names.
+    pub fn get(&self, position: usize) -> Option<&KnownTool> {
+        self.tools.get(position)
+    }
+
     /// How many there are.
     pub fn len(&self) -> usize {
         self.tools.len()

@@ -43,6 +43,8 @@ pub enum RosterOf {
     NativeRules,
     /// Alerts.
     Alerts,
+    /// Integrations.
+    Integrations,
 }
 
 impl RosterOf {
@@ -51,6 +53,7 @@ impl RosterOf {
             Self::Rules => "RULES",
             Self::NativeRules => "NATIVE_RULES",
             Self::Alerts => "ALERTS",
+            Self::Integrations => "INTEGRATIONS",
         }
     }
 
@@ -58,6 +61,11 @@ impl RosterOf {
         match self {
             Self::Rules | Self::NativeRules => keys.rule(name),
             Self::Alerts => keys.alert(name),
+            // No name of a roster's comes from anywhere but a parsed id.
+            Self::Integrations => match name.parse() {
+                Ok(service) => keys.integration(&service),
+                Err(_) => keys.quota(self.row()),
+            },
         }
     }
 }
@@ -177,6 +185,7 @@ impl Roster {
         match self.of {
             RosterOf::Rules => Quota::Rules.exceeded(self.allowed, used, 1),
             RosterOf::Alerts => Quota::Alerts.exceeded(self.allowed, used, 1),
+            RosterOf::Integrations => Quota::Integrations.exceeded(self.allowed, used, 1),
             RosterOf::NativeRules => Error::new(
                 ErrorKind::QuotaExceeded,
                 format!(
@@ -294,7 +303,7 @@ async fn pause(round: u32) {
 fn contended() -> Error {
     Error::new(
         ErrorKind::Overloaded,
-        "too many rules or alerts of the tenant are being made at once",
+        "too many rules, alerts or integrations of the tenant are being made at once",
     )
     .fix("Repeat the call after a second.")
 }

@@ -323,6 +323,45 @@ impl Keyspace {
         }
     }
 
+    /// A row of the partition of integrations by the sort key that a query found.
+    pub(in crate::mesh) fn integration_row(&self, sort: &str) -> Option<RowKey> {
+        let prefixes = [INTEGRATION_PREFIX, CONNECTION_PREFIX, PIN_PREFIX];
+        let is_one = prefixes.into_iter().any(|prefix| sort.starts_with(prefix));
+        is_one.then(|| RowKey {
+            partition: self.integrations(),
+            sort: sort.to_owned(),
+        })
+    }
+
+    /// What the sort keys of all connections to an integration begin with, or of those of one user.
+    pub(in crate::mesh) fn connections_prefix(
+        service: &ServiceId,
+        user: Option<&UserId>,
+    ) -> String {
+        match user {
+            Some(user) => format!("{CONNECTION_PREFIX}{service}#{user}#"),
+            None => format!("{CONNECTION_PREFIX}{service}#"),
+        }
+    }
+
+    /// What the sort keys of all pins of an integration begin with.
+    pub(in crate::mesh) fn pins_prefix(service: &ServiceId) -> String {
+        format!("{PIN_PREFIX}{service}#")
+    }
+
+    /// The row whose version is new whenever integrations or pins of the tenant have changed, or where a
+    /// user is named, that user's connections: who holds a copy of them reads this row and no other.
+    pub(in crate::mesh) fn integrations_stamp(&self, user: Option<&UserId>) -> RowKey {
+        let sort = match user {
+            Some(user) => format!("{STAMP_PREFIX}U#{user}"),
+            None => format!("{STAMP_PREFIX}T"),
+        };
+        RowKey {
+            partition: self.integrations(),
+            sort,
+        }
+    }
+
     /// A secret that a user or the tenant keeps by name. The store's names know no `~`, and no user's id
     /// has a `=`.
     pub(in crate::mesh) fn secret(&self, scope: Scope, user: &UserId, name: &str) -> SecretKey {
@@ -543,6 +582,9 @@ pub(in crate::mesh) const ALERT_PREFIX: &str = "A#";
 pub(in crate::mesh) const INTEGRATION_PREFIX: &str = "I#";
 pub(in crate::mesh) const CONNECTION_PREFIX: &str = "C#";
 pub(in crate::mesh) const PIN_PREFIX: &str = "P#";
+
+/// What the sort key of a row begins with that says how new integrations or connections are.
+const STAMP_PREFIX: &str = "V#";
 
 /// What the sort key of a place for an upload begins with. No name of a quota holds a `#`.
 pub(in crate::mesh) const UPLOAD_PREFIX: &str = "UPLOAD#";

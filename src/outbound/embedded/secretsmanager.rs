@@ -4,8 +4,6 @@ mod answer;
 mod file;
 mod key;
 mod store;
-#[cfg(test)]
-mod tests;
 
 use std::sync::Arc;
 

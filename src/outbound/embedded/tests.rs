@@ -17,6 +17,7 @@ mod figures;
 mod folder;
 mod processes;
 mod s3;
+mod secrets;
 mod sns;
 mod states;
 

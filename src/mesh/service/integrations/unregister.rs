@@ -1,15 +1,19 @@
-//! STUB.
+//! Removing an integration, with the connections of all its users.
 
 use serde::Serialize;
 
+use crate::mesh::Error;
 use crate::mesh::call::grant::Granted;
-use crate::mesh::call::operation::{IntegrationManage, Operation, Subject};
+use crate::mesh::call::operation::{IntegrationManage, Operation, Report, Subject};
 use crate::mesh::call::tool::Tool;
 use crate::mesh::integration::ServiceId;
-use crate::mesh::limit::Cost;
-use crate::mesh::{Error, ErrorKind};
+use crate::mesh::limit::{Cost, Direction};
 
-/// IntegrationUnregister.
+/// What it is expected to cost: units of the table, requests to the secret store.
+const READ_UNITS: f64 = 4.0;
+const WRITE_UNITS: f64 = 8.0;
+
+/// Removes an integration.
 #[derive(Debug)]
 pub struct IntegrationUnregister {
     /// The integration.
@@ -18,7 +22,11 @@ pub struct IntegrationUnregister {
 
 /// What [`IntegrationUnregister`] answers.
 #[derive(Debug, Serialize)]
-pub struct IntegrationUnregisterAnswer {}
+pub struct IntegrationUnregisterAnswer {
+    service_id: String,
+    existed: bool,
+    connections_ended: u64,
+}
 
 impl Operation for IntegrationUnregister {
     const TOOL: Tool = Tool::IntegrationUnregister;
@@ -26,17 +34,32 @@ impl Operation for IntegrationUnregister {
     type Answer = IntegrationUnregisterAnswer;
 
     fn subject(&self) -> Subject {
-        Subject::none()
+        Subject::none().with("service_id", self.service.as_str())
     }
 
     fn cost(&self) -> Cost {
-        Cost::NONE
+        Cost::of(Direction::DynamodbWrite, WRITE_UNITS).and(Direction::DynamodbRead, READ_UNITS)
     }
 
     async fn serve<'call>(
         self,
-        _: &Granted<'call, Self>,
+        call: &Granted<'call, Self>,
     ) -> Result<IntegrationUnregisterAnswer, Error> {
-        Err(Error::new(ErrorKind::NotSupported, "not yet"))
+        let ended = call.integrations().remove(&self.service).await?;
+        Ok(IntegrationUnregisterAnswer {
+            service_id: self.service.to_string(),
+            existed: ended.is_some(),
+            connections_ended: ended.unwrap_or_default(),
+        })
+    }
+
+    fn report(answer: &IntegrationUnregisterAnswer) -> Report {
+        Report {
+            bytes: None,
+            facts: vec![
+                ("existed", answer.existed.into()),
+                ("connections_ended", answer.connections_ended.into()),
+            ],
+        }
     }
 }

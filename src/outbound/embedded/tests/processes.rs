@@ -37,6 +37,7 @@ async fn child_that_writes_until_it_is_killed() {
     let cloud = cloud(&path.join("data"));
     let (table, bucket) = (table(&cloud), bucket(&cloud));
     let topics = aws_sdk_sns::Client::new(&config(&cloud));
+    let secrets = aws_sdk_secretsmanager::Client::new(&config(&cloud));
     let mut notes = File::options()
         .append(true)
         .create(true)
@@ -81,6 +82,8 @@ async fn child_that_writes_until_it_is_killed() {
         if turn % 5 == 0 {
             tell(&topics, &name).await;
             writeln!(notes, "mail {name}").unwrap();
+            keep(&secrets, &name).await;
+            writeln!(notes, "secret {name}").unwrap();
         }
     }
 }
@@ -93,6 +96,17 @@ async fn tell(topics: &aws_sdk_sns::Client, name: &str) {
     subscribe.endpoint("all@example.com").send().await.unwrap();
     let publish = topics.publish().topic_arn(&topic).message(body_text(name));
     publish.send().await.unwrap();
+}
+
+/// Keeps a secret of its own, and one that all of them replace.
+async fn keep(secrets: &aws_sdk_secretsmanager::Client, name: &str) {
+    let create = secrets.create_secret().name(name);
+    create.secret_string(name).send().await.unwrap();
+    let shared = secrets.create_secret().name("shared").secret_string(name);
+    if shared.send().await.is_err() {
+        let put = secrets.put_secret_value().secret_id("shared");
+        put.secret_string(name).send().await.unwrap();
+    }
 }
 
 /// Ends with the name, so that a torn mail shows.
@@ -156,7 +170,7 @@ async fn nothing_acknowledged_is_lost_when_writers_are_killed() {
     }
     let counted = check(folder.path()).await;
     println!("acknowledged and found: {counted:?}");
-    for kind in ["row", "batch", "object", "added", "mail"] {
+    for kind in ["row", "batch", "object", "added", "mail", "secret"] {
         assert!(
             counted.get(kind).copied().unwrap_or_default() > 4,
             "{counted:?}"
@@ -170,6 +184,7 @@ async fn check(folder: &Path) -> HashMap<String, usize> {
     println!("opened after the last kill in {:?}", start.elapsed());
     let (table, bucket) = (table(&cloud), bucket(&cloud));
     let mails = mails(&folder.join("data/mail"));
+    let secrets = aws_sdk_secretsmanager::Client::new(&config(&cloud));
     let mut counted: HashMap<String, usize> = HashMap::new();
     for file in fs::read_dir(folder).unwrap() {
         let file = file.unwrap();
@@ -185,6 +200,12 @@ async fn check(folder: &Path) -> HashMap<String, usize> {
             *counted.entry(kind.to_owned()).or_default() += 1;
             if kind == "mail" {
                 assert!(mails.contains(name), "{name}");
+            } else if kind == "secret" {
+                for id in [name, "shared"] {
+                    let got = secrets.get_secret_value().secret_id(id).send().await;
+                    let text = got.expect(name).secret_string.unwrap();
+                    assert!(text == name || id == "shared", "{name}");
+                }
             } else {
                 check_one(&table, &bucket, kind, name).await;
             }

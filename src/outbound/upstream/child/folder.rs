@@ -1,0 +1,295 @@
+//! The folders that children work in, each with a record of whose it is, for as long as the child lives.
+
+use std::fs::{self, DirBuilder, File};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::mesh::Timestamp;
+use crate::mesh::upstream::ConnectionKey;
+use crate::platform;
+
+/// The largest record, in bytes.
+const RECORD_BYTES_MAX: u64 = 16 << 10;
+
+/// The most children whose records are read.
+pub const CHILDREN_LISTED_MAX: usize = 4096;
+
+/// A child that runs, or is about to; no secret is in it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ChildRecord {
+    /// The tenant.
+    pub tenant: String,
+    /// The user of it.
+    pub user: String,
+    /// The integration.
+    pub service: String,
+    /// Which of the user's connections to it.
+    pub connection: String,
+    /// The program.
+    pub program: PathBuf,
+    /// When it was started.
+    pub started_at: Timestamp,
+    /// The server that started it.
+    pub server: Process,
+    /// Its warden, once there is one.
+    pub warden: Option<Process>,
+    /// The child's own id, once it runs.
+    pub child: Option<u32>,
+}
+
+/// A process, told from a later one with the same id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Process {
+    /// Its id.
+    pub id: u32,
+    /// When it started, in the system's ticks.
+    pub started: u64,
+}
+
+/// A working folder and its record. Dropped, both are removed, unless the warden has taken that over.
+pub(super) struct WorkingFolder {
+    pub(super) path: PathBuf,
+    pub(super) record: PathBuf,
+    is_ours: bool,
+}
+
+impl Process {
+    /// The process `id`, if it lives.
+    pub fn find(id: u32) -> Option<Self> {
+        let started = platform::process(id)?.started;
+        Some(Self { id, started })
+    }
+
+    /// Whether it lives.
+    pub fn is_alive(self) -> bool {
+        Self::find(self.id) == Some(self)
+    }
+}
+
+impl ChildRecord {
+    pub(super) fn new(key: &ConnectionKey, program: &Path, started_at: Timestamp) -> Self {
+        let own = std::process::id();
+        Self {
+            tenant: key.tenant.as_str().to_owned(),
+            user: key.user.as_str().to_owned(),
+            service: key.service.as_str().to_owned(),
+            connection: key.connection.as_str().to_owned(),
+            program: program.to_owned(),
+            started_at,
+            server: Process::find(own).unwrap_or(Process {
+                id: own,
+                started: 0,
+            }),
+            warden: None,
+            child: None,
+        }
+    }
+
+    /// Whether its warden lives, or its server is about to start one.
+    fn is_alive(&self) -> bool {
+        self.warden.unwrap_or(self.server).is_alive()
+    }
+}
+
+impl WorkingFolder {
+    /// A new folder in `folder`, which is made where there is none; only this user can look into either.
+    pub(super) fn create(folder: &Path, record: &ChildRecord) -> io::Result<Self> {
+        make(folder, true)?;
+        let name = uuid::Uuid::new_v4().simple().to_string();
+        let working = Self {
+            path: folder.join(&name),
+            record: folder.join(format!("{name}.json")),
+            is_ours: true,
+        };
+        working.write(record)?;
+        make(&working.path, false)?;
+        make(&working.temporary(), false)?;
+        Ok(working)
+    }
+
+    /// Where the child keeps what is temporary.
+    pub(super) fn temporary(&self) -> PathBuf {
+        self.path.join("tmp")
+    }
+
+    /// Replaces the record.
+    pub(super) fn write(&self, record: &ChildRecord) -> io::Result<()> {
+        let next = self.record.with_extension("next");
+        let mut file = File::create(&next)?;
+        file.write_all(&serde_json::to_vec(record)?)?;
+        fs::rename(next, &self.record)
+    }
+
+    /// The warden removes it from now on.
+    pub(super) fn leave_to_warden(&mut self) {
+        self.is_ours = false;
+    }
+}
+
+impl Drop for WorkingFolder {
+    fn drop(&mut self) {
+        if self.is_ours {
+            remove(&self.path, &self.record);
+        }
+    }
+}
+
+#[cfg(unix)]
+fn make(folder: &Path, all: bool) -> io::Result<()> {
+    use std::os::unix::fs::DirBuilderExt;
+    DirBuilder::new().recursive(all).mode(0o700).create(folder)
+}
+
+#[cfg(not(unix))]
+fn make(folder: &Path, all: bool) -> io::Result<()> {
+    DirBuilder::new().recursive(all).create(folder)
+}
+
+/// Removes a working folder, and after it its record; what cannot be removed is left to a later sweep.
+pub(super) fn remove(folder: &Path, record: &Path) {
+    if fs::remove_dir_all(folder).is_err() {
+        // A child may have taken its own rights to its folders.
+        reopen(folder);
+        let _ = fs::remove_dir_all(folder);
+    }
+    if !folder.exists() {
+        let _ = fs::remove_file(record);
+    }
+}
+
+/// Gives the rights to all folders in `folder` back to their owner; links are not followed.
+#[cfg(unix)]
+fn reopen(folder: &Path) {
+    use std::os::unix::fs::PermissionsExt;
+
+    let mut next = vec![folder.to_owned()];
+    while let Some(folder) = next.pop() {
+        let _ = fs::set_permissions(&folder, fs::Permissions::from_mode(0o700));
+        let entries = fs::read_dir(&folder).into_iter().flatten().flatten();
+        next.extend(
+            entries
+                .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()))
+                .map(|entry| entry.path()),
+        );
+    }
+}
+
+#[cfg(not(unix))]
+fn reopen(_folder: &Path) {}
+
+/// The children that live, of every server that keeps them in `folder`; nothing of a child is read but its
+/// record.
+pub fn list(folder: &Path) -> Vec<ChildRecord> {
+    let alive = records(folder).filter(|(_, record)| record.is_alive());
+    alive.map(|(_, record)| record).collect()
+}
+
+/// Removes what children have left behind whose wardens are gone, after a loss of power at most.
+pub(super) fn sweep(folder: &Path) {
+    if platform::process(std::process::id()).is_none() {
+        // Here nobody can tell which processes live.
+        return;
+    }
+    for (path, record) in records(folder) {
+        if !record.is_alive() {
+            remove(&path.with_extension(""), &path);
+        }
+    }
+}
+
+fn records(folder: &Path) -> impl Iterator<Item = (PathBuf, ChildRecord)> {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    entries
+        .map(|entry| entry.path())
+        .filter(|path| {
+            path.extension()
+                .is_some_and(|extension| extension == "json")
+        })
+        .take(CHILDREN_LISTED_MAX)
+        .filter_map(|path| {
+            let record = read(&path)?;
+            Some((path, record))
+        })
+}
+
+fn read(path: &Path) -> Option<ChildRecord> {
+    use std::io::Read;
+
+    let mut text = String::new();
+    let file = File::open(path).ok()?;
+    file.take(RECORD_BYTES_MAX).read_to_string(&mut text).ok()?;
+    serde_json::from_str(&text).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record() -> ChildRecord {
+        let key = ConnectionKey {
+            tenant: "acme".parse().unwrap(),
+            user: "ada".parse().unwrap(),
+            service: "notes".parse().unwrap(),
+            connection: Default::default(),
+        };
+        ChildRecord::new(&key, Path::new("/bin/server"), Timestamp::from_millis(0))
+    }
+
+    #[test]
+    fn a_folder_that_is_dropped_is_gone_with_its_record() {
+        let root = tempfile::tempdir().unwrap();
+        let folder = root.path().join("children");
+        let working = WorkingFolder::create(&folder, &record()).unwrap();
+        assert_eq!(list(&folder), [record()]);
+        assert!(working.temporary().is_dir());
+        drop(working);
+        assert_eq!(fs::read_dir(&folder).unwrap().count(), 0);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn folders_whose_rights_were_taken_are_removed_and_links_are_not_followed() {
+        use std::os::unix::fs::{PermissionsExt, symlink};
+
+        let root = tempfile::tempdir().unwrap();
+        let kept = root.path().join("kept");
+        fs::create_dir(&kept).unwrap();
+        fs::write(kept.join("file"), "").unwrap();
+        let working = WorkingFolder::create(&root.path().join("children"), &record()).unwrap();
+        let closed = working.path.join("a/b");
+        fs::create_dir_all(&closed).unwrap();
+        symlink(&kept, closed.join("link")).unwrap();
+        fs::set_permissions(&closed, fs::Permissions::from_mode(0)).unwrap();
+        let path = working.path.clone();
+        drop(working);
+        assert!(!path.exists() && kept.join("file").exists());
+        let mode = fs::metadata(&kept).unwrap().permissions().mode();
+        assert_ne!(mode & 0o077, 0);
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn what_the_dead_left_is_swept_and_the_living_keep_theirs() {
+        let root = tempfile::tempdir().unwrap();
+        let mut living = WorkingFolder::create(root.path(), &record()).unwrap();
+        living.leave_to_warden();
+        let mut dead = WorkingFolder::create(root.path(), &record()).unwrap();
+        dead.leave_to_warden();
+        let own = Process::find(std::process::id()).unwrap();
+        let warden = Process {
+            started: own.started + 1,
+            ..own
+        };
+        let ended = ChildRecord {
+            warden: Some(warden),
+            ..record()
+        };
+        dead.write(&ended).unwrap();
+        assert_eq!(list(root.path()), [record()]);
+        sweep(root.path());
+        assert!(living.path.exists() && living.record.exists());
+        assert!(!dead.path.exists() && !dead.record.exists());
+    }
+}

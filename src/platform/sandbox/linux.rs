@@ -1,0 +1,222 @@
+//! The rules on Linux: Landlock for files, ports and signals, seccomp for sockets and what undermines the rest.
+
+use std::collections::BTreeMap;
+use std::io;
+
+use landlock::{
+    ABI, Access, AccessFs, AccessNet, CompatLevel, Compatible, NetPort, Ruleset, RulesetAttr,
+    RulesetCreatedAttr, RulesetError, RulesetStatus, Scope, path_beneath_rules,
+};
+use seccompiler::{
+    BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter,
+    SeccompRule, TargetArch,
+};
+
+use super::{Sandbox, SandboxRules};
+
+/// The newest version whose rules are asked for.
+const NEWEST: ABI = ABI::V6;
+/// The version that first holds TCP ports.
+const NETWORK_ABI: u8 = 4;
+/// The version that first holds signals and sockets without a file.
+const SIGNALS_ABI: u8 = 6;
+
+/// The families of sockets that remain: addresses of networks, and what the resolver asks the kernel with.
+const FAMILIES: [i32; 3] = [libc::AF_INET, libc::AF_INET6, libc::AF_NETLINK];
+
+/// Calls that get around the other rules, or that reach into other processes or the kernel.
+const REFUSED_CALLS: [i64; 13] = [
+    libc::SYS_io_uring_setup,
+    libc::SYS_io_uring_enter,
+    libc::SYS_io_uring_register,
+    libc::SYS_ptrace,
+    libc::SYS_process_vm_readv,
+    libc::SYS_process_vm_writev,
+    libc::SYS_add_key,
+    libc::SYS_keyctl,
+    libc::SYS_request_key,
+    libc::SYS_bpf,
+    libc::SYS_perf_event_open,
+    libc::SYS_userfaultfd,
+    libc::SYS_open_by_handle_at,
+];
+
+/// Holds this thread, and every program that it becomes or starts, to `rules`, for good; it gains no
+/// privileges either from now on. What the kernel cannot enforce is left out and said.
+///
+/// # Errors
+/// The rules could not be made; nothing is enforced then.
+pub fn sandbox(rules: &SandboxRules) -> io::Result<Sandbox> {
+    rustix::thread::set_no_new_privs(true)?;
+    let abi = landlock_abi();
+    let enforced = landlock(rules).map_err(io::Error::other)?;
+    let sockets = refuse_calls().is_ok();
+    Ok(Sandbox {
+        sockets,
+        ..with_landlock(if enforced { abi } else { 0 })
+    })
+}
+
+/// What [`sandbox`] would enforce here.
+pub fn sandbox_support() -> Sandbox {
+    let seccomp = std::fs::read_to_string("/proc/sys/kernel/seccomp/actions_avail");
+    Sandbox {
+        sockets: seccomp.is_ok_and(|actions| actions.contains("errno")) && filter().is_ok(),
+        ..with_landlock(landlock_abi())
+    }
+}
+
+fn with_landlock(abi: u8) -> Sandbox {
+    Sandbox {
+        landlock_abi: abi,
+        files: abi >= 1,
+        network: abi >= NETWORK_ABI,
+        signals: abi >= SIGNALS_ABI,
+        sockets: false,
+    }
+}
+
+/// The newest version that both the kernel and we know.
+fn landlock_abi() -> u8 {
+    const ABIS: [(u8, ABI); 6] = [
+        (6, ABI::V6),
+        (5, ABI::V5),
+        (4, ABI::V4),
+        (3, ABI::V3),
+        (2, ABI::V2),
+        (1, ABI::V1),
+    ];
+    let supports = |abi: ABI| {
+        let ruleset = Ruleset::default().set_compatibility(CompatLevel::HardRequirement);
+        let mut ruleset = ruleset.handle_access(AccessFs::from_all(abi))?;
+        if !AccessNet::from_all(abi).is_empty() {
+            ruleset = ruleset.handle_access(AccessNet::from_all(abi))?;
+        }
+        if !Scope::from_all(abi).is_empty() {
+            ruleset = ruleset.scope(Scope::from_all(abi))?;
+        }
+        ruleset.create()
+    };
+    let newest = ABIS.into_iter().find(|(_, abi)| supports(*abi).is_ok());
+    newest.map_or(0, |(number, _)| number)
+}
+
+/// Whether any of it is enforced.
+fn landlock(rules: &SandboxRules) -> Result<bool, RulesetError> {
+    let ports = rules
+        .ports
+        .iter()
+        .map(|port| Ok::<_, RulesetError>(NetPort::new(*port, AccessNet::ConnectTcp)));
+    let status = Ruleset::default()
+        .set_compatibility(CompatLevel::BestEffort)
+        .handle_access(AccessFs::from_all(NEWEST))?
+        .handle_access(AccessNet::from_all(NEWEST))?
+        .scope(Scope::from_all(NEWEST))?
+        .create()?
+        .add_rules(path_beneath_rules(
+            &rules.readable,
+            AccessFs::from_read(NEWEST),
+        ))?
+        .add_rules(path_beneath_rules(
+            &rules.writable,
+            AccessFs::from_all(NEWEST),
+        ))?
+        .add_rules(ports)?
+        .restrict_self()?;
+    Ok(status.ruleset != RulesetStatus::NotEnforced)
+}
+
+fn refuse_calls() -> Result<(), seccompiler::Error> {
+    seccompiler::apply_filter(&filter().map_err(seccompiler::Error::Backend)?)
+}
+
+/// The filter of system calls. A kernel without one of them never sees it.
+fn filter() -> Result<BpfProgram, seccompiler::BackendError> {
+    let unlike = |family: i32| {
+        let family = u64::from(family.unsigned_abs());
+        SeccompCondition::new(0, SeccompCmpArgLen::Dword, SeccompCmpOp::Ne, family)
+    };
+    let conditions: Result<Vec<_>, _> = FAMILIES.into_iter().map(unlike).collect();
+    let mut rules: BTreeMap<i64, Vec<SeccompRule>> = REFUSED_CALLS
+        .into_iter()
+        .map(|call| (call, Vec::new()))
+        .collect();
+    rules.insert(libc::SYS_socket, vec![SeccompRule::new(conditions?)?]);
+    SeccompFilter::new(
+        rules,
+        SeccompAction::Allow,
+        SeccompAction::Errno(libc::EPERM.unsigned_abs()),
+        TargetArch::try_from(std::env::consts::ARCH)?,
+    )?
+    .try_into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What `act` gives in a thread that is held to `rules`; the rules end with the thread.
+    fn within<T: Send>(rules: &SandboxRules, act: impl FnOnce(Sandbox) -> T + Send) -> T {
+        std::thread::scope(|scope| scope.spawn(|| act(sandbox(rules).unwrap())).join().unwrap())
+    }
+
+    #[test]
+    fn what_is_said_to_be_enforced_is_what_support_promises() {
+        let enforced = within(&SandboxRules::default(), |enforced| enforced);
+        assert_eq!(enforced, sandbox_support());
+    }
+
+    #[test]
+    fn only_what_is_listed_can_be_read_or_written() {
+        let folder = tempfile::tempdir().unwrap();
+        let paths = ["open", "mine", "closed"].map(|name| folder.path().join(name));
+        for path in &paths {
+            std::fs::create_dir(path).unwrap();
+            std::fs::write(path.join("file"), "text").unwrap();
+        }
+        let [open, mine, closed] = paths;
+        let rules = SandboxRules {
+            readable: vec![open.clone(), folder.path().join("none")],
+            writable: vec![mine.clone()],
+            ports: Vec::new(),
+        };
+        within(&rules, |enforced| {
+            if enforced.files {
+                assert_eq!(std::fs::read_to_string(open.join("file")).unwrap(), "text");
+                std::fs::write(open.join("file"), "x").unwrap_err();
+                std::fs::write(mine.join("new"), "x").unwrap();
+                std::fs::read_to_string(closed.join("file")).unwrap_err();
+                std::fs::read_dir(&closed).unwrap_err();
+                std::fs::read_to_string("/proc/self/environ").unwrap_err();
+            }
+        });
+    }
+
+    #[test]
+    fn only_listed_ports_are_connected_to_and_local_sockets_are_not() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("socket");
+        let _local = std::os::unix::net::UnixListener::bind(&path).unwrap();
+        let rules = SandboxRules {
+            writable: vec![folder.path().to_owned()],
+            ports: vec![address.port()],
+            ..SandboxRules::default()
+        };
+        within(&rules, |enforced| {
+            std::net::TcpStream::connect(address).unwrap();
+            std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+            if enforced.sockets {
+                std::os::unix::net::UnixStream::connect(&path).unwrap_err();
+                std::os::unix::net::UnixStream::pair().unwrap();
+            }
+        });
+        within(&SandboxRules::default(), |enforced| {
+            if enforced.network {
+                std::net::TcpStream::connect(address).unwrap_err();
+                std::net::TcpListener::bind("127.0.0.1:0").unwrap_err();
+            }
+        });
+    }
+}
