@@ -29,7 +29,7 @@ use self::connection::Connection;
 use self::settings::PoolSettings;
 use self::slot::{Life, Slot, Slots, Stage};
 use super::link::Links;
-use super::session::copy;
+use super::scrub::copy;
 use crate::mesh::store::Reply;
 use crate::mesh::tenant::TenantId;
 use crate::mesh::upstream::{
@@ -39,6 +39,9 @@ use crate::mesh::{Clock, Error, ErrorKind};
 
 /// How many keys are remembered for each connection that may be open, broken ones included.
 const KEYS_PER_CONNECTION: usize = 2;
+
+/// How long dropping what did not end in time may take, so that no child is left when the process ends.
+const DROP_TIME_MAX: Duration = Duration::from_millis(250);
 
 /// The connections of this process.
 pub struct UpstreamPool {
@@ -205,6 +208,7 @@ impl Inner {
             tracing::warn!("connections to servers did not end in time and were dropped");
         }
         self.kill.cancel();
+        let _ = timeout(DROP_TIME_MAX, self.tasks.wait()).await;
         self.lock().by_key.clear();
     }
 }
