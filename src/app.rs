@@ -290,9 +290,10 @@ fn server_links(config: &Config, clock: &Arc<dyn Clock>) -> ServerLinks {
     let settings = &config.integrations;
     let rules = settings.egress_allow.iter();
     let rules = rules.filter_map(|rule| rule.parse().ok()).collect();
-    let remote = RemoteLinks::new(RemoteSettings {
+    let remote = RemoteSettings {
         egress: EgressPolicy::new(rules, settings.allow_loopback_http),
-    });
+    };
+    let remote = RemoteLinks::new(remote, Arc::clone(clock));
     let children = config.executable.clone().map(|executable| {
         let files = [&config.file, &settings.templates_file];
         let folders = [&config.data_dir, &config.outbox_dir];
