@@ -34,9 +34,10 @@ use crate::outbound::aws::{
 };
 use crate::outbound::embedded::{EmbeddedCloud, EmbeddedSettings, FolderMachines};
 use crate::outbound::jwks::{InvalidLocation, Jwks, JwksLocation};
-use crate::outbound::upstream::child::{ChildLinks, ChildSettings, children_folder};
+use crate::outbound::upstream::child::{self, ChildLinks, ChildSettings};
 use crate::outbound::upstream::remote::{EgressPolicy, RemoteLinks, RemoteSettings};
 use crate::outbound::upstream::{PoolSettings, ServerLinks, UpstreamPool};
+use crate::platform;
 
 /// Everything that one process is made of, whatever transports it serves.
 pub struct App {
@@ -285,35 +286,14 @@ impl Parts {
     }
 }
 
-/// What leads to other servers: processes where this program is known, and addresses.
+/// What leads to other servers: processes and addresses.
 fn server_links(config: &Config, clock: &Arc<dyn Clock>) -> ServerLinks {
     let settings = &config.integrations;
     let rules = settings.egress_allow.iter();
     let rules = rules.filter_map(|rule| rule.parse().ok()).collect();
-    let remote = RemoteSettings {
-        egress: EgressPolicy::new(rules, settings.allow_loopback_http),
-    };
-    let remote = RemoteLinks::new(remote, Arc::clone(clock));
-    let children = config.executable.clone().map(|executable| {
-        let files = [&config.file, &settings.templates_file];
-        let folders = [&config.data_dir, &config.outbox_dir];
-        let private = files.into_iter().flatten().chain(folders);
-        ChildLinks::new(ChildSettings {
-            executable,
-            folder: children_folder(&config.data_dir),
-            commands: match config.identity {
-                Identity::Env => Some(settings.allowed_commands.clone()),
-                Identity::Jwt(_) => None,
-            },
-            templates: Arc::clone(&settings.templates),
-            readable: settings.child_paths.clone(),
-            private: private.cloned().collect(),
-            home: config.home.clone(),
-            search_path: settings.search_path.clone(),
-            locale: settings.locale.clone(),
-            clock: Arc::clone(clock),
-        })
-    });
+    let egress = EgressPolicy::new(rules, settings.allow_loopback_http);
+    let remote = RemoteLinks::new(RemoteSettings { egress }, Arc::clone(clock));
+    let children = ChildLinks::new(child_settings(config, clock));
     ServerLinks::new(children, remote)
 }
 
@@ -414,6 +394,26 @@ pub(crate) fn backend(
             );
             Ok((settings, Some(cloud)))
         }
+    }
+}
+
+/// What the processes of integrations may be, by the settings.
+pub fn child_settings(config: &Config, clock: &Arc<dyn Clock>) -> ChildSettings {
+    let integrations = &config.integrations;
+    ChildSettings {
+        executable: platform::own_program(),
+        folder: child::children_folder(&config.data_dir),
+        commands: match config.identity {
+            Identity::Env => Some(integrations.allowed_commands.clone()),
+            Identity::Jwt(_) => None,
+        },
+        templates: Arc::clone(&integrations.templates),
+        readable: integrations.child_paths.clone(),
+        private: integrations.private.clone(),
+        home: integrations.home.clone(),
+        search_path: integrations.search_path.clone(),
+        locale: integrations.locale.clone(),
+        clock: Arc::clone(clock),
     }
 }
 

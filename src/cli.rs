@@ -1,5 +1,6 @@
 //! Commands: one file each, parsed by clap.
 
+mod child;
 mod completions;
 mod config;
 mod demo;
@@ -7,8 +8,10 @@ mod doctor;
 mod events;
 mod in_process;
 mod init;
+mod integrations;
 mod json_text;
 pub mod output;
+mod secrets;
 mod settings;
 pub mod stdio;
 mod tools;
@@ -86,8 +89,12 @@ enum Command {
     Tools(tools::Arguments),
     /// See what has happened
     Events(events::Arguments),
+    /// Keep, list and remove the secrets that integrations refer to
+    Secrets(secrets::Arguments),
     /// Check, list and run workflows
     Workflows(workflows::Arguments),
+    /// See the processes of integrations
+    Integrations(integrations::Arguments),
     /// Show, check or explain the settings
     Config(config::Arguments),
     /// Print a shell's completions
@@ -102,6 +109,10 @@ impl From<ExitStatus> for ExitCode {
 
 /// Runs the command that this process was started with.
 pub fn main() -> ExitCode {
+    // What becomes a child has no settings, no log and little time.
+    if let Some(code) = child::run(arguments()) {
+        return code;
+    }
     let environment = Environment::of_process();
     let mut output = Output::of_process(environment.allows_colour());
     let status = run(arguments(), &environment, &mut output);
@@ -185,7 +196,9 @@ fn run_configured(
         Some(Command::Init(arguments)) => init::run(&arguments, config, environment, output),
         Some(Command::Tools(arguments)) => tools::run(&arguments, config, output),
         Some(Command::Events(arguments)) => events::run(&arguments, config, output),
+        Some(Command::Secrets(arguments)) => secrets::run(&arguments, config, environment, output),
         Some(Command::Workflows(arguments)) => workflows::run(&arguments, config, output),
+        Some(Command::Integrations(arguments)) => integrations::run(&arguments, config, output),
         None => stdio::run(config, output),
         Some(Command::Config(_) | Command::Completions(_) | Command::Demo) => {
             output.error(&CommandLine::command().render_help().ansi().to_string());

@@ -80,10 +80,6 @@ pub struct Config {
     pub automation: AutomationSettings,
     /// Which other servers may be reached, and what their processes may do.
     pub integrations: IntegrationSettings,
-    /// This program, where it is known: processes of integrations are started through it.
-    pub executable: Option<PathBuf>,
-    /// The user's home folder, which no process of an integration may read as a whole.
-    pub home: Option<PathBuf>,
     /// What is logged, and how.
     pub log: LogSettings,
     /// What of the SDK's own environment tells one target from another.
@@ -227,8 +223,6 @@ impl Config {
             events,
             automation,
             integrations,
-            executable: environment.executable.clone(),
-            home: environment.home.clone(),
             log,
             aws: AwsEnvironment::read(environment),
             file,

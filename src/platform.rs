@@ -15,7 +15,7 @@ pub use folder::{free_space_bytes, may_write};
 pub use memory::{peak_memory_bytes, resident_memory_bytes};
 pub use parent::parent_death;
 pub use privileges::give_up_privileges;
-pub use process::{ProcessEntry, descendants, process, process_memory_bytes};
+pub use process::{ProcessEntry, descendants, own_program, process, process_memory_bytes};
 pub use protection::not_dumpable;
 pub use sandbox::{Sandbox, SandboxRules, sandbox, sandbox_support};
 pub use signal::shutdown_signal;

@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use super::output::Paint;
 use super::{ExitStatus, Output, refuse};
+use crate::config::integrations::templates;
 use crate::config::setting::Setting;
 use crate::config::{Config, ConfigErrors, Source, tenants};
 
@@ -39,6 +40,9 @@ pub(super) struct Example {
     /// Print an example of a tenants file instead
     #[arg(long)]
     tenants: bool,
+    /// Print an example of a templates file instead
+    #[arg(long, conflicts_with = "tenants")]
+    templates: bool,
 }
 
 /// Shows or checks what the settings come to.
@@ -74,6 +78,8 @@ pub(super) fn run(
 pub(super) fn example(arguments: &Example, output: &mut Output) -> ExitStatus {
     if arguments.tenants {
         output.text(tenants::EXAMPLE);
+    } else if arguments.templates {
+        output.text(templates::EXAMPLE);
     } else {
         output.text(&crate::config::example());
     }

@@ -1,6 +1,7 @@
 //! `doctor`: what is configured and where from, whether it works, and what to do where it does not.
 
 mod automation;
+mod children;
 mod data_folder;
 mod identity;
 mod outbox;
@@ -95,6 +96,7 @@ async fn look(config: &Config) -> Report {
         Backend::Embedded => report.extend("data folder", storage),
     }
     report.extend("outbox", outbox);
+    report.extend("integrations", children::look(config));
     report
 }
 

@@ -11,7 +11,8 @@ use crate::config::Config;
 use crate::inbound::tool::{self, CallFault, Reply};
 use crate::mesh::call::request::Request;
 use crate::mesh::call::tool::Tool;
-use crate::mesh::tenant::{IdentityError, Presented};
+use crate::mesh::store::SecretStore;
+use crate::mesh::tenant::{IdentityError, Presented, TenantContext};
 
 /// How long a command waits at its end for its events to be published; the rest stays in the outbox.
 const CLOSE_TIME_MAX: Duration = Duration::from_millis(4700);
@@ -57,6 +58,21 @@ impl InProcess {
     /// Whether `tool` is offered under the settings.
     pub(super) fn offers(&self, tool: Tool) -> bool {
         self.0.shared().catalog.offers(tool)
+    }
+
+    /// Who the settings say that calls.
+    ///
+    /// # Errors
+    /// Nobody, or somebody of a tenant that may not.
+    pub(super) async fn caller(&self) -> Result<TenantContext, IdentityError> {
+        let backplane = &self.0.shared().backplane;
+        let now = backplane.clock.now();
+        backplane.resolver.resolve(&Presented::default(), now).await
+    }
+
+    /// The secret store.
+    pub(super) fn secret_store(&self) -> &dyn SecretStore {
+        &*self.0.shared().backplane.secrets
     }
 
     /// Calls `tool` as the user whom the settings name. The id is that of the request in its event.

@@ -105,6 +105,7 @@ fn help_version_and_examples_need_no_right_configuration() {
         ("--version", env!("CARGO_PKG_VERSION")),
         ("config example", "#kv_table = "),
         ("config example --tenants", "[defaults.limits]"),
+        ("config example --templates", "[templates.notes.slots]"),
         ("completions bash", "use_aws_mcp"),
         ("completions fish", "claude-desktop"),
     ] {

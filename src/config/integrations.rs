@@ -40,8 +40,10 @@ pub struct IntegrationSettings {
     pub search_path: String,
     /// `LANG` and `LC_*` of this process, which children get too.
     pub locale: BTreeMap<String, String>,
-    /// The file of templates, absolute, where there is one.
-    pub templates_file: Option<PathBuf>,
+    /// The user's home folder.
+    pub home: Option<PathBuf>,
+    /// What no child may read: the folders of the data and of the outbox, and files of settings.
+    pub private: Vec<PathBuf>,
 }
 
 impl IntegrationSettings {
@@ -90,7 +92,12 @@ impl IntegrationSettings {
             allow_loopback_http,
             search_path,
             locale: locale(environment),
-            templates_file,
+            home: environment.home.clone(),
+            private: private
+                .iter()
+                .map(|path| path.to_path_buf())
+                .chain(templates_file)
+                .collect(),
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Processes and what they have started.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 
 /// One process, as the system lists it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -13,6 +14,18 @@ pub struct ProcessEntry {
     pub group: u32,
     /// When it started, in the system's ticks: with the id it names one process for good.
     pub started: u64,
+}
+
+/// This program, also after the file that it was started from has been replaced.
+#[cfg(target_os = "linux")]
+pub fn own_program() -> PathBuf {
+    PathBuf::from("/proc/self/exe")
+}
+
+/// This program, as it was started.
+#[cfg(not(target_os = "linux"))]
+pub fn own_program() -> PathBuf {
+    std::env::current_exe().unwrap_or_default()
 }
 
 /// The process `id`; `None` where there is none such, or the system does not say.

@@ -10,7 +10,8 @@ use agent_mesh::mesh::store::key::{self, ObjectKey, ObjectPrefix, Partition, Row
 use agent_mesh::mesh::tenant::TenantId;
 use agent_mesh::outbound::aws::provision::{self, Differences};
 use agent_mesh::outbound::aws::{
-    AwsBucket, AwsBus, AwsSettings, AwsStates, AwsTable, AwsTopics, Connection, CredentialSource,
+    AwsBucket, AwsBus, AwsSecrets, AwsSettings, AwsStates, AwsTable, AwsTopics, Connection,
+    CredentialSource,
 };
 use agent_mesh::outbound::embedded::{EmbeddedCloud, EmbeddedSettings};
 use aws_credential_types::Credentials;
@@ -48,6 +49,7 @@ pub(crate) struct Stage {
     pub(crate) bus: AwsBus,
     pub(crate) states: AwsStates,
     pub(crate) topics: AwsTopics,
+    pub(crate) secrets: AwsSecrets,
     /// What makes clients of the SDK itself, for what the adapters do not do.
     pub(crate) sdk: SdkConfig,
     /// The folder of the cloud of this process.
@@ -61,7 +63,11 @@ pub(crate) struct Stage {
 }
 
 /// What the cloud in a folder does not do: it is opened with its resources and set up by nobody.
-const EMBEDDED_LACKS: [(&str, &str); 8] = [
+const EMBEDDED_LACKS: [(&str, &str); 9] = [
+    (
+        "a_secret_that_is_scheduled_for_deletion_is_absent_and_comes_back_by_a_new_value",
+        "deletes secrets at once",
+    ),
     ("an_express_machine_is_refused", "has standard ones only"),
     ("a_version_is_started", "keeps no versions"),
     ("native", "matches events before they reach its bus"),
@@ -142,6 +148,10 @@ pub(crate) fn all() -> Vec<Backend> {
                     "ignores conditions on uploads in parts",
                 ),
                 ("states", "runs no machine"),
+                (
+                    "a_secret_that_is_scheduled_for_deletion_is_absent_and_comes_back_by_a_new_value",
+                    "takes new values for what it says is deleted",
+                ),
                 NO_MAIL,
                 NO_ADDRESSES,
                 NO_CONFLICT,
@@ -258,6 +268,7 @@ impl Backend {
             bus: AwsBus::new(connection.clone()),
             states: AwsStates::new(connection.clone()),
             topics: AwsTopics::new(connection.clone()),
+            secrets: AwsSecrets::new(connection.clone()),
             sdk: self.sdk(key, &wire),
             folder: self
                 .cloud

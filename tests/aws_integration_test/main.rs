@@ -27,6 +27,7 @@ mod native;
 mod patterns;
 #[cfg(feature = "mock-aws")]
 mod scripted;
+mod secrets;
 mod setup;
 mod states;
 mod table;
@@ -126,13 +127,14 @@ fn backend_trials(
     is_there: bool,
     left_out: &mut Vec<String>,
 ) -> Vec<Trial> {
-    let families: [(&str, &[Case]); 9] = [
+    let families: [(&str, &[Case]); 10] = [
         ("table", table::CASES),
         ("bucket", bucket::CASES),
         ("bus", bus::CASES),
         ("lost", lost::CASES),
         ("native", native::CASES),
         ("patterns", patterns::CASES),
+        ("secrets", secrets::CASES),
         ("setup", setup::CASES),
         ("states", states::CASES),
         ("topics", topics::CASES),

@@ -8,6 +8,7 @@ mod executions;
 mod native;
 mod notices;
 mod outcomes;
+mod secrets;
 mod tables;
 
 use std::future::Future;
@@ -19,8 +20,9 @@ use agent_mesh::mesh::store::key;
 use agent_mesh::mesh::tenant::TenantId;
 use agent_mesh::mesh::{Clock, SystemClock};
 use agent_mesh::outbound::aws::{
-    AwsBucket, AwsBus, AwsSettings, AwsStates, AwsTable, AwsTopics, Connection,
+    AwsBucket, AwsBus, AwsSecrets, AwsSettings, AwsStates, AwsTable, AwsTopics, Connection,
 };
+use agent_mesh::outbound::embedded::{EmbeddedCloud, EmbeddedSettings};
 use aws_smithy_mocks::{MockResponseInterceptor, Rule, RuleMode, create_mock_http_client};
 use aws_smithy_runtime_api::client::http::{
     HttpClient, HttpConnector, HttpConnectorFuture, HttpConnectorSettings, SharedHttpClient,
@@ -54,6 +56,7 @@ use scripted;
 /// Every scripted case.
 pub(crate) fn trials() -> Vec<Trial> {
     let families = [
+        ("secrets", secrets::CASES),
         ("tables", tables::CASES),
         ("buckets", buckets::CASES),
         ("credentials", credentials::CASES),
@@ -88,6 +91,7 @@ struct Cloud {
     bus: AwsBus,
     states: AwsStates,
     topics: AwsTopics,
+    secrets: AwsSecrets,
 }
 
 impl Cloud {
@@ -98,7 +102,8 @@ impl Cloud {
             bucket: AwsBucket::new(connection.clone()),
             bus: AwsBus::new(connection.clone()),
             states: AwsStates::new(connection.clone()),
-            topics: AwsTopics::new(connection),
+            topics: AwsTopics::new(connection.clone()),
+            secrets: AwsSecrets::new(connection),
         }
     }
 
@@ -110,6 +115,19 @@ impl Cloud {
             .fold(script, |script, rule| script.with_rule(rule));
         let mut settings = settings(create_mock_http_client());
         settings.interceptors = vec![SharedInterceptor::new(script)];
+        Self::on(settings, Arc::new(SystemClock::new()))
+    }
+
+    /// Answers as the embedded cloud in `folder` does.
+    fn in_folder(folder: &std::path::Path) -> Self {
+        let cloud = EmbeddedCloud::open(EmbeddedSettings {
+            folder: folder.to_owned(),
+            table: "table".to_owned(),
+            bucket: "bucket".to_owned(),
+            bus: "bus".to_owned(),
+            clock: Arc::new(SystemClock::new()),
+        });
+        let settings = settings(cloud.unwrap().http_client());
         Self::on(settings, Arc::new(SystemClock::new()))
     }
 

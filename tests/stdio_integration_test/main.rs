@@ -2,7 +2,7 @@
 //!
 //! What a machine lacks is named in a line that begins with `left out: `, or is a failure where
 //! `AGENT_MESH_TEST_REQUIRE` (names separated by commas) asks for it: `python`, `typescript`, `inspector`,
-//! which `scripts/test-tools.sh` installs, and `tmpfs`, which takes root.
+//! which `scripts/test-tools.sh` installs, `tmpfs`, which takes root, and `landlock`, which takes a newer kernel.
 #![cfg(target_os = "linux")]
 #![allow(
     clippy::disallowed_methods,
@@ -15,6 +15,7 @@
     reason = "everything here is a test"
 )]
 
+mod children;
 mod client;
 mod commands;
 mod dashboard;
@@ -32,6 +33,7 @@ mod operator;
 mod requirement;
 mod revisions;
 mod rules;
+mod secrets;
 mod server;
 mod sharing;
 mod token;

@@ -82,7 +82,9 @@ pub fn check(endpoint: &Endpoint) -> Result<(), Error> {
 /// References stand in `env`, `headers` and `args` only: a URL is shown and logged.
 fn check_references(endpoint: &Endpoint) -> Result<(), Error> {
     match endpoint {
-        Endpoint::Stdio(Program::Template { .. }) => {}
+        Endpoint::Stdio(Program::Template { env, .. }) => {
+            all_references("env", env.values().map(String::as_str))?;
+        }
         Endpoint::Stdio(Program::Command { args, env, .. }) => {
             all_references("env", env.values().map(String::as_str))?;
             all_references("args", args.iter().map(String::as_str))?;
@@ -129,7 +131,7 @@ pub fn check_member(parameter: &str, name: &str, text: &str) -> Result<(), Error
 /// Every secret in plain of a definition: the first of each field.
 pub fn leaks(endpoint: &Endpoint) -> Vec<Leak> {
     let mut leaks = match endpoint {
-        Endpoint::Stdio(Program::Template { .. }) => Vec::new(),
+        Endpoint::Stdio(Program::Template { env, .. }) => named(env, Field::Variable),
         Endpoint::Stdio(Program::Command { args, env, .. }) => {
             let mut leaks = named(env, Field::Variable);
             leaks.extend(argument::leaks(args));

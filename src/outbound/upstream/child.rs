@@ -25,7 +25,7 @@ use tokio::task::spawn_blocking;
 use crate::mesh::integration::Templates;
 use crate::mesh::integration::template::DEFAULT_PORTS;
 use crate::mesh::store::Reply;
-use crate::mesh::upstream::{ConnectionPlan, ConnectionTarget};
+use crate::mesh::upstream::{ConnectionKey, ConnectionPlan, ConnectionTarget};
 use crate::mesh::{Clock, Error, ErrorKind};
 use crate::platform::{self, Sandbox, SandboxRules};
 
@@ -75,7 +75,7 @@ pub struct ChildSettings {
 
 /// Opens links to child processes.
 pub struct ChildLinks {
-    settings: ChildSettings,
+    settings: Arc<ChildSettings>,
     swept: Once,
     told: Once,
 }
@@ -99,7 +99,7 @@ impl ChildLinks {
     /// Children by these settings.
     pub fn new(settings: ChildSettings) -> Self {
         Self {
-            settings,
+            settings: Arc::new(settings),
             swept: Once::new(),
             told: Once::new(),
         }
@@ -187,50 +187,26 @@ impl ChildLinks {
         self.settings.commands.is_none()
     }
 
-    fn rules(&self, start: &Start, working: &WorkingFolder) -> SandboxRules {
-        let settings = &self.settings;
-        let bounds = grants::Bounds {
-            home: settings.home.as_deref(),
-            private: &settings.private,
-            search_path: &settings.search_path,
-        };
-        let mut readable = grants::system(&start.program, &bounds);
-        readable.extend(start.readable.iter().chain(&settings.readable).cloned());
-        let mut writable: Vec<PathBuf> = grants::devices().collect();
-        writable.extend(start.writable.iter().cloned());
-        writable.push(working.path.clone());
-        SandboxRules {
-            readable,
-            writable,
-            ports: start.ports.clone(),
-        }
-    }
-
     async fn open_link(&self, plan: &ConnectionPlan) -> Result<Opened, Error> {
         let start = self.start_of(&plan.target)?;
-        let root = self.settings.folder.clone();
-        if !self.swept.is_completed() {
-            let root = root.clone();
-            let _ = spawn_blocking(move || folder::sweep(&root)).await;
-            self.swept.call_once(|| {});
-        }
-        let now = self.settings.clock.now();
-        let mut record = ChildRecord::new(&plan.key, &start.program, now);
-        let mut working = WorkingFolder::create(&root, &record).map_err(no_folder)?;
-        let plan = Plan {
-            program: start.program.clone(),
-            args: exposed(&start.args),
-            env: environment::whole(
-                &self.settings,
-                &working.path,
-                &working.temporary(),
-                &start.env,
-            ),
-            folder: working.path.clone(),
-            record: working.record.clone(),
-            rules: self.rules(&start, &working),
-            sandbox_needed: self.sandbox_needed(),
-        };
+        let settings = Arc::clone(&self.settings);
+        let sandbox_needed = self.sandbox_needed();
+        let sweeps = !self.swept.is_completed();
+        let key = plan.key.clone();
+        let prepared = spawn_blocking(move || {
+            if sweeps {
+                folder::sweep(&settings.folder);
+            }
+            Prepared::new(start, &key, &settings, sandbox_needed)
+        });
+        let prepared = prepared.await.map_err(|error| no_folder(error.into()))?;
+        self.swept.call_once(|| {});
+        let Prepared {
+            start,
+            mut working,
+            mut record,
+            plan,
+        } = prepared.map_err(no_folder)?;
         let process = process::start(&self.settings.executable, &plan)
             .await
             .map_err(|error| not_started(error, &start.program))?;
@@ -255,6 +231,60 @@ impl ChildLinks {
                 );
             });
         }
+    }
+}
+
+/// A child that can be started: its folder is there.
+struct Prepared {
+    start: Start,
+    working: WorkingFolder,
+    record: ChildRecord,
+    plan: Plan,
+}
+
+impl Prepared {
+    fn new(
+        start: Start,
+        key: &ConnectionKey,
+        settings: &ChildSettings,
+        sandbox_needed: bool,
+    ) -> std::io::Result<Self> {
+        let record = ChildRecord::new(key, &start.program, settings.clock.now());
+        let working = WorkingFolder::create(&settings.folder, &record)?;
+        let plan = Plan {
+            program: start.program.clone(),
+            args: exposed(&start.args),
+            env: environment::whole(settings, &working.path, &working.temporary(), &start.env),
+            folder: working.path.clone(),
+            record: working.record.clone(),
+            rules: rules(&start, &working, settings),
+            sandbox_needed,
+        };
+        Ok(Self {
+            start,
+            working,
+            record,
+            plan,
+        })
+    }
+}
+
+/// What the child may do.
+fn rules(start: &Start, working: &WorkingFolder, settings: &ChildSettings) -> SandboxRules {
+    let bounds = grants::Bounds {
+        home: settings.home.as_deref(),
+        private: &settings.private,
+        search_path: &settings.search_path,
+    };
+    let mut readable = grants::system(&start.program, &bounds);
+    readable.extend(start.readable.iter().chain(&settings.readable).cloned());
+    let mut writable: Vec<PathBuf> = grants::devices().collect();
+    writable.extend(start.writable.iter().cloned());
+    writable.push(working.path.clone());
+    SandboxRules {
+        readable,
+        writable,
+        ports: start.ports.clone(),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use futures::FutureExt;
@@ -140,6 +140,7 @@ impl Links for Trial {
                 sent,
                 server,
                 alive: self.alive.clone(),
+                is_over: AtomicBool::new(false),
             });
             Ok(Opened { link, incoming })
         }
@@ -155,6 +156,16 @@ struct TrialLink {
     sent: mpsc::Sender<Outgoing>,
     server: AbortHandle,
     alive: watch::Sender<usize>,
+    is_over: AtomicBool,
+}
+
+impl TrialLink {
+    fn end(&self) {
+        if !self.is_over.swap(true, Ordering::SeqCst) {
+            self.server.abort();
+            self.alive.send_modify(|alive| *alive -= 1);
+        }
+    }
 }
 
 impl Link for TrialLink {
@@ -172,15 +183,14 @@ impl Link for TrialLink {
     }
 
     fn close(&self) -> BoxFuture<'_, ()> {
-        self.server.abort();
+        self.end();
         async {}.boxed()
     }
 }
 
 impl Drop for TrialLink {
     fn drop(&mut self) {
-        self.server.abort();
-        self.alive.send_modify(|alive| *alive -= 1);
+        self.end();
     }
 }
 

@@ -54,7 +54,7 @@ const fn format(
 use Characters::{Alphanumeric, Dotted, Hex, Solid, Upper, Url, Word};
 
 /// The formats, the more special ones before those that they would pass for.
-const FORMATS: [Format; 56] = [
+const FORMATS: [Format; 55] = [
     format(
         "a GitHub token",
         &["ghp_", "gho_", "ghu_", "ghs_", "ghr_"],
@@ -73,16 +73,7 @@ const FORMATS: [Format; 56] = [
     format(
         "a Slack token",
         &[
-            "xoxe.xoxp-",
-            "xoxb-",
-            "xoxp-",
-            "xoxa-",
-            "xoxr-",
-            "xoxs-",
-            "xoxe-",
-            "xoxc-",
-            "xoxd-",
-            "xapp-",
+            "xoxb-", "xoxp-", "xoxa-", "xoxr-", "xoxs-", "xoxe-", "xoxc-", "xoxd-", "xapp-",
         ],
         Url,
         10,
@@ -172,7 +163,6 @@ const FORMATS: [Format; 56] = [
     ),
     format("a Neon key", &["napi_"], Alphanumeric, 30),
     format("a Square token", &["sq0atp-", "sq0csp-"], Url, 20),
-    format("an Airtable token", &["pat"], Dotted, 70),
     format("a New Relic key", &["NRAK-", "NRJS-"], Alphanumeric, 16),
     format("a Pulumi token", &["pul-"], Hex, 40),
     format("a Terraform token", &["atlasv1."], Url, 40),
@@ -225,6 +215,7 @@ pub(super) fn find(text: &str) -> Option<Found> {
         .or_else(|| FORMATS.iter().find_map(|format| format.find(text)))
         .or_else(|| json_web_token(text))
         .or_else(|| sendgrid(text))
+        .or_else(|| airtable(text))
         .or_else(|| telegram(text))
         .or_else(|| user_info(text))
         .or_else(|| scheme(text))
@@ -288,6 +279,20 @@ fn sendgrid(text: &str) -> Option<Found> {
         let mut parts = text.get(start..end)?.split('.').skip(1);
         let is_key = parts.next()?.len() >= 16 && parts.next()?.len() >= 32;
         (is_key && begins_word(text, start)).then(|| Found::new("a SendGrid key", start..end))
+    })
+}
+
+/// The token's id of 14 characters, a point and 64 hexadecimal digits.
+fn airtable(text: &str) -> Option<Found> {
+    text.match_indices("pat").find_map(|(start, prefix)| {
+        let id = start + prefix.len();
+        let point = id + run(text, id, Alphanumeric);
+        let end = point + 1 + run(text, point + 1, Hex);
+        let is_token = point - id == 14
+            && text.as_bytes().get(point) == Some(&b'.')
+            && end - point > 64
+            && begins_word(text, start);
+        is_token.then(|| Found::new("an Airtable token", start..end))
     })
 }
 

@@ -33,6 +33,7 @@ fn github() -> String {
     ["gh", "p_", &"a1B2c3D4e5".repeat(4)].concat()
 }
 
+#[expect(clippy::too_many_lines, reason = "it is a table")]
 #[test]
 fn a_secret_is_refused_wherever_it_stands_with_what_to_do_instead() {
     let key = github();
@@ -210,6 +211,7 @@ fn references_and_what_is_no_secret_pass() {
         ),
         Endpoint::Stdio(Program::Template {
             template: "token".to_owned(),
+            env: [("TOKEN".to_owned(), "${secret:t}".to_owned())].into(),
         }),
     ] {
         assert_eq!(leaks(&endpoint), [], "{endpoint:?}");

@@ -46,18 +46,6 @@ impl<'a> NamedSecrets<'a> {
         self.store.put(&key, text).await
     }
 
-    /// Whether `name` is kept.
-    ///
-    /// # Errors
-    /// `PERMISSION_DENIED`, and what the store says.
-    pub async fn is_set(&self, scope: Scope, name: &SecretName) -> Result<bool, Error> {
-        self.permit(scope)?;
-        let key = self
-            .keys()
-            .secret(scope, self.context.user_id(), name.as_str());
-        Ok(self.store.get(&key).await?.is_some())
-    }
-
     /// Removes `name`; `false` where it was not kept.
     ///
     /// # Errors
@@ -97,18 +85,26 @@ impl<'a> NamedSecrets<'a> {
         .fix("remove those that nobody needs"))
     }
 
+    /// Whether the person may do anything with the secrets of `scope`.
+    pub fn may_reach(&self, scope: Scope) -> bool {
+        self.context.permissions().contains(permission(scope))
+    }
+
     fn permit(&self, scope: Scope) -> Result<(), Error> {
-        let permission = match scope {
-            Scope::User => Permission::IntegrationConnect,
-            Scope::Tenant => Permission::IntegrationManage,
-        };
-        match self.context.permissions().contains(permission) {
+        match self.may_reach(scope) {
             true => Ok(()),
-            false => Err(denied(self.context, permission)),
+            false => Err(denied(self.context, permission(scope))),
         }
     }
 
     fn keys(&self) -> Keyspace {
         Keyspace::of(self.context.tenant_id())
+    }
+}
+
+const fn permission(scope: Scope) -> Permission {
+    match scope {
+        Scope::User => Permission::IntegrationConnect,
+        Scope::Tenant => Permission::IntegrationManage,
     }
 }

@@ -9,10 +9,10 @@ use super::ChildSettings;
 use crate::mesh::Error;
 
 /// The most variables that may be declared.
-pub const VARIABLES_MAX: usize = 128;
+pub(super) const VARIABLES_MAX: usize = 128;
 
 /// The longest value of a variable, in bytes.
-pub const VALUE_BYTES_MAX: usize = 32 << 10;
+pub(super) const VALUE_BYTES_MAX: usize = 32 << 10;
 
 /// The longest name of a variable, in bytes.
 const NAME_BYTES_MAX: usize = 128;

@@ -234,7 +234,7 @@ mod tests {
             service: "notes".parse().unwrap(),
             connection: Default::default(),
         };
-        ChildRecord::new(&key, Path::new("/bin/server"), Timestamp::UNIX_EPOCH)
+        ChildRecord::new(&key, Path::new("/bin/server"), Timestamp::from_millis(0))
     }
 
     #[test]

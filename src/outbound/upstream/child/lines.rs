@@ -45,7 +45,7 @@ impl Lines {
     /// The next line that ends within `bytes`, which are taken up to there; else they are all taken.
     pub(super) fn next(&mut self, bytes: &mut &[u8]) -> Option<Line> {
         while !bytes.is_empty() {
-            let end = bytes.iter().position(|byte| *byte == b'\n');
+            let end = memchr::memchr(b'\n', bytes);
             let (piece, rest) = bytes.split_at(end.unwrap_or(bytes.len()));
             self.take(piece);
             let Some(_) = end else {

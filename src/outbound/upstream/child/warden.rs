@@ -22,9 +22,6 @@ use super::plan::{Ended, Failure, GRACE, Plan, Report, STAGE_COMMAND};
 use super::wire;
 use crate::platform;
 
-/// This program, also after the file that it was started from has been replaced.
-pub const OWN_PROGRAM: &str = "/proc/self/exe";
-
 /// How often those are looked for that ended after their own parents did.
 const ORPHANS_INTERVAL: Duration = Duration::from_secs(5);
 
@@ -63,8 +60,13 @@ fn guard(socket: &UnixStream) -> io::Result<()> {
     let plan: Plan = wire::read(socket)?.ok_or(io::ErrorKind::UnexpectedEof)?;
     let outcome = Ward::start(&plan, input).map(|mut ward| {
         let ended = ward.watch(socket);
-        let ended = ward.end(ended);
-        let _ = wire::write(socket, &Report::Ended(ended));
+        if let Some(ended) = ended {
+            let _ = wire::write(socket, &Report::Ended(ended));
+        }
+        let last = ward.end(ended);
+        if ended.is_none() {
+            let _ = wire::write(socket, &Report::Ended(last));
+        }
     });
     folder::remove(&plan.folder, &plan.record);
     outcome
@@ -108,7 +110,7 @@ enum Reaped {
 impl Ward {
     fn start(plan: &Plan, input: OwnedFd) -> io::Result<Self> {
         let (ours, theirs) = UnixStream::pair()?;
-        let child = Command::new(OWN_PROGRAM)
+        let child = Command::new(platform::own_program())
             .arg(STAGE_COMMAND)
             .env_clear()
             .stdin(Stdio::from(OwnedFd::from(theirs)))

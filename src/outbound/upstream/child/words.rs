@@ -6,7 +6,7 @@ use std::sync::{Mutex, PoisonError};
 use secrecy::{ExposeSecret, SecretString};
 
 /// How much of the standard error is kept, in bytes.
-pub const KEPT_BYTES_MAX: usize = 64 << 10;
+pub(super) const KEPT_BYTES_MAX: usize = 64 << 10;
 
 /// How many lines are shown.
 const LINES_SHOWN_MAX: usize = 20;

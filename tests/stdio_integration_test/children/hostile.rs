@@ -1,0 +1,238 @@
+//! A child that tries everything to get at what is not its own.
+
+use std::net::TcpListener;
+
+use agent_mesh::platform;
+
+use super::CANARY;
+use super::program::Home;
+use crate::requirement::left_out;
+
+/// Whether the kernel enforces what `part` says.
+fn enforced(part: &str) -> bool {
+    let support = platform::sandbox_support();
+    let enforced = match part {
+        "files" => support.files,
+        "network" => support.network,
+        "signals" => support.signals,
+        _ => support.sockets,
+    };
+    if !enforced {
+        left_out(
+            "landlock",
+            &format!("the kernel does not hold processes to {part}"),
+        );
+    }
+    enforced
+}
+
+#[tokio::test]
+async fn it_reads_neither_our_memory_nor_our_data_nor_another_childs() {
+    if !enforced("files") {
+        return;
+    }
+    let home = Home::new();
+    let other = home.open_with("eve", &[("TOKEN", CANARY)]).await;
+    let mut child = home.open("ada").await;
+    let (server, other_id) = (std::process::id(), other.id());
+    let wardens: Vec<u32> = home.tree();
+    let data = home.path().join("data");
+    let others: Vec<String> = std::fs::read_dir(home.children())
+        .unwrap()
+        .map(|entry| entry.unwrap().path().display().to_string())
+        .collect();
+    let own = child.run("import os; result = os.getcwd()").await.unwrap();
+    let mut tries: Vec<String> = Vec::new();
+    for process in [server, other_id].into_iter().chain(wardens) {
+        if process == child.id() {
+            continue;
+        }
+        for file in [
+            "environ", "mem", "maps", "cmdline", "status", "fd", "root", "cwd/x",
+        ] {
+            tries.push(format!("open('/proc/{process}/{file}', 'rb').read()"));
+        }
+        tries.push(format!("os.listdir('/proc/{process}/fd')"));
+    }
+    tries.push(format!(
+        "open('{}').read()",
+        data.join("table.db").display()
+    ));
+    tries.push(format!("os.listdir('{}')", data.display()));
+    tries.push(format!("os.listdir('{}')", home.children().display()));
+    tries.push(format!("open('{}', 'w')", data.join("new").display()));
+    tries.push(format!(
+        "os.rename('{}', 'stolen')",
+        data.join("table.db").display()
+    ));
+    tries.push(format!(
+        "os.link('{}', 'stolen')",
+        data.join("table.db").display()
+    ));
+    tries.push("os.listdir('/proc')".to_owned());
+    tries.push("open('/etc/shadow').read()".to_owned());
+    tries.push("os.listdir('/root')".to_owned());
+    tries.push("os.listdir('/home')".to_owned());
+    tries.push("os.listdir('/tmp')".to_owned());
+    tries.push("open('/dev/mem', 'rb').read(1)".to_owned());
+    tries.push("open('/usr/bin/new', 'w')".to_owned());
+    for path in others
+        .iter()
+        .filter(|path| Some(path.as_str()) != own.as_str())
+    {
+        tries.push(format!(
+            "os.listdir('{path}') if '.' not in '{path}'[-6:] else open('{path}').read()"
+        ));
+    }
+    for code in tries {
+        let code = format!("import os\nresult = str({code})");
+        let refused = child.run(&code).await;
+        assert!(
+            refused.as_ref().is_err_and(|why| why.contains("Error")),
+            "{code}: {refused:?}"
+        );
+    }
+    // What is its own is there.
+    child
+        .run("open('mine', 'w').write('x'); result = open('mine').read()")
+        .await
+        .unwrap();
+    other.close().await;
+    child.close().await;
+}
+
+#[tokio::test]
+async fn it_signals_and_traces_nobody() {
+    if !enforced("signals") {
+        return;
+    }
+    let home = Home::new();
+    let other = home.open("eve").await;
+    let mut child = home.open("ada").await;
+    let targets = home.tree().into_iter().chain([std::process::id()]);
+    let own = child.id();
+    for target in targets.filter(|target| *target != own) {
+        for signal in [0, 9, 15, 19] {
+            let code = format!("import os; os.kill({target}, {signal})");
+            let refused = child.run(&code).await.unwrap_err();
+            assert!(
+                refused.starts_with("PermissionError"),
+                "{target}: {refused}"
+            );
+        }
+        // PTRACE_ATTACH and PTRACE_SEIZE, and reading memory from outside.
+        let code = format!(
+            "import ctypes\n\
+             libc = ctypes.CDLL(None, use_errno=True)\n\
+             failed = [libc.ptrace(16, {target}, 0, 0), libc.ptrace(0x4206, {target}, 0, 0)]\n\
+             buffer = ctypes.create_string_buffer(8)\n\
+             class iovec(ctypes.Structure): _fields_ = [('base', ctypes.c_void_p), ('len', ctypes.c_size_t)]\n\
+             local = iovec(ctypes.addressof(buffer), 8)\n\
+             failed.append(libc.process_vm_readv({target}, ctypes.byref(local), 1, ctypes.byref(local), 1, 0))\n\
+             result = failed"
+        );
+        assert_eq!(
+            child.run(&code).await.unwrap(),
+            serde_json::json!([-1, -1, -1])
+        );
+    }
+    // Its own children it may.
+    child
+        .run("import subprocess; p = subprocess.Popen(['/bin/sleep', '60']); p.kill(); result = p.wait()")
+        .await
+        .unwrap();
+    other.close().await;
+    child.close().await;
+}
+
+#[tokio::test]
+async fn it_reaches_no_port_that_is_not_listed_and_no_local_socket() {
+    let home = Home::new();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let socket = home.path().join("engine.sock");
+    let _engine = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+    let mut child = home.open("ada").await;
+    let connect = |address: &str, port: u16| {
+        format!("import socket; socket.create_connection(('{address}', {port}), timeout=2)")
+    };
+    if enforced("network") {
+        for (address, port) in [
+            ("169.254.169.254", 80),
+            ("127.0.0.1", port),
+            ("127.0.0.1", 22),
+        ] {
+            let refused = child.run(&connect(address, port)).await.unwrap_err();
+            assert!(
+                refused.starts_with("PermissionError"),
+                "{address}: {refused}"
+            );
+        }
+        let code = "import socket; s = socket.socket(); s.bind(('127.0.0.1', 0)); s.listen()";
+        assert!(
+            child
+                .run(code)
+                .await
+                .unwrap_err()
+                .starts_with("PermissionError")
+        );
+        // A port that is listed is merely closed here.
+        let open = child.run(&connect("127.0.0.1", 443)).await;
+        assert!(!open.is_err_and(|why| why.starts_with("PermissionError")));
+    }
+    if enforced("sockets") {
+        let code = format!(
+            "import socket; s = socket.socket(socket.AF_UNIX); s.connect('{}')",
+            socket.display()
+        );
+        assert!(
+            child
+                .run(&code)
+                .await
+                .unwrap_err()
+                .starts_with("PermissionError")
+        );
+        let code = "import ctypes; libc = ctypes.CDLL(None); result = libc.syscall(425, 8, 0)";
+        assert_eq!(child.run(code).await.unwrap(), serde_json::json!(-1));
+    }
+    child.close().await;
+}
+
+#[tokio::test]
+async fn it_finds_no_descriptor_of_ours_and_no_privilege() {
+    let home = Home::new();
+    let mut child = home.open("ada").await;
+    // The listing itself is the fourth.
+    let code = "import os; result = sorted(int(n) for n in os.listdir('/proc/self/fd'))";
+    let open = child.run(code).await.unwrap();
+    assert_eq!(open, serde_json::json!([0, 1, 2, 3]));
+    let status = child
+        .run("result = open('/proc/self/status').read()")
+        .await
+        .unwrap();
+    let field = |name: &str| {
+        let line = status
+            .as_str()
+            .unwrap()
+            .lines()
+            .find(|line| line.starts_with(name));
+        line.unwrap()
+            .split_ascii_whitespace()
+            .nth(1)
+            .unwrap()
+            .to_owned()
+    };
+    assert_eq!(field("NoNewPrivs:"), "1");
+    assert_eq!(u64::from_str_radix(&field("CapEff:"), 16).unwrap(), 0);
+    let limits = "import resource; result = [resource.getrlimit(resource.RLIMIT_CORE), \
+                  resource.getrlimit(resource.RLIMIT_NOFILE)[1] <= 4096]";
+    let limits = child.run(limits).await.unwrap();
+    assert_eq!(limits, serde_json::json!([[0, 0], true]));
+    // It leads a session of its own, so no terminal is its own either.
+    let session = child
+        .run("import os; result = os.getsid(0) == os.getpid()")
+        .await
+        .unwrap();
+    assert_eq!(session, true);
+    child.close().await;
+}
