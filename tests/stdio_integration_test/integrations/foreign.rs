@@ -12,7 +12,7 @@ use crate::requirement::left_out;
 use crate::server::{Reads, Server};
 
 /// Node and the script of a server; `None`, and said, where they are not there.
-fn node_server(name: &str) -> Option<(String, String)> {
+pub(super) fn node_server(name: &str) -> Option<(String, String)> {
     let node = repository("target/test-tools/node/node_modules/.bin/node");
     let package =
         format!("target/test-tools/servers/node_modules/@modelcontextprotocol/server-{name}");
@@ -27,7 +27,7 @@ fn node_server(name: &str) -> Option<(String, String)> {
 }
 
 /// The server by itself, started the way the proxy starts it.
-fn direct(program: &str, args: &[&str], folder: &std::path::Path) -> Client {
+pub(super) fn direct(program: &str, args: &[&str], folder: &std::path::Path) -> Client {
     let mut command = Command::new(program);
     command.args(args).current_dir(folder).env_clear();
     command.env("PATH", "/usr/bin:/bin").env("HOME", folder);
