@@ -261,7 +261,7 @@ mod tests {
         let closed = working.path.join("a/b");
         fs::create_dir_all(&closed).unwrap();
         symlink(&kept, closed.join("link")).unwrap();
-        fs::set_permissions(&closed, fs::Permissions::from_mode(0)).unwrap();
+        fs::set_permissions(&closed, fs::Permissions::from_mode(0o000)).unwrap();
         let path = working.path.clone();
         drop(working);
         assert!(!path.exists() && kept.join("file").exists());

@@ -43,13 +43,15 @@ pub(super) struct Plan {
 /// What a child's first stage and its warden report.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Report {
-    /// The program runs now, unless a failure follows.
+    /// The first stage has done its part, and becomes the program.
     Started {
         /// Its id.
         process: u32,
         /// What it is held to.
         sandbox: Sandbox,
     },
+    /// The first stage is no more: the program runs, unless a failure was reported.
+    Running,
     /// It could not be started.
     Failed(Failure),
     /// It has ended.

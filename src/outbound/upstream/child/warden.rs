@@ -151,7 +151,10 @@ impl Ward {
                     Ok(Some(report)) => {
                         let _ = wire::write(socket, &report);
                     }
-                    Ok(None) | Err(_) => self.stage = None,
+                    Ok(None) | Err(_) => {
+                        self.stage = None;
+                        let _ = wire::write(socket, &Report::Running);
+                    }
                 }
                 continue;
             }
