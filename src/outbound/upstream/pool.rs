@@ -30,6 +30,7 @@ use self::settings::PoolSettings;
 use self::slot::{Life, Slot, Slots, Stage};
 use super::link::Links;
 use super::scrub::copy;
+use crate::mesh::integration::ServiceId;
 use crate::mesh::store::Reply;
 use crate::mesh::tenant::TenantId;
 use crate::mesh::upstream::{
@@ -234,6 +235,10 @@ impl Upstreams for UpstreamPool {
             }
         }
         .boxed()
+    }
+
+    fn forget<'a>(&'a self, tenant: &'a TenantId, service: &'a ServiceId) -> BoxFuture<'a, ()> {
+        self.inner.links.forget(tenant, service)
     }
 
     fn states(&self, tenant: Option<&TenantId>) -> Vec<ConnectionState> {

@@ -30,9 +30,11 @@ pub(super) struct Plan {
     pub(super) args: Vec<String>,
     /// All of its environment.
     pub(super) env: BTreeMap<String, String>,
-    /// Its working folder, removed when it ends.
+    /// Its working folder, kept when it ends.
     pub(super) folder: PathBuf,
-    /// The record of it, removed after the folder.
+    /// Its temporary folder, removed when it ends.
+    pub(super) temporary: PathBuf,
+    /// The record of it, removed after the temporary folder.
     pub(super) record: PathBuf,
     /// What it may do.
     pub(super) rules: SandboxRules,

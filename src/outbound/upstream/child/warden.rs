@@ -68,7 +68,7 @@ fn guard(socket: &UnixStream) -> io::Result<()> {
             let _ = wire::write(socket, &Report::Ended(last));
         }
     });
-    folder::remove(&plan.folder, &plan.record);
+    folder::remove(&plan.temporary, &plan.record);
     outcome
 }
 

@@ -94,7 +94,9 @@ pub(super) fn denies_session(text: &str) -> bool {
     let Ok(peek) = serde_json::from_str::<Peek<'_>>(text) else {
         return false;
     };
-    let denial = peek.error.and_then(|error| serde_json::from_str::<Denial>(error.get()).ok());
+    let denial = peek
+        .error
+        .and_then(|error| serde_json::from_str::<Denial>(error.get()).ok());
     denial.is_some_and(|denial| {
         let message = denial.message.to_ascii_lowercase();
         let says_so = message.contains("session") || message.contains("not initialized");
