@@ -16,8 +16,8 @@ use crate::mesh::event::rules::{RuleBook, RuleParts};
 use crate::mesh::event::{
     EventReads, Outbox, OutboxSettings, Pace, Publisher, PublisherSettings, Rollup, Target,
 };
-use crate::mesh::integration::{BookParts, IntegrationBook};
 use crate::mesh::integration::waiting::WaitingTable;
+use crate::mesh::integration::{BookParts, IntegrationBook};
 use crate::mesh::limit::Limiter;
 use crate::mesh::store::changes::Changes;
 use crate::mesh::store::mail::MailPolicy;
