@@ -33,6 +33,7 @@ mod operator;
 mod requirement;
 mod revisions;
 mod rules;
+mod secrets;
 mod server;
 mod sharing;
 mod token;

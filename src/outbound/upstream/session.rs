@@ -32,6 +32,9 @@ use crate::mesh::{Error, ErrorKind};
 /// How long sending what nobody waits for may take.
 pub(super) const SEND_TIME_MAX: Duration = Duration::from_secs(10);
 
+/// How much longer a link may wait for an answer than its caller, so that the caller's own end comes first.
+const LINK_SLACK: Duration = Duration::from_secs(1);
+
 /// A connection's client and its tasks, which end with it.
 pub(super) struct Session {
     core: Arc<Core>,
@@ -283,7 +286,7 @@ impl Core {
             request_id: Some(id),
             method: Some(request.method.to_owned()),
             name: request.name.map(str::to_owned),
-            timeout: request.timeout,
+            timeout: request.timeout.saturating_add(LINK_SLACK),
         }
     }
 

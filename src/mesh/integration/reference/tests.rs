@@ -33,7 +33,7 @@ fn references_are_found_in_order_and_escapes_are_none() {
         assert_eq!(shown(text).unwrap(), expected, "{text}");
     }
     let longest = format!("${{secret:{}}}", "x".repeat(SECRET_NAME_CHARS_MAX));
-    assert_eq!(shown(&longest).unwrap(), [longest.clone()]);
+    assert_eq!(shown(&longest).unwrap().concat(), longest);
 }
 
 #[test]

@@ -68,8 +68,8 @@ impl SealingKey {
     pub(super) fn create(path: &Path) -> Result<Self, Refusal> {
         let mut bytes = Zeroizing::new([0_u8; KEY_BYTES]);
         aws_lc_rs::rand::fill(&mut *bytes).map_err(|_| refused("cannot be made"))?;
-        let key = Self::of(&*bytes)?;
-        let encoded = Zeroizing::new(STANDARD.encode(&*bytes));
+        let key = Self::of(bytes.as_slice())?;
+        let encoded = Zeroizing::new(STANDARD.encode(bytes.as_slice()));
         let new = path.with_extension("key.new");
         write_private(&new, &[MARK.as_bytes(), encoded.as_bytes(), b"\n"])?;
         fs::rename(&new, path)?;

@@ -141,7 +141,8 @@ impl Tools {
         let mut listed = self.lock();
         listed.is_stale = false;
         listed.is_listing = true;
-        listed.began = Some(Instant::now());
+        // The first change after connecting is listed at once.
+        listed.began = listed.tools.is_some().then(Instant::now);
     }
 
     fn finish(&self, listing: Option<Listing>, is_subscribed: bool) {

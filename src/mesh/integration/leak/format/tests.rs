@@ -41,6 +41,7 @@ fn every_format_of_the_table_is_found_and_one_character_less_is_not() {
     }
 }
 
+#[expect(clippy::too_many_lines, reason = "it is a table")]
 #[test]
 fn keys_as_services_give_them_out_are_known() {
     let jwt = [
