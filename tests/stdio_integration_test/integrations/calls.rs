@@ -199,14 +199,15 @@ fn a_call_ends_in_time_and_its_server_is_told() {
     };
     wait_for(&mut client, "cancelled\n");
     // Whoever gives up ends it there too.
-    let slow =
-        json!({"tool_name": "scripted.slow", "arguments": {"ms": 60_000}, "timeout_ms": 60_000});
+    let slow = json!({"tool_name": "scripted.slow", "arguments": {"ms": 60_000, "tell": true},
+        "timeout_ms": 60_000});
     let id = client.post_call("mcp_proxy", slow);
+    wait_for(&mut client, "cancelled\nbegun\n");
     client.notify(
         "notifications/cancelled",
         json!({"requestId": id, "reason": "test"}),
     );
-    wait_for(&mut client, "cancelled\ncancelled\n");
+    wait_for(&mut client, "cancelled\nbegun\ncancelled\n");
 }
 
 #[test]
