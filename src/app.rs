@@ -99,10 +99,7 @@ impl App {
             rollup: parts.rollup,
             outbox: parts.outbox,
             serves_many: matches!(config.identity, Identity::Jwt(_)),
-            event_reads: match config.events.reads {
-                config::EventReads::Each => EventReads::Each,
-                config::EventReads::Rollup => EventReads::Rollup,
-            },
+            event_reads: event_reads(config),
             table: parts.table,
             bucket: parts.bucket,
             bus: parts.bus,
@@ -295,6 +292,14 @@ fn server_links(config: &Config, clock: &Arc<dyn Clock>) -> ServerLinks {
     let remote = RemoteLinks::new(RemoteSettings { egress }, Arc::clone(clock));
     let children = ChildLinks::new(child_settings(config, clock));
     ServerLinks::new(children, remote)
+}
+
+/// Whether each read is an event of its own.
+const fn event_reads(config: &Config) -> EventReads {
+    match config.events.reads {
+        config::EventReads::Each => EventReads::Each,
+        config::EventReads::Rollup => EventReads::Rollup,
+    }
 }
 
 /// Who calls is told by the environment, or by a token in each request.
