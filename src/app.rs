@@ -3,8 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::broadcast;
-
 use crate::config::{self, Backend, Config, Identity, JwksSource, JwtSettings};
 use crate::inbound::server::{Server, Shared, Streams};
 use crate::inbound::task::RunTools;
@@ -12,6 +10,7 @@ use crate::inbound::tool::catalog::Catalog;
 use crate::mesh::call::sequence::IdSequence;
 use crate::mesh::call::tool::Toolset;
 use crate::mesh::call::{Backplane, CALL_TIME_MAX};
+use crate::mesh::channels::Channels;
 use crate::mesh::event::rules::{RuleBook, RuleParts};
 use crate::mesh::event::{
     EventReads, Outbox, OutboxSettings, Pace, Publisher, PublisherSettings, Rollup, Target,
@@ -19,7 +18,6 @@ use crate::mesh::event::{
 use crate::mesh::integration::waiting::WaitingTable;
 use crate::mesh::integration::{BookParts, IntegrationBook};
 use crate::mesh::limit::Limiter;
-use crate::mesh::store::changes::Changes;
 use crate::mesh::store::mail::MailPolicy;
 use crate::mesh::store::{Bucket, Bus, BusRules, Table};
 use crate::mesh::tenant::{
@@ -40,9 +38,6 @@ use crate::outbound::upstream::child::{self, ChildLinks, ChildSettings};
 use crate::outbound::upstream::remote::{EgressPolicy, RemoteLinks, RemoteSettings};
 use crate::outbound::upstream::{PoolSettings, ServerLinks, UpstreamPool};
 use crate::platform;
-
-/// How many alerts may wait to be told to those who watch.
-const ALERTS_WAITING_MAX: usize = 256;
 
 /// Everything that one process is made of, whatever transports it serves.
 pub struct App {
@@ -123,7 +118,7 @@ impl App {
             alerts: rules.alerts,
             waiting_calls: WaitingTable::default(),
             event_ids: IdSequence::default(),
-            changes: Changes::default(),
+            changes: Channels::default(),
             clock,
             call_time_max: CALL_TIME_MAX,
         };
@@ -165,17 +160,25 @@ impl App {
         self.embedded.as_ref()
     }
 
-    /// Publishes what waits in the outbox, as far as that goes within `time`. What does not go is handed
-    /// over through the bucket on AWS, and what cannot be stays in the outbox for the next process.
-    pub async fn close(self, time: Duration) {
-        drop(self.watcher);
+    /// Begins no more steps of workflows that run in this process, and leaves them to the next one; steps that
+    /// are under way have a second to end. Again it does nothing more.
+    pub async fn stop_workflows(&self) {
         if let Some(cloud) = &self.embedded {
             cloud.stop_workflows().await;
         }
+    }
+
+    /// Stops workflows and publishes what waits in the outbox, as far as that goes within `time`. What does not go is handed
+    /// over through the bucket on AWS, and what cannot be stays in the outbox for the next process.
+    pub async fn close(self, time: Duration) {
+        let clock = Arc::clone(&self.shared.backplane.clock);
+        let start = clock.monotonic();
+        tokio::join!(self.stop_workflows(), self.watcher.stop());
+        let left = time.saturating_sub(clock.monotonic().saturating_sub(start));
         let upstreams = self.shared.backplane.integrations.upstreams();
         let (drained, ()) = tokio::join!(
-            self.shared.backplane.publisher.drain(time),
-            upstreams.close(time)
+            self.shared.backplane.publisher.drain(left),
+            upstreams.close(left)
         );
         if drained.left > 0 {
             tracing::warn!(
@@ -237,7 +240,7 @@ impl Parts {
             launcher: Arc::new(runs.clone()),
             workflows: workflows(config, &self.tenants),
             topics: Arc::new(AwsTopics::new(Arc::clone(&self.connection))),
-            alerts: broadcast::channel(ALERTS_WAITING_MAX).0,
+            alerts: Arc::new(Channels::default()),
         }
     }
 
@@ -288,9 +291,8 @@ fn server_links(config: &Config, clock: &Arc<dyn Clock>) -> ServerLinks {
     let settings = &config.integrations;
     let rules = settings.egress_allow.iter();
     let rules = rules.filter_map(|rule| rule.parse().ok()).collect();
-    let remote = RemoteLinks::new(RemoteSettings {
-        egress: EgressPolicy::new(rules, settings.allow_loopback_http),
-    });
+    let egress = EgressPolicy::new(rules, settings.allow_loopback_http);
+    let remote = RemoteLinks::new(RemoteSettings { egress }, Arc::clone(clock));
     let children = ChildLinks::new(child_settings(config, clock));
     ServerLinks::new(children, remote)
 }

@@ -1,6 +1,7 @@
 //! The rules: who calls, what is allowed, what it costs, what is done and what is recorded of it.
 
 pub mod call;
+pub mod channels;
 pub mod clock;
 pub mod error;
 pub mod event;

@@ -1,5 +1,6 @@
 //! Without a command: serves one client over standard input and output.
 
+use std::cell::OnceCell;
 use std::io::IsTerminal;
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,6 +18,10 @@ use crate::platform;
 /// How long the process may take to end when the outbox must be published first.
 const END_TIME_MAX: Duration = Duration::from_millis(4700);
 
+/// How long workflows go on while the last calls of a session end, which may be waiting for one of them. With the
+/// second that steps of workflows have to end, it is within the 2 s of the process.
+const WORKFLOWS_GO_ON_MAX: Duration = Duration::from_millis(800);
+
 /// How long work that does not heed its cancellation may hold up the end of the process.
 const STRAGGLERS_TIME_MAX: Duration = Duration::from_millis(100);
 
@@ -24,6 +29,10 @@ const STRAGGLERS_TIME_MAX: Duration = Duration::from_millis(100);
 pub fn run(config: &Config, output: &mut Output) -> ExitStatus {
     if std::io::stdin().is_terminal() {
         output.error(terminal_hint());
+    }
+    // Integrations' processes are of the same user, and where no sandbox holds them this still does.
+    if let Err(error) = platform::not_dumpable() {
+        tracing::warn!(%error, "other processes of this user can read this one's memory");
     }
     let runtime = match runtime_for(&config.identity) {
         Ok(runtime) => runtime,
@@ -74,15 +83,26 @@ fn serve(runtime: &Runtime, config: &Config, output: &mut Output) -> ExitStatus 
             }
         };
         let clock = Arc::clone(&app.shared().backplane.clock);
+        let link = transport.link();
+        // The time to end counts from the moment at which it is known that there is an end.
+        let end = OnceCell::new();
+        let is_overdue = async {
+            tokio::select! {
+                () = shutdown.cancelled() => {}
+                () = link.input_ended() => {}
+            }
+            end.get_or_init(|| clock.monotonic());
+            tokio::time::sleep(WORKFLOWS_GO_ON_MAX).await;
+        };
         let session = session::serve(app.server(), transport, shutdown.clone(), DrainTimes::default());
         let mut session = std::pin::pin!(session);
-        // The time to end counts from the moment at which it is known that there is an end.
-        let (end, ended) = tokio::select! {
-            ended = &mut session => (clock.monotonic().saturating_sub(DrainTimes::default().finish), ended),
-            () = shutdown.cancelled() => (clock.monotonic(), session.await),
+        let ended = tokio::select! {
+            ended = &mut session => ended,
+            () = is_overdue => tokio::join!(session, app.stop_workflows()).0,
         };
         tracing::info!(cause = ?ended.cause, unfinished = ended.unfinished, "the session has ended");
-        let elapsed = clock.monotonic().saturating_sub(end);
+        let now = clock.monotonic();
+        let elapsed = now.saturating_sub(*end.get_or_init(|| now));
         app.close(END_TIME_MAX.saturating_sub(elapsed)).await;
         match ended.cause {
             EndCause::ClientLeft | EndCause::Shutdown => ExitStatus::Success,

@@ -100,6 +100,11 @@ impl ToolCaller for RunTools {
         }
         .boxed()
     }
+
+    fn only_tenant(&self) -> Option<TenantId> {
+        let shared = self.shared.upgrade()?;
+        shared.backplane.resolver.only_tenant().cloned()
+    }
 }
 
 /// Whether a call of that outcome was refused for the moment.

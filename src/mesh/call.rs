@@ -13,15 +13,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::FutureExt as _;
-use tokio::sync::broadcast;
 
+use crate::mesh::channels::Channels;
 use crate::mesh::error::READ_FIRST;
 use crate::mesh::event::rules::{AlertRaised, RuleBook};
 use crate::mesh::event::{Event, EventReads, Outbox, Publisher, Rollup};
 use crate::mesh::integration::IntegrationBook;
 use crate::mesh::integration::waiting::WaitingTable;
 use crate::mesh::limit::Limiter;
-use crate::mesh::store::changes::Changes;
+use crate::mesh::store::artifacts::Change;
 use crate::mesh::store::mail::MailPolicy;
 use crate::mesh::store::{Bucket, Bus, BusRules, SecretStore, Table, Topics};
 use crate::mesh::tenant::{IdentityError, Resolver, TenantContext};
@@ -66,7 +66,7 @@ pub struct Backplane {
     /// Which state machines tenants mean.
     pub workflows: WorkflowNames,
     /// What this process changes among the artifacts, for those who watch them.
-    pub changes: Changes,
+    pub changes: Channels<Change>,
     /// The integrations of the tenants that call, and the connections to them.
     pub integrations: IntegrationBook,
     /// The rules and alerts that are in force.
@@ -82,7 +82,7 @@ pub struct Backplane {
     /// Where alerts may be mailed to.
     pub mail: MailPolicy,
     /// What this process's publisher raises, for those who watch.
-    pub alerts: broadcast::Sender<AlertRaised>,
+    pub alerts: Arc<Channels<AlertRaised>>,
     /// Calls of integrated servers that wait for input of their callers.
     pub waiting_calls: WaitingTable,
     /// Ids of events.

@@ -7,7 +7,6 @@ pub mod artifacts;
 pub mod bucket;
 pub mod bus;
 pub mod bus_rules;
-pub mod changes;
 pub mod events;
 pub mod idempotency;
 pub mod integrations;

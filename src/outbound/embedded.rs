@@ -171,7 +171,8 @@ impl EmbeddedCloud {
         self.engines.states.set_tools(tools)
     }
 
-    /// Takes no more steps of workflows; another process goes on with them, or the next one. Within a runtime.
+    /// Begins no more steps of workflows; another process goes on with them, or the next one. Steps that are
+    /// under way have a second to end. Within a runtime.
     pub async fn stop_workflows(&self) {
         self.engines.states.stop().await;
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::support::client::patiently;
-use crate::support::{Caller, Plan};
+use crate::support::{Caller, Failure, Plan};
 
 /// Stores what it learns of the event that has started it.
 const STORE: &str = r#"{"StartAt": "Store", "States": {"Store": {
@@ -106,4 +106,56 @@ async fn a_chain_of_rules_and_workflows_is_cut_and_health_says_so() {
     let query = json!({"detail_type": "Chain.Step"});
     let events = caller.ok("events_query", query).await;
     assert_eq!(events["events"].as_array().unwrap().len(), 9);
+}
+
+/// Waits for longer than any test.
+const REST: &str =
+    r#"{"StartAt": "Rest", "States": {"Rest": {"Type": "Wait", "Seconds": 36000, "End": true}}}"#;
+
+/// Calls a tool until it is refused since the outbox is full.
+async fn fill(caller: &Caller, tool: &str, arguments: Value) {
+    for _ in 0..1000 {
+        let answer = caller.call(tool, arguments.clone()).await.unwrap();
+        if answer.is_error {
+            assert_eq!(Failure::of(answer.value()).code(), "OVERLOADED");
+            return;
+        }
+    }
+    panic!("{tool} was never refused");
+}
+
+#[tokio::test]
+async fn a_tenant_whose_rule_is_stuck_gets_out_by_itself() {
+    let world = Plan::default()
+        .machine("rest", REST)
+        .set("AGENT_MESH_OUTBOX_BYTES_MAX", "1MiB")
+        .tenants("[tenants.local.limits]\nworkflows_running = 1\n")
+        .open()
+        .await;
+    let caller = world.caller().await;
+    let rule =
+        json!({"name": "all", "pattern": {"detail-type": ["Bulk.Sent"]}, "workflow": "rest"});
+    caller.ok("events_create_rule", rule).await;
+    // The first one starts a run, and the others have to wait for its end.
+    let bulk = json!({"detail_type": "Bulk.Sent", "detail": {"text": "x".repeat(50_000)}});
+    fill(&caller, "events_send", bulk).await;
+    fill(&caller, "kv_get", json!({"key": "a"})).await;
+    let set = json!({"key": "a", "value": 1});
+    let refused = caller.call("kv_set", set.clone()).await.unwrap();
+    assert!(refused.is_error);
+
+    let runs = caller.ok("workflow_list", json!({})).await;
+    let run = json!({"run_id": runs["runs"][0]["run_id"]});
+    caller.ok("workflow_stop", run).await;
+    let rules = caller.ok("events_list_rules", json!({})).await;
+    assert_eq!(rules["rules"][0]["rule"], "all");
+    caller
+        .ok("events_delete_rule", json!({"name": "all"}))
+        .await;
+    patiently(async {
+        while caller.call("kv_set", set.clone()).await.unwrap().is_error {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    })
+    .await;
 }

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use agent_mesh::mesh::channels::WAITING_MAX;
 use agent_mesh::mesh::event::rules::AlertRaised;
 use agent_mesh::mesh::tenant::Permission;
 use agent_mesh::outbound::embedded::{Fault, Service};
@@ -370,7 +371,7 @@ fn raise(world: &World, tenant: &str) {
         event_id: Ulid::generate(),
         time: world.now(),
     };
-    let _ = world.app.shared().backplane.alerts.send(raised);
+    world.app.shared().backplane.alerts.announce(raised);
 }
 
 #[tokio::test]
@@ -513,4 +514,32 @@ async fn an_alert_that_is_raised_is_mailed_told_and_read() {
     .await;
     let text = std::fs::read_to_string(&mailed[0]).expect("a mail");
     assert!(text.contains("ops@example.com"), "{text}");
+}
+
+#[tokio::test]
+async fn a_flood_of_another_tenants_alerts_is_no_news() {
+    let world = World::open().await;
+    let caller = world.caller().await;
+    let other = world.caller().await;
+    let artifact = "mesh://artifacts/user/w";
+    let updated = |uri: &str| {
+        json!({
+            "jsonrpc": "2.0", "method": "notifications/resources/updated",
+            "params": {"uri": uri},
+        })
+    };
+    for uri in ["mesh://alerts", artifact] {
+        caller.get("resources/subscribe", json!({"uri": uri})).await;
+    }
+    for content in ["x", "y"] {
+        for _ in 0..=WAITING_MAX {
+            raise(&world, "globex");
+        }
+        other
+            .ok("artifacts_put", json!({"key": "w", "content": content}))
+            .await;
+        assert_eq!(caller.client.other().await, updated(artifact));
+        raise(&world, "local");
+        assert_eq!(caller.client.other().await, updated("mesh://alerts"));
+    }
 }

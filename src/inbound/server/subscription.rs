@@ -155,7 +155,7 @@ impl Feed {
     fn of(backplane: &Backplane, tenant: &TenantId) -> Self {
         Self {
             changes: backplane.changes.watch(tenant),
-            alerts: backplane.alerts.subscribe(),
+            alerts: backplane.alerts.watch(tenant),
         }
     }
 

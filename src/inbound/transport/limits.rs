@@ -23,7 +23,7 @@ pub const TOOL_ANSWER_BYTES: usize = 128 * 1024;
 
 /// What the answer of another server's tool may be expected to take, in bytes: most are small, and the
 /// largest of 1 MiB. So many of them fit into the bytes in flight as a tenant may have calls.
-pub const PROXIED_ANSWER_BYTES: usize = 384 * 1024;
+pub(super) const PROXIED_ANSWER_BYTES: usize = 384 * 1024;
 
 /// Requests that are read while there is no room for them. Reading on behind a full house lets a
 /// cancellation through that would make room; beyond this many nothing more is read.

@@ -172,6 +172,7 @@ impl<'mesh, O: Operation> Admitted<'mesh, O> {
     /// Takes a place in the outbox.
     pub(super) fn reserve(self) -> Result<Reserved<'mesh, O>, Answer<O::Answer>> {
         let weight = match O::TOOL.effect() {
+            _ if O::TOOL.is_way_out() => Weight::Relief,
             Effect::Read => Weight::Read,
             Effect::Mutation | Effect::Events => Weight::Mutation,
             Effect::Health => Weight::Health,

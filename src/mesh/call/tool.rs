@@ -402,6 +402,19 @@ impl Tool {
         }
     }
 
+    /// Whether it may be a way out for a tenant whose rules cannot do what they say, so that its events stay in
+    /// the outbox until that has no room for its calls: it takes away what they wait for, or finds it.
+    pub const fn is_way_out(self) -> bool {
+        matches!(
+            self,
+            Self::EventsDeleteAlert
+                | Self::EventsDeleteRule
+                | Self::EventsListRules
+                | Self::WorkflowList
+                | Self::WorkflowStop
+        )
+    }
+
     /// The tool that a client means by `name`: its own name, the name behind a client's prefix
     /// (`mcp__<server>__kv_get`, stripped once), or the older JavaScript server's spelling (`kv.get`).
     pub fn named(name: &str) -> Option<Self> {

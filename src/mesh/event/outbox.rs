@@ -196,8 +196,9 @@ impl Outbox {
     /// Room for the events of one call: accounts only, no I/O.
     ///
     /// # Errors
-    /// `OVERLOADED` above 90 % for [`Weight::Mutation`], at 100 % for [`Weight::Read`], above the tenant's
-    /// fair share once the outbox is over half full, and while the disk is full.
+    /// `OVERLOADED` above 90 % for [`Weight::Mutation`], at 100 % for [`Weight::Read`], at 110 % for
+    /// [`Weight::Relief`], above the tenant's fair share once the outbox is over half full, and while the disk
+    /// is full.
     pub fn reserve(&self, tenant: &TenantId, weight: Weight) -> Result<Slot, Error> {
         if self.0.is_closed.load(Ordering::Relaxed) {
             return Err(Error::new(

@@ -13,7 +13,8 @@
 //!
 //! What EventBridge takes and then reads in a way that nobody means is refused: a member that is named
 //! twice, one that is constrained inside and outside of `$or`, and a `$or` that is none. Matching costs time
-//! in proportion to the event for each condition, and never more stack than the bounds below allow.
+//! in proportion to the event for each comparison, and never more stack than the bounds below allow. Of a
+//! large event and a large pattern that is tens of milliseconds, so [`Pattern::fits`] takes them aside.
 
 mod address;
 mod compile;
@@ -24,6 +25,7 @@ mod fold;
 mod json;
 mod native;
 mod number;
+mod pace;
 mod view;
 mod wildcard;
 
@@ -41,6 +43,7 @@ pub use fault::PatternFault;
 pub use native::{
     BUS_NAME_CHARS_MAX, NATIVE_MEMBERS, NATIVE_WILDCARDS_MAX, bus_name, bus_name_prefix,
 };
+pub use pace::Viewed;
 pub use view::{Seen, VIEW_DEPTH_MAX, view, view_of};
 
 /// The longest pattern, in UTF-16 code units, which is how EventBridge counts characters.
@@ -61,6 +64,10 @@ pub const COMBINATIONS_MAX: usize = 1000;
 
 /// The most members that a pattern may come to when its `$or` are worked out.
 pub const MEMBERS_MAX: usize = 1024;
+
+/// The most comparisons, of names and values, that a pattern may come to when its `$or` are worked out: what it
+/// takes to find out that a part of an event does not fit.
+pub const COST_MAX: usize = 2048;
 
 /// The most dots in the name of a member, and the longest name with a dot, in bytes: each may lead somewhere.
 pub const DOTS_MAX: usize = 8;
@@ -91,6 +98,7 @@ struct Content {
     json: Json,
     canonical: String,
     size: PatternSize,
+    cost: usize,
 }
 
 /// How large a pattern is.
@@ -122,6 +130,12 @@ impl Pattern {
         let mut compiler = Compiler::default();
         let root = compiler.pattern(&json)?;
         let size = compiler.size();
+        let cost = root.cost();
+        if cost > COST_MAX {
+            return Err(PatternFault::whole(format!(
+                "worked out, this pattern comes to {cost} comparisons, more than {COST_MAX}; make several rules of it"
+            )));
+        }
         let canonical = json.canonical();
         // Numbers may be longer than they were written, and what is kept must be a pattern again.
         json::check_length(&canonical)?;
@@ -130,6 +144,7 @@ impl Pattern {
             json,
             canonical,
             size,
+            cost,
         })))
     }
 

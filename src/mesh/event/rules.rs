@@ -13,10 +13,10 @@ pub use journal::{RuleFault, RuleNotes};
 
 use std::sync::Arc;
 
-use tokio::sync::broadcast;
 use ulid::Ulid;
 
 use crate::mesh::Timestamp;
+use crate::mesh::channels::{Channels, TenantNews};
 use crate::mesh::store::Topics;
 use crate::mesh::tenant::TenantId;
 use crate::mesh::workflow::{Launcher, WorkflowNames};
@@ -40,6 +40,12 @@ pub struct AlertRaised {
     pub time: Timestamp,
 }
 
+impl TenantNews for AlertRaised {
+    fn tenant(&self) -> &TenantId {
+        &self.tenant
+    }
+}
+
 /// What matches records against rules, and what is done then.
 #[derive(Clone)]
 pub struct RuleParts {
@@ -52,5 +58,5 @@ pub struct RuleParts {
     /// What alerts are delivered through.
     pub topics: Arc<dyn Topics>,
     /// Who listens to alerts.
-    pub alerts: broadcast::Sender<AlertRaised>,
+    pub alerts: Arc<Channels<AlertRaised>>,
 }

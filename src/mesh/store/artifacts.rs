@@ -18,6 +18,7 @@ use super::key::{Keyspace, ObjectKey, Scope};
 use crate::mesh::Error;
 use crate::mesh::call::grant::Reach;
 use crate::mesh::call::operation::{Allows, ArtifactsRead, ArtifactsWrite};
+use crate::mesh::channels::TenantNews;
 use crate::mesh::limit::Direction;
 use crate::mesh::tenant::{TenantId, UserId};
 
@@ -86,12 +87,13 @@ pub struct Change {
     pub listed: bool,
 }
 
-impl Change {
-    /// The tenant whose artifact it is.
-    pub fn tenant(&self) -> &TenantId {
+impl TenantNews for Change {
+    fn tenant(&self) -> &TenantId {
         self.object.tenant()
     }
+}
 
+impl Change {
     /// Whether it is a change of what is `watched`.
     pub fn concerns(&self, watched: &Watched) -> bool {
         self.object == watched.0
@@ -100,19 +102,6 @@ impl Change {
     /// Whether it is a change among the artifacts that `user` of `tenant` can list.
     pub fn is_seen_by(&self, tenant: &TenantId, user: &UserId) -> bool {
         self.object.tenant() == tenant && self.owner.as_ref().is_none_or(|owner| owner == user)
-    }
-}
-
-#[cfg(test)]
-impl Change {
-    /// A change of an artifact that the tenant shares.
-    pub(crate) fn of(tenant: &TenantId) -> Self {
-        let nobody = "nobody".parse().unwrap();
-        Self {
-            object: Keyspace::of(tenant).artifact(Scope::Tenant, &nobody, "a"),
-            owner: None,
-            listed: true,
-        }
     }
 }
 

@@ -223,6 +223,14 @@ impl Resolver {
         }
     }
 
+    /// The only tenant that requests and runs can be of; nothing where their tokens say of which they are.
+    pub fn only_tenant(&self) -> Option<&TenantId> {
+        match &self.way {
+            Way::Environment { unlisted, .. } => Some(&unlisted.id),
+            Way::Token { .. } => None,
+        }
+    }
+
     /// A workflow run: its user, with no more than that user might do when it was started and may be
     /// done now. A process of one person does so for its own tenant only.
     fn of_run(&self, run: &RunIdentity) -> Result<TenantContext, IdentityError> {

@@ -109,7 +109,8 @@ impl RunBook {
         if kept.run.state.has_ended() {
             return Ok(by_others(kept.run.clone()));
         }
-        let slot = parts.outbox.reserve(tenant, Weight::Mutation)?;
+        // A run that has ended makes way for what rules want to start, whose events fill the outbox meanwhile.
+        let slot = parts.outbox.reserve(tenant, Weight::Relief)?;
         let now = parts.clock.now();
         let mut ended = kept.next();
         ended.run = end.applied_to(&kept.run);
@@ -149,7 +150,7 @@ impl RunBook {
         if claimed_at <= now && now.since(claimed_at) < parts.pace.lease {
             return Ok(false);
         }
-        let slot = parts.outbox.reserve(tenant, Weight::Mutation)?;
+        let slot = parts.outbox.reserve(tenant, Weight::Relief)?;
         let mut claimed = kept.next();
         claimed.claimed_at = Some(now);
         let rows = self.rows(tenant);

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use futures::FutureExt as _;
+use tokio::sync::Semaphore;
 use ulid::Ulid;
 
 use super::meter::Meter;
@@ -30,6 +31,8 @@ pub(super) struct MemoryTable {
     pub(super) rows: Mutex<BTreeMap<(String, String), Row>>,
     /// How many more writes succeed before every further one fails; nothing for all.
     pub(super) writes_left: Mutex<Option<u64>>,
+    /// Where it is there, each write that was made waits for a permit before it answers.
+    held: Mutex<Option<Arc<Semaphore>>>,
 }
 
 fn metered<T>(value: T) -> Metered<T> {
@@ -58,6 +61,21 @@ impl MemoryTable {
                 Ok(())
             }
         }
+    }
+
+    /// What has been written is answered when a test lets it.
+    async fn answer(&self) {
+        let held = self.held.lock().unwrap().clone();
+        if let Some(held) = held {
+            held.acquire().await.unwrap().forget();
+        }
+    }
+
+    /// From now on each put answers when a permit is added.
+    pub(super) fn hold_answers(&self) -> Arc<Semaphore> {
+        let held = Arc::new(Semaphore::new(0));
+        *self.held.lock().unwrap() = Some(Arc::clone(&held));
+        held
     }
 
     /// From now on only `count` writes succeed.
@@ -104,12 +122,16 @@ impl Table for MemoryTable {
         async move {
             self.begin().await?;
             let key = (key.partition().to_owned(), key.sort().to_owned());
-            let mut rows = self.rows.lock().unwrap();
-            let current = rows.get(&key).cloned();
-            if !holds(&condition, current.as_ref()) {
-                return Ok(metered(WriteOutcome::ConditionFailed { current }));
-            }
-            rows.insert(key, row);
+            let current = {
+                let mut rows = self.rows.lock().unwrap();
+                let current = rows.get(&key).cloned();
+                if !holds(&condition, current.as_ref()) {
+                    return Ok(metered(WriteOutcome::ConditionFailed { current }));
+                }
+                rows.insert(key, row);
+                current
+            };
+            self.answer().await;
             let replaced = Replaced::Known(current);
             Ok(metered(WriteOutcome::Done { replaced }))
         }

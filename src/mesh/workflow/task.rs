@@ -30,4 +30,8 @@ pub trait ToolCaller: Send + Sync + 'static {
     /// # Errors
     /// What the tool failed with; its kind's code is the name of the error in the machine.
     fn call(&self, task: ToolTask) -> BoxFuture<'_, Result<String, Error>>;
+
+    /// The only tenant whose runs may call here; nothing where any tenant's may. A process that may call for
+    /// one leaves the runs of others to their own processes, since every tool would refuse them.
+    fn only_tenant(&self) -> Option<TenantId>;
 }

@@ -9,6 +9,7 @@ use std::time::Duration;
 use futures::StreamExt as _;
 use futures::stream::FuturesUnordered;
 use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
 use ulid::Ulid;
 
 use super::book::RunBook;
@@ -33,13 +34,33 @@ const PAGE_MARKS: u32 = 500;
 /// The most pages of one sweep; what is beyond is found by a later one.
 const PAGES_MAX: usize = 20;
 
-/// The watcher of this process. It stops when this is dropped.
+/// How long the end of the process waits for the looks that are under way.
+const STOP_TIME_MAX: Duration = Duration::from_secs(1);
+
+/// The watcher of this process. It stops when this is dropped, whatever it is at.
 #[derive(Debug)]
-pub struct Watcher(JoinHandle<()>);
+pub struct Watcher {
+    task: JoinHandle<()>,
+    stop: CancellationToken,
+    /// Cancelled when it has stopped.
+    stopped: CancellationToken,
+}
+
+impl Watcher {
+    /// Looks at no more runs, and gives the looks under way a second to end: an end that is claimed and not
+    /// recorded would wait for a whole lease.
+    pub async fn stop(&self) {
+        self.stop.cancel();
+        let stopped = self.stopped.cancelled();
+        if tokio::time::timeout(STOP_TIME_MAX, stopped).await.is_err() {
+            tracing::warn!("workflows that end are left to whoever looks at them next");
+        }
+    }
+}
 
 impl Drop for Watcher {
     fn drop(&mut self) {
-        self.0.abort();
+        self.task.abort();
     }
 }
 
@@ -57,8 +78,18 @@ impl RunBook {
     /// Watches runs, those that are started from here on and those that are found by their marks, until
     /// the watcher is dropped. Within a runtime.
     pub fn watch(&self) -> Watcher {
-        let book = self.clone();
-        Watcher(tokio::spawn(async move { book.watch_on().await }))
+        let (book, stop) = (self.clone(), CancellationToken::new());
+        let stopped = CancellationToken::new();
+        let (told, ended) = (stop.clone(), stopped.clone().drop_guard());
+        let task = tokio::spawn(async move {
+            let _ended = ended;
+            book.watch_on(&told).await;
+        });
+        Watcher {
+            task,
+            stop,
+            stopped,
+        }
     }
 
     /// Notes that a tenant does something, so that its runs are watched whose process is gone.
@@ -72,12 +103,15 @@ impl RunBook {
             .follow(tenant, run_id, self.parts().pace.first);
     }
 
-    async fn watch_on(self) {
+    async fn watch_on(self, stop: &CancellationToken) {
         let watch = self.followed();
         let mut under_way = FuturesUnordered::new();
         loop {
+            if stop.is_cancelled() && under_way.is_empty() {
+                return;
+            }
             let mut next = None;
-            while under_way.len() < LOOKS_MAX {
+            while under_way.len() < LOOKS_MAX && !stop.is_cancelled() {
                 match watch.next() {
                     Ok(task) => under_way.push(self.perform(task)),
                     Err(pause) => {
@@ -94,6 +128,7 @@ impl RunBook {
             };
             tokio::select! {
                 Some(tenant) = under_way.next() => watch.returned(&tenant),
+                () = stop.cancelled(), if !stop.is_cancelled() => {}
                 () = watch.changed() => {}
                 () = pause => {}
             }

@@ -37,6 +37,7 @@ use definition::Definitions;
 use disk::Disk;
 use integration::Integrations;
 use runner::Runner;
+use store::Whose;
 
 /// How long an execution that has ended is kept, and its name taken, as AWS has it.
 const KEPT_FOR: Duration = Duration::from_hours(24 * 90);
@@ -85,14 +86,15 @@ impl States {
     }
 
     /// Who calls tools for tasks; `false` where that is known already. From now on executions that another
-    /// process left behind are taken over. Within a runtime.
+    /// process left behind are taken over, as far as their tenants may call here. Within a runtime.
     pub(super) fn set_tools(&self, tools: Arc<dyn ToolCaller>) -> bool {
+        self.runner.run_only(Whose::of(tools.only_tenant()));
         let is_first = self.integrations.set_tools(tools);
         self.runner.look_from_now_on();
         is_first
     }
 
-    /// Takes no more steps, and leaves what runs to whoever comes next.
+    /// Begins no more steps, and leaves what runs to whoever comes next. Steps under way have a second to end.
     pub(super) async fn stop(&self) {
         self.runner.stop().await;
     }

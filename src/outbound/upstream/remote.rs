@@ -22,7 +22,7 @@ use super::link::{Links, Opened};
 use crate::mesh::integration::RemoteKind;
 use crate::mesh::store::Reply;
 use crate::mesh::upstream::{ConnectionPlan, ConnectionTarget};
-use crate::mesh::{Error, ErrorKind};
+use crate::mesh::{Clock, Error, ErrorKind};
 use egress::{Gate, SystemLookup};
 use server::{Admitted, RemoteServer};
 
@@ -39,23 +39,31 @@ pub struct RemoteSettings {
 /// TLS sessions.
 pub struct RemoteLinks {
     gate: Gate,
+    clock: Arc<dyn Clock>,
     /// Made with the first link: reading the machine's certificates takes longer than a start may.
     tls: OnceCell<ClientConfig>,
 }
 
 impl RemoteLinks {
     /// Links as `settings` allow them. Nothing is connected yet.
-    pub fn new(settings: RemoteSettings) -> Self {
+    pub fn new(settings: RemoteSettings, clock: Arc<dyn Clock>) -> Self {
         Self {
             gate: Gate::new(Arc::new(settings.egress), Arc::new(SystemLookup)),
+            clock,
             tls: OnceCell::new(),
         }
     }
 
     #[cfg(test)]
-    fn trial(egress: EgressPolicy, lookup: Arc<dyn egress::Lookup>, tls: ClientConfig) -> Self {
+    fn trial(
+        egress: EgressPolicy,
+        lookup: Arc<dyn egress::Lookup>,
+        clock: Arc<dyn Clock>,
+        tls: ClientConfig,
+    ) -> Self {
         Self {
             gate: Gate::new(Arc::new(egress), lookup),
+            clock,
             tls: OnceCell::new_with(Some(tls)),
         }
     }
@@ -67,7 +75,7 @@ impl RemoteLinks {
                 "It is no server at an address.",
             ))
         };
-        Admitted::of(&self.gate, target).unwrap_or_else(other)
+        Admitted::of(&self.gate, &self.clock, target).unwrap_or_else(other)
     }
 
     async fn tls(&self) -> Result<&ClientConfig, Error> {

@@ -1,4 +1,7 @@
-//! Merges the shards of one day into one stream of rows in the order of their ids.
+//! Merges the shards of one day into one stream of rows in the order of their ids, each id once.
+//!
+//! An event that is made again, such as that of an alert or of the end of a run, has the same id and is the
+//! same event; but the process that made it again may keep it in another shard.
 
 use std::collections::VecDeque;
 
@@ -90,6 +93,9 @@ impl Merge {
         spent: &mut Spent,
     ) -> Result<Step, Error> {
         for shard in &mut self.shards {
+            if self.has_begun {
+                shard.rows.pop_front_if(|(id, _)| *id == self.told);
+            }
             while shard.rows.is_empty() && shard.bounds.is_some() {
                 if self.has_begun && spent.is_used_up() {
                     return Ok(Step::Pause(self.told));

@@ -179,6 +179,27 @@ async fn shards_that_a_day_had_are_found_whatever_is_configured_now() {
 }
 
 #[tokio::test]
+async fn an_event_that_lies_in_several_shards_is_told_once() {
+    let world = World::new();
+    let events: Vec<Event> = (0..3).map(|index| at(TODAY + index)).collect();
+    for event in &events {
+        for shard in 0..4 {
+            world.store(event, shard);
+        }
+    }
+    let history = world.history("acme", 4);
+    let expected: Vec<Ulid> = events.iter().map(|event| event.event_id).collect();
+    for limit in [1, 2, 3, 50] {
+        let query = Query {
+            limit,
+            order: Order::Asc,
+            ..query(TODAY, TODAY + 10)
+        };
+        assert_eq!(all(&history, query).await.0, expected, "{limit} a page");
+    }
+}
+
+#[tokio::test]
 async fn another_tenants_position_opens_nothing_of_its_own() {
     let world = World::new();
     let mine = at(TODAY + 5);
@@ -394,7 +415,7 @@ proptest! {
 
     #[test]
     fn pages_put_together_are_what_the_model_says(
-        events in prop::collection::vec((0_i64..4 * DAY, 0_u16..4, 0_u8..3), 0..120),
+        events in prop::collection::vec((0_i64..4 * DAY, 0_u16..4, 0_u8..3, 0_u16..8), 0..120),
         window in (-DAY..5 * DAY, -DAY..5 * DAY),
         limit in 1_usize..20,
         is_ascending in any::<bool>(),
@@ -406,12 +427,16 @@ proptest! {
             let begin = TODAY - 3 * DAY;
             let world = World::new();
             let mut model = Vec::new();
-            for &(offset, shard, kind) in &events {
+            for &(offset, shard, kind, again) in &events {
                 // Many events of one moment, and events on the border between days.
                 let offset = if same_moment { offset / DAY * DAY } else { offset };
                 let mut event = at(begin + offset);
                 event.tool = format!("tool{kind}").into();
                 world.store(&event, shard);
+                // Made again by another process, it lies in another shard, or in the same.
+                if again < 4 {
+                    world.store(&event, again);
+                }
                 model.push(event);
             }
             for day in 0..4 {

@@ -16,6 +16,13 @@ pub const OUTBOX_BYTES_MIN: u64 = 1 << 20;
 /// After how long a call that the outbox refused is worth repeating.
 const RETRY_AFTER: Duration = Duration::from_secs(2);
 
+/// Of the outbox, the part on top of it that is kept for what frees it.
+const RELIEF_PART: u64 = 10;
+
+/// The most of that part that one tenant may have beyond its share, in bytes: more than it takes to remove all
+/// of its rules and alerts.
+const RELIEF_BYTES_MAX: u64 = 512 << 10;
+
 /// What a call does, as far as the outbox asks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Weight {
@@ -23,6 +30,9 @@ pub enum Weight {
     Read,
     /// It changes something; it is refused above 90 %.
     Mutation,
+    /// It may be what a tenant gets room by whose records cannot leave, such as removing the rule that keeps
+    /// them: it finds some where the outbox, and the tenant's share of it, are full.
+    Relief,
     /// It is the health check; it is never refused.
     Health,
 }
@@ -103,6 +113,7 @@ impl Share {
         let used = self.bytes();
         let ceiling = match weight {
             Weight::Health => u64::MAX,
+            Weight::Relief => self.bytes_max + self.bytes_max / RELIEF_PART,
             Weight::Read => self.bytes_max,
             Weight::Mutation => self.bytes_max / 10 * 9,
         };
@@ -113,7 +124,12 @@ impl Share {
         let sharers = self.tenants.len() as u64 + u64::from(held.is_none());
         let would_hold = held.map_or(0, Held::bytes) + bytes;
         let is_tight = used + bytes > self.bytes_max / 2;
-        if weight != Weight::Health && is_tight && would_hold > self.bytes_max / sharers {
+        let relief = match weight {
+            Weight::Relief => RELIEF_BYTES_MAX.min(self.bytes_max / RELIEF_PART),
+            _ => 0,
+        };
+        let most = self.bytes_max / sharers + relief;
+        if weight != Weight::Health && is_tight && would_hold > most {
             return Err(over_share());
         }
         self.reserved += bytes;
@@ -222,7 +238,9 @@ fn full(weight: Weight) -> Error {
         Weight::Mutation => {
             "events wait to be published and have filled the outbox above 90 %, where changes are no longer accepted"
         }
-        Weight::Read | Weight::Health => "events wait to be published and have filled the outbox",
+        Weight::Read | Weight::Relief | Weight::Health => {
+            "events wait to be published and have filled the outbox"
+        }
     };
     overloaded(message)
 }
@@ -273,9 +291,13 @@ mod tests {
     }
 
     #[test]
-    fn changes_stop_above_nine_tenths_reads_at_the_limit_and_health_never() {
+    fn changes_stop_above_nine_tenths_reads_at_the_limit_relief_above_and_health_never() {
         let acme = tenant("acme");
-        for (weight, limit) in [(Weight::Mutation, 900), (Weight::Read, 1000)] {
+        for (weight, limit) in [
+            (Weight::Mutation, 900),
+            (Weight::Read, 1000),
+            (Weight::Relief, 1100),
+        ] {
             let mut share = share();
             share.include(Arc::new(AtomicU64::new(limit - 10)));
             assert!(!refused(share.reserve(&acme, weight, 10)), "{weight:?}");
@@ -304,6 +326,28 @@ mod tests {
             !refused(share.reserve(&two, Weight::Read, 400)),
             "the other has room"
         );
+    }
+
+    #[test]
+    fn what_frees_room_finds_some_beyond_a_tenants_share_but_not_without_end() {
+        let (stuck, other) = (tenant("stuck"), tenant("other"));
+        let mut share = share();
+        share.include(Arc::new(AtomicU64::new(550)));
+        share.add(Way::Rules, &stuck, 500, 10);
+        share.add(Way::Rules, &other, 50, 1);
+        for weight in [Weight::Read, Weight::Mutation] {
+            assert!(refused(share.reserve(&stuck, weight, 1)), "{weight:?}");
+        }
+        assert!(!refused(share.reserve(&stuck, Weight::Relief, 100)));
+        assert!(refused(share.reserve(&stuck, Weight::Relief, 1)));
+        assert!(!refused(share.reserve(&other, Weight::Mutation, 1)));
+        // Of a large outbox it is no more than one tenant needs.
+        let mut share = Share::new(1 << 30);
+        share.include(Arc::new(AtomicU64::new(1 << 30)));
+        share.add(Way::Rules, &stuck, 1 << 30, 10);
+        let most = RELIEF_BYTES_MAX;
+        assert!(refused(share.reserve(&stuck, Weight::Relief, most + 1)));
+        assert!(!refused(share.reserve(&stuck, Weight::Relief, most)));
     }
 
     #[test]

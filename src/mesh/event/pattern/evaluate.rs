@@ -61,6 +61,13 @@ impl Object {
         }
     }
 
+    /// How much is asked, about in proportion to the time that it takes for each part of an event.
+    pub(super) fn cost(&self) -> usize {
+        let fields: usize = self.fields.iter().map(Field::cost).sum();
+        let branches: usize = self.alternatives.iter().flatten().map(Self::cost).sum();
+        fields + branches
+    }
+
     /// Whether nothing is asked but that members are not there.
     fn only_absent(&self) -> bool {
         self.fields.iter().all(|field| match &field.test {
@@ -71,6 +78,15 @@ impl Object {
 }
 
 impl Field {
+    fn cost(&self) -> usize {
+        let names = 1 + self.name.bytes().filter(|&byte| byte == b'.').count();
+        names
+            + match &self.test {
+                Test::Leaf(leaf) => leaf.cost(),
+                Test::Object(object) => object.cost(),
+            }
+    }
+
     fn matches(&self, members: &Map<String, Value>) -> bool {
         let mut found = false;
         let accepted = match &self.test {

@@ -324,6 +324,24 @@ fn a_pattern_tells_its_size() {
 }
 
 #[test]
+fn a_pattern_comes_to_so_many_comparisons_and_no_more() {
+    // What is asked of `x` is asked in each of 16 branches: the names `d` and `x`, one for plain values and
+    // one for each text; and so is `y` with its value.
+    let pattern = |texts: usize| {
+        let texts: Vec<String> = (0..texts).map(|text| format!(r#""{text}""#)).collect();
+        let texts = texts.join(",");
+        let branch = |number: usize| format!(r#"{{"d":{{"y":[{number}]}}}}"#);
+        let branches: Vec<String> = (0..16).map(branch).collect();
+        let branches = branches.join(",");
+        format!(r#"{{"d":{{"x":[{{"anything-but":{{"prefix":[{texts}]}}}}]}},"$or":[{branches}]}}"#)
+    };
+    let most = COST_MAX / 16 - 5;
+    assert_eq!(parse(&pattern(most)).0.cost, COST_MAX);
+    let fault = Pattern::parse(&pattern(most + 1)).unwrap_err().to_string();
+    assert!(fault.contains("2064 comparisons"), "{fault}");
+}
+
+#[test]
 fn a_pattern_goes_between_threads() {
     fn shared<T: Send + Sync + Clone + 'static>(_: &T) {}
     shared(&parse(r#"{"a":["x"]}"#));

@@ -135,7 +135,7 @@ impl Actions {
         if rules.is_idle() {
             return Ok(());
         }
-        let matches = match rules.matching(event) {
+        let matches = match rules.matching(event).await {
             Ok(matches) => matches,
             Err(error) => {
                 tracing::error!(%tenant, event_id = %event.event_id, ?error, "an event cannot be matched");

@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
-use tokio::sync::broadcast;
 use ulid::Ulid;
 
 use super::actions::{Step, Steps, in_time, is_final};
 use super::journal::{Journal, public_message};
 use super::{ALERT_RAISED, ALERTS_LIMITED, AlertRaised, RuleParts, notice};
+use crate::mesh::channels::Channels;
 use crate::mesh::event::outbox::Outbox;
 use crate::mesh::event::record::{Event, Outcome, Priority};
 use crate::mesh::event::rule::{Alert, Delivery, Rule};
@@ -41,7 +41,7 @@ pub(super) type Raised<'a> = (&'a Alert, Option<&'a Rule>);
 /// Raises alerts.
 pub(super) struct Alarm {
     topics: Arc<dyn Topics>,
-    listeners: broadcast::Sender<AlertRaised>,
+    listeners: Arc<Channels<AlertRaised>>,
     outbox: Outbox,
     table: Arc<dyn Table>,
     tenants: Arc<dyn TenantDirectory>,
@@ -331,8 +331,7 @@ impl Alarm {
         let (tenant, event_id) = (&event.tenant_id, event.event_id);
         tracing::info!(%tenant, alert = alert.name, rule = rule.map(|rule| &rule.name), %event_id, "an alert was raised");
         self.journal.raised(tenant);
-        // Nobody may be listening.
-        let _ = self.listeners.send(AlertRaised {
+        self.listeners.announce(AlertRaised {
             tenant: tenant.clone(),
             alert: alert.name.clone(),
             event_id,

@@ -12,7 +12,7 @@ use tokio::sync::Semaphore;
 
 use super::alarm::Raised;
 use super::{ALERT_RAISED, ALERTS_LIMITED};
-use crate::mesh::event::pattern::{Pattern, view};
+use crate::mesh::event::pattern::{Pattern, Seen, Viewed};
 use crate::mesh::event::record::Event;
 use crate::mesh::event::rule::{Alert, Rule, Trigger};
 use crate::mesh::store::Table;
@@ -110,38 +110,37 @@ impl TenantRules {
     /// What `event` matches of what is in force.
     ///
     /// # Errors
-    /// `INTERNAL` where the event's data is no JSON.
-    pub(super) fn matching(&self, event: &Event) -> Result<Matches<'_>, Error> {
-        let view = view(event)?;
+    /// `INTERNAL` where the event's data is no JSON, or where a pattern broke down.
+    pub(super) async fn matching(&self, event: &Event) -> Result<Matches<'_>, Error> {
+        let viewed = Viewed::of(&Seen::of(event))?;
         let is_after = |created_at: Timestamp| event.time.plus(CLOCK_DIFFERENCE_MAX) >= created_at;
-        let rules = self.rules.iter().filter(|(rule, pattern)| {
-            is_after(rule.created_at) && pattern.as_ref().is_some_and(|held| held.matches(&view))
-        });
-        let rules: Vec<&Rule> = rules.map(|(rule, _)| rule).collect();
+        let mut found = Matches::default();
+        for (rule, pattern) in &self.rules {
+            if is_after(rule.created_at) && fits(pattern.as_ref(), &viewed).await? {
+                found.rules.push(rule);
+            }
+        }
         // Of an alert none is raised, so that one that matches everything does not feed on itself.
         if [ALERT_RAISED, ALERTS_LIMITED].contains(&&*event.detail_type) {
-            return Ok(Matches {
-                rules,
-                alerts: Vec::new(),
-            });
+            return Ok(found);
         }
-        let raised = self.alerts.iter().filter_map(|(alert, pattern)| {
+        for (alert, pattern) in &self.alerts {
             if !is_after(alert.created_at) {
-                return None;
+                continue;
             }
             match &alert.trigger {
                 Trigger::Rule(name) => {
-                    let rule = rules.iter().find(|rule| rule.name == *name);
-                    rule.map(|rule| (alert, Some(*rule)))
+                    let rule = found.rules.iter().find(|rule| rule.name == *name);
+                    found.alerts.extend(rule.map(|rule| (alert, Some(*rule))));
                 }
                 Trigger::Pattern(_) => {
-                    let is_match = pattern.as_ref().is_some_and(|held| held.matches(&view));
-                    is_match.then_some((alert, None))
+                    if fits(pattern.as_ref(), &viewed).await? {
+                        found.alerts.push((alert, None));
+                    }
                 }
             }
-        });
-        let alerts = raised.collect();
-        Ok(Matches { rules, alerts })
+        }
+        Ok(found)
     }
 
     /// Takes a rule up; its pattern is compiled where the rule is in force.
@@ -172,6 +171,13 @@ impl TenantRules {
         };
         let has_pattern = |(_, pattern): &(Alert, Option<Pattern>)| pattern.is_some();
         self.is_idle = !self.rules.iter().any(acts) && !self.alerts.iter().any(has_pattern);
+    }
+}
+
+async fn fits(pattern: Option<&Pattern>, event: &Viewed) -> Result<bool, Error> {
+    match pattern {
+        Some(pattern) => pattern.fits(event).await,
+        None => Ok(false),
     }
 }
 

@@ -377,3 +377,40 @@ async fn eventually<F: Future<Output = bool>>(bench: &Bench, holds: impl Fn() ->
     }
     panic!("it never held");
 }
+
+#[tokio::test]
+async fn a_watcher_that_is_stopped_completes_what_it_is_at_and_looks_at_nothing_else() {
+    let bench = Bench::new(10);
+    let (run, other) = (run(), run());
+    for run in [&run, &other] {
+        bench.launch(run).await.unwrap();
+    }
+    bench
+        .states
+        .end(&execution(&bench, &run), ExecutionStatus::Succeeded, None);
+    bench.states.clock.advance(Duration::from_millis(250));
+    let answers = bench.table.hold_answers();
+    let watcher = bench.book.watch();
+    let has_ended = async || bench.kept(&run).await.unwrap().run.state.has_ended();
+    let claimed = async {
+        while !has_ended().await {
+            tokio::task::yield_now().await;
+        }
+    };
+    let patience = Duration::from_secs(30);
+    tokio::time::timeout(patience, claimed).await.unwrap();
+    assert_eq!(bench.events(), 0, "its end is claimed and not recorded");
+    tokio::join!(watcher.stop(), async {
+        tokio::task::yield_now().await;
+        answers.add_permits(100);
+    });
+    assert_eq!((bench.events(), bench.marks(), bench.used()), (1, 1, 1));
+    bench
+        .states
+        .end(&execution(&bench, &other), ExecutionStatus::Succeeded, None);
+    bench.states.clock.advance(Duration::from_secs(1));
+    for _ in 0..100 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(bench.events(), 1);
+}

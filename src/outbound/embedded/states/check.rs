@@ -216,6 +216,18 @@ mod tests {
         assert_eq!(flaws[0].line, Some(11), "{flaws:?}");
         let place = "/States/Each/ItemProcessor/States/Save/Resource";
         assert_eq!(flaws[0].place, place);
+        let several = NESTED
+            .replace("kv_set", "kv_sett")
+            .replace("\"End\": true\n    }", "\"Next\": \"Nowhere\"\n    }")
+            .replace(
+                "\"ItemProcessor\"",
+                "\"ItemsPath\": \"x\", \"ItemProcessor\"",
+            );
+        let Checked::Flawed(flaws) = checked(&several) else {
+            panic!("it is wrong in three ways");
+        };
+        let lines: Vec<Option<usize>> = flaws.iter().map(|flaw| flaw.line).collect();
+        assert_eq!(lines, [Some(6), Some(11), Some(16)], "{flaws:?}");
         let Checked::Flawed(flaws) = checked("{\n  \"StartAt\": ") else {
             panic!("it is no JSON");
         };

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
-use super::asl::{DEFINITION_BYTES_MAX, Flaw, Machine};
+use super::asl::{DEFINITION_BYTES_MAX, Flaw, Machine, Resource};
 use super::store::DefinitionHash;
 use crate::mesh::Timestamp;
 use crate::mesh::call::tool::Tool;
@@ -26,6 +26,9 @@ pub(crate) const LISTED_MAX: usize = 1_000;
 
 /// How many flaws are told in one message.
 const FLAWS_TOLD_MAX: usize = 3;
+
+/// The most tools that there are not of which is told.
+const UNKNOWN_TOLD_MAX: usize = 50;
 
 /// The most definitions that are kept as they were read.
 const KEPT_MAX: usize = 64;
@@ -121,11 +124,12 @@ impl Definitions {
         if let Some(definition) = kept().get(&hash) {
             return Ok(definition.clone());
         }
-        let machine = Machine::parse(&text).map_err(Missing::Flaws)?;
-        let unknown = unknown_tools(&text, &machine);
-        if !unknown.is_empty() {
-            return Err(Missing::Flaws(unknown));
-        }
+        let unknown = unknown_tools(&text);
+        let machine = match Machine::parse(&text) {
+            Ok(machine) if unknown.is_empty() => machine,
+            Ok(_) => return Err(Missing::Flaws(unknown)),
+            Err(flaws) => return Err(Missing::Flaws([flaws, unknown].concat())),
+        };
         let definition = Definition {
             hash,
             text: text.into(),
@@ -169,29 +173,46 @@ impl Definitions {
     }
 }
 
-/// The tools that there are not, each as a flaw of the state that calls it.
-fn unknown_tools(text: &str, machine: &Machine) -> Vec<Flaw> {
-    let tools = machine.embedded_only().into_iter();
-    let unknown = tools.filter(|(_, tool)| Tool::named(tool).is_none());
-    unknown
-        .map(|(state, tool)| Flaw {
-            path: pointer_to_state(text, &state.name).unwrap_or_default() + "/Resource",
-            message: format!(
+/// The tools that there are not, each as a flaw of the state that calls it; also where the definition has other
+/// flaws.
+fn unknown_tools(text: &str) -> Vec<Flaw> {
+    let mut unknown = Vec::new();
+    let whole = serde_json::from_str(text).unwrap_or_default();
+    find_state(&whole, |path, _, state| {
+        let arn = state["Resource"].as_str().unwrap_or_default();
+        if let Ok(Resource::Tool(tool)) = Resource::parse(arn)
+            && state["Type"] == "Task"
+            && Tool::named(&tool).is_none()
+        {
+            let message = format!(
                 "there is no tool '{tool}'; `use_aws_mcp tools list` tells which there are"
-            ),
-        })
-        .collect()
+            );
+            let path = format!("{path}/Resource");
+            unknown.push(Flaw { path, message });
+        }
+        unknown.len() >= UNKNOWN_TOLD_MAX
+    });
+    unknown
 }
 
 /// The JSON pointer to a state of the definition in `text`, however deep it lies; names are unique in it.
 pub(super) fn pointer_to_state(text: &str, name: &str) -> Option<String> {
     let whole: Value = serde_json::from_str(text).ok()?;
-    let mut flows = vec![(String::new(), &whole)];
+    find_state(&whole, |_, other, _| other == name)
+}
+
+/// The JSON pointer to the first state of a definition, however deep it lies, of which `is_it` says so by its
+/// pointer, its name and what stands there.
+fn find_state(
+    definition: &Value,
+    mut is_it: impl FnMut(&str, &str, &Value) -> bool,
+) -> Option<String> {
+    let mut flows = vec![(String::new(), definition)];
     while let Some((path, flow)) = flows.pop() {
-        for (other, state) in flow["States"].as_object().into_iter().flatten() {
-            let part = other.replace('~', "~0").replace('/', "~1");
+        for (name, state) in flow["States"].as_object().into_iter().flatten() {
+            let part = name.replace('~', "~0").replace('/', "~1");
             let path = format!("{path}/States/{part}");
-            if other == name {
+            if is_it(&path, name, state) {
                 return Some(path);
             }
             for member in ["ItemProcessor", "Iterator"] {

@@ -31,11 +31,12 @@ enum Ended {
     Halted(Halt),
     /// Its time is up.
     TooLate,
-    /// All of its branches wait.
+    /// All of its branches wait, or have been told to take no more steps.
     Idle(Timestamp),
 }
 
-/// Takes the steps of an execution that this process has taken.
+/// Takes the steps of an execution that this process has taken, until it ends, is put aside or is let go of.
+/// Where it is `stopped`, the step under way is given up.
 pub(super) async fn run(
     runner: &Arc<Runner>,
     claimed: Claimed,
@@ -61,7 +62,8 @@ async fn steps(runner: &Arc<Runner>, claimed: Claimed, journal: &Arc<Journal>) {
     let tracker = Arc::new(Tracker::default());
     let deadline = claimed.deadline;
     let work = work(runner, claimed, journal, &tracker);
-    let ended = AssertUnwindSafe(stretch(work, &tracker, &runner.clock, deadline))
+    let stopping = runner.stopping();
+    let ended = AssertUnwindSafe(stretch(work, &tracker, &runner.clock, deadline, stopping))
         .catch_unwind()
         .await;
     let ended = ended.unwrap_or_else(|_| {
@@ -113,17 +115,20 @@ async fn work(
         seed: claimed.seed,
         arn,
         name: claimed.name,
+        stopping: runner.stopping().clone(),
         resumed: Mutex::new(claimed.frames),
     };
     interpreter.run().await
 }
 
-/// Works until the end, until time is up, or until there is nothing to do for long.
+/// Works until the end, until time is up, or until there is nothing to do for long; once the process is
+/// `stopping`, until there is nothing to do at all.
 async fn stretch(
     work: impl Future<Output = Result<Value, Halt>>,
     tracker: &Tracker,
     clock: &Arc<dyn Clock>,
     deadline: Option<Timestamp>,
+    stopping: &CancellationToken,
 ) -> Ended {
     let mut work = pin!(work);
     let mut late = pin!(async {
@@ -132,7 +137,10 @@ async fn stretch(
             None => std::future::pending().await,
         }
     });
+    let mut told = pin!(stopping.cancelled().fuse());
+    let mut is_stopping = false;
     poll_fn(|context| {
+        is_stopping = is_stopping || told.as_mut().poll(context).is_ready();
         if late.as_mut().poll(context).is_ready() {
             return Poll::Ready(Ended::TooLate);
         }
@@ -140,7 +148,7 @@ async fn stretch(
             Poll::Ready(Ok(output)) => Poll::Ready(Ended::Done(output)),
             Poll::Ready(Err(halt)) => Poll::Ready(Ended::Halted(halt)),
             Poll::Pending => match tracker.idle_until() {
-                Some(due) if due.since(clock.now()) > PUT_ASIDE_AFTER => {
+                Some(due) if is_stopping || due.since(clock.now()) > PUT_ASIDE_AFTER => {
                     Poll::Ready(Ended::Idle(due))
                 }
                 _ => Poll::Pending,

@@ -14,6 +14,7 @@ use std::time::Duration;
 use futures::future::BoxFuture;
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
+use tokio_util::sync::CancellationToken;
 
 use super::asl::{
     self, Context, Entropy, Flow, Kind, Machine, Pause, Scope, State, StateError, StateResult,
@@ -64,6 +65,8 @@ pub(super) struct Interpreter {
     pub(super) arn: String,
     /// The execution's name.
     pub(super) name: String,
+    /// Cancelled when no more steps are to be begun.
+    pub(super) stopping: CancellationToken,
     /// Where the branches stood when the execution was taken up, as far as they have not been taken up yet.
     pub(super) resumed: Mutex<BTreeMap<String, Frame>>,
 }
@@ -150,6 +153,7 @@ impl Interpreter {
             return Ok(output);
         }
         loop {
+            self.rest_if_stopping().await;
             let state = find(branch.flow, &branch.frame.state)?;
             let onward = self.state(state, branch).await?;
             let exited = Said::with(
@@ -267,6 +271,7 @@ impl Interpreter {
                 self.wait_until(Timestamp::from_millis(due_ms), branch)
                     .await;
                 branch.frame.due_ms = None;
+                self.rest_if_stopping().await;
             }
             let error = match self.attempt(state, branch).await {
                 Ok(output) => {
@@ -366,6 +371,15 @@ impl Interpreter {
         hash.update(branch.frame.entered.to_be_bytes());
         let digest = hash.finalize();
         format!("step-{}", hex(digest.get(..16).unwrap_or_default()))
+    }
+
+    /// Goes no further where no more steps are to be begun. Where the branch stands has been noted, and the
+    /// execution is let go of as soon as none of its branches does anything else.
+    async fn rest_if_stopping(&self) {
+        if self.stopping.is_cancelled() {
+            let _waiting = self.tracker.wait(self.clock.now());
+            std::future::pending::<()>().await;
+        }
     }
 
     /// Waits until `due`. That it waits is on the disk before, so that the execution may be put aside.

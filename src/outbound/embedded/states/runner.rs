@@ -13,7 +13,7 @@ use super::definition::Definitions;
 use super::disk::{Disk, DiskFault};
 use super::execution;
 use super::owner::{self, Owner};
-use super::store::{self, Begun, Claimed, ExecutionId, NewExecution};
+use super::store::{self, Begun, Claimed, ExecutionId, NewExecution, Whose};
 use super::work::Worker;
 use crate::mesh::{Clock, Timestamp};
 
@@ -32,8 +32,11 @@ const REST_MIN: Duration = Duration::from_millis(5);
 /// The most executions that are taken at one time: what another process may take as well.
 const CLAIM_MAX: usize = 32;
 
-/// How long the end of the process waits for executions to be let go of.
+/// How long the end of the process waits for the steps that are under way.
 const STOP_TIME_MAX: Duration = Duration::from_secs(1);
+
+/// How long it then waits for those that it has cut.
+const CUT_TIME_MAX: Duration = Duration::from_millis(100);
 
 /// Runs executions.
 pub(super) struct Runner {
@@ -43,13 +46,18 @@ pub(super) struct Runner {
     pub(super) worker: Arc<dyn Worker>,
     owners: PathBuf,
     owner: OnceLock<Owner>,
+    /// Whose executions are run here; anyone's until that is known.
+    whose: OnceLock<Whose>,
     active: Mutex<HashMap<ExecutionId, CancellationToken>>,
     /// How many ran when it was last looked, and have been started since.
     running: AtomicUsize,
     shall_look: AtomicBool,
     looks: AtomicBool,
     wake: Notify,
+    /// No more steps are begun.
     stop: CancellationToken,
+    /// Steps that are under way are given up.
+    cut: CancellationToken,
 }
 
 /// What a look at the disk finds.
@@ -85,12 +93,14 @@ impl Runner {
             worker,
             owners,
             owner: OnceLock::new(),
+            whose: OnceLock::new(),
             active: Mutex::default(),
             running: AtomicUsize::new(0),
             shall_look: AtomicBool::new(false),
             looks: AtomicBool::new(false),
             wake: Notify::new(),
             stop: CancellationToken::new(),
+            cut: CancellationToken::new(),
         })
     }
 
@@ -104,8 +114,24 @@ impl Runner {
         Ok(self.owner.get_or_init(|| owner).id())
     }
 
+    /// Runs nothing but what is of these, from now on. It is said once, before anything is looked for.
+    pub(super) fn run_only(&self, whose: Whose) {
+        // The one who said it first has started what runs.
+        let _ = self.whose.set(whose);
+    }
+
+    fn whose(&self) -> Whose {
+        self.whose.get().cloned().unwrap_or_default()
+    }
+
     fn active(&self) -> MutexGuard<'_, HashMap<ExecutionId, CancellationToken>> {
         self.active.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether this process takes steps of no execution.
+    #[cfg(test)]
+    pub(super) fn is_idle(&self) -> bool {
+        self.active().is_empty()
     }
 
     /// Whether so many executions run that no more may be started.
@@ -113,7 +139,8 @@ impl Runner {
         self.running.load(Ordering::Relaxed) >= RUNNING_MAX
     }
 
-    /// Writes a new execution down and runs it, at once where there is room. Within a runtime.
+    /// Writes a new execution down and runs it, at once where there is room and it may be run here. Within a
+    /// runtime.
     pub(super) async fn begin(self: &Arc<Self>, new: NewExecution) -> Result<Begun, DiskFault> {
         self.look_from_now_on();
         let runner = Arc::clone(self);
@@ -125,13 +152,16 @@ impl Runner {
     async fn begin_whole(self: Arc<Self>, mut new: NewExecution) -> Result<Begun, DiskFault> {
         let runner = Arc::clone(&self);
         let write = move |connection: &mut rusqlite::Connection| {
-            let has_room = runner.active().len() < ACTIVE_MAX && !runner.stop.is_cancelled();
-            if has_room {
+            // A rule of another tenant may have started it, from what that one's process left in the outbox.
+            let is_taken = runner.active().len() < ACTIVE_MAX
+                && !runner.stop.is_cancelled()
+                && runner.whose().includes(&new.name);
+            if is_taken {
                 new.owner = Some(runner.owner()?.to_owned());
             }
             let begun = store::begin(connection, &new)?;
             let taken = match begun {
-                Begun::First(id) if has_room => Some((runner.enlist(id), new.claimed(id))),
+                Begun::First(id) if is_taken => Some((runner.enlist(id), new.claimed(id))),
                 _ => None,
             };
             Ok((begun, taken))
@@ -149,7 +179,7 @@ impl Runner {
 
     /// Notes that this process takes steps of the execution.
     fn enlist(&self, id: ExecutionId) -> CancellationToken {
-        let token = self.stop.child_token();
+        let token = self.cut.child_token();
         self.active().insert(id, token.clone());
         token
     }
@@ -171,6 +201,11 @@ impl Runner {
         if let Some(token) = self.active().get(&id) {
             token.cancel();
         }
+    }
+
+    /// Cancelled when no more steps are to be begun.
+    pub(super) fn stopping(&self) -> &CancellationToken {
+        &self.stop
     }
 
     /// Begins to look for executions that nobody runs, unless that is under way. Within a runtime.
@@ -212,6 +247,7 @@ impl Runner {
     async fn look_at_disk(self: &Arc<Self>) -> Result<Duration, DiskFault> {
         let own = self.owner.get().map(|owner| owner.id().to_owned());
         let ids: Vec<ExecutionId> = self.active().keys().copied().collect();
+        let whose = self.whose();
         let found = self
             .disk
             .read(move |connection| {
@@ -222,7 +258,7 @@ impl Runner {
                 let (lost, strays) = (without(&ids, &owned), without(&owned, &ids));
                 Ok(Found {
                     owners: store::owners(connection)?,
-                    next: store::next_due(connection)?,
+                    next: store::next_due(connection, &whose)?,
                     lost,
                     strays,
                     running: store::running(connection, RUNNING_MAX)?,
@@ -289,10 +325,14 @@ impl Runner {
         }
         let runner = Arc::clone(self);
         let claim = move |connection: &mut rusqlite::Connection| {
+            if runner.stop.is_cancelled() {
+                return Ok(Vec::new());
+            }
             let room = ACTIVE_MAX.saturating_sub(runner.active().len());
             let owner = runner.owner()?.to_owned();
             let now = runner.clock.now();
-            let claimed = store::claim(connection, &owner, now, room.min(CLAIM_MAX))?;
+            let (whose, most) = (runner.whose(), room.min(CLAIM_MAX));
+            let claimed = store::claim(connection, &owner, &whose, now, most)?;
             let enlist = |claimed: Claimed| (runner.enlist(claimed.id), claimed);
             Ok(claimed.into_iter().map(enlist).collect::<Vec<_>>())
         };
@@ -314,15 +354,16 @@ impl Runner {
         })
     }
 
-    /// Takes no more steps, and leaves what runs to whoever comes next.
+    /// Begins no more steps, gives those under way [`STOP_TIME_MAX`] to end, and leaves what runs to whoever
+    /// comes next. Again it does nothing more.
     pub(super) async fn stop(&self) {
         self.stop.cancel();
-        let is_left = async {
-            while !self.active().is_empty() {
-                tokio::time::sleep(REST_MIN).await;
-            }
-        };
-        let _ = tokio::time::timeout(STOP_TIME_MAX, is_left).await;
+        if !self.is_left_within(STOP_TIME_MAX).await {
+            let steps = self.active().len();
+            tracing::warn!(steps, "workflows are cut in the middle of a step");
+            self.cut.cancel();
+            self.is_left_within(CUT_TIME_MAX).await;
+        }
         let Some(owner) = self.owner.get().map(|owner| owner.id().to_owned()) else {
             return;
         };
@@ -335,9 +376,20 @@ impl Runner {
         }
     }
 
-    /// Takes no more steps.
+    /// Whether this process lets go of all executions within `time`.
+    async fn is_left_within(&self, time: Duration) -> bool {
+        let is_left = async {
+            while !self.active().is_empty() {
+                tokio::time::sleep(REST_MIN).await;
+            }
+        };
+        tokio::time::timeout(time, is_left).await.is_ok()
+    }
+
+    /// Takes no more steps, and gives up those that are under way.
     pub(super) fn cut(&self) {
         self.stop.cancel();
+        self.cut.cancel();
     }
 }
 

@@ -1,6 +1,7 @@
 //! The executions on the disk: every change is one transaction, and only the owner of an execution changes it.
 
 mod read;
+mod whose;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,6 +10,9 @@ use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, 
 pub(super) use read::{
     Described, Listing, describe, history, list, next_due, owned, owners, running,
 };
+pub(super) use whose::Whose;
+
+use whose::IS_THEIRS;
 
 use super::event::Event;
 use super::frame::{Frame, below};
@@ -319,20 +323,23 @@ pub(super) fn stop(
     Ok(Some((id, now)))
 }
 
-/// Takes up to `limit` executions that nobody owns and whose time has come.
+/// Takes up to `limit` executions that nobody owns, that `owner` may take, and whose time has come.
 pub(super) fn claim(
     connection: &mut Connection,
     owner: &str,
+    whose: &Whose,
     now: Timestamp,
     limit: usize,
 ) -> rusqlite::Result<Vec<Claimed>> {
     let transaction = immediate(connection)?;
     let ids: Vec<ExecutionId> = transaction
-        .prepare_cached(
-            "SELECT id FROM executions WHERE status = 0 AND owner IS NULL AND due_ms <= ?1 \
-             ORDER BY due_ms LIMIT ?2",
-        )?
-        .query_map(params![now.as_millis(), limit], |row| row.get(0))?
+        .prepare_cached(&format!(
+            "SELECT id FROM executions WHERE status = 0 AND owner IS NULL AND due_ms <= ?2 \
+             AND {IS_THEIRS} ORDER BY due_ms LIMIT ?3"
+        ))?
+        .query_map(params![whose.prefix(), now.as_millis(), limit], |row| {
+            row.get(0)
+        })?
         .collect::<rusqlite::Result<_>>()?;
     let mut claimed = Vec::with_capacity(ids.len());
     for id in ids {
@@ -427,3 +434,6 @@ pub(super) fn sweep(connection: &mut Connection, before: Timestamp) -> rusqlite:
     transaction.commit()?;
     Ok(swept)
 }
+
+#[cfg(test)]
+mod tests;

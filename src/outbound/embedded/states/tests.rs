@@ -4,6 +4,7 @@ mod children;
 mod errors;
 mod owners;
 mod resume;
+mod stopping;
 mod walks;
 
 use std::collections::BTreeMap;
@@ -16,6 +17,7 @@ use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use serde_json::{Value, json};
 use tempfile::TempDir;
+use tokio::sync::Semaphore;
 
 use super::asl::{StateError, StateResult};
 use super::definition::Definitions;
@@ -36,6 +38,17 @@ struct Script {
     calls: Mutex<Vec<(String, Value)>>,
     /// Errors that the next calls with this `fail` key meet, before they succeed.
     failures: Mutex<BTreeMap<String, Vec<String>>>,
+    /// Lets one call with `gate` after another go on.
+    gate: Gate,
+}
+
+/// Closed at first.
+struct Gate(Semaphore);
+
+impl Default for Gate {
+    fn default() -> Self {
+        Self(Semaphore::new(0))
+    }
 }
 
 impl Script {
@@ -62,7 +75,7 @@ impl Script {
 }
 
 impl Worker for Script {
-    /// `{"hang": true}` never ends, `{"fail": key}` meets the failures of that key, all else is echoed.
+    /// `{"hang": true}` never ends, `{"gate": true}` does when a test lets it, `{"fail": key}` meets the failures of that key, all else is echoed.
     fn work(&self, work: Work) -> BoxFuture<'_, StateResult<Value>> {
         let arguments = work.arguments.clone();
         self.calls
@@ -72,6 +85,9 @@ impl Worker for Script {
         async move {
             if arguments["hang"] == true {
                 return std::future::pending().await;
+            }
+            if arguments["gate"] == true {
+                self.gate.0.acquire().await.unwrap().forget();
             }
             let key = arguments["fail"].as_str().unwrap_or_default();
             let failure = self

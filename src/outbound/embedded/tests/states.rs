@@ -106,6 +106,10 @@ impl ToolCaller for Echo {
         }
         .boxed()
     }
+
+    fn only_tenant(&self) -> Option<TenantId> {
+        None
+    }
 }
 
 #[tokio::test]
@@ -312,6 +316,10 @@ impl ToolCaller for Traced {
             Ok(task.arguments)
         }
         .boxed()
+    }
+
+    fn only_tenant(&self) -> Option<TenantId> {
+        None
     }
 }
 

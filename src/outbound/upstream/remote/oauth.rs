@@ -1,5 +1,6 @@
 //! Tokens for client credentials (RFC 6749, section 4.4): one at a time for one connection, in memory only.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use base64::Engine;
@@ -9,12 +10,12 @@ use reqwest::{Client, RequestBuilder, StatusCode, Url};
 use secrecy::ExposeSecret;
 use serde::Deserialize;
 use tokio::sync::Mutex;
-use tokio::time::{Instant, timeout};
+use tokio::time::timeout;
 
 use super::failure::{Failure, unavailable};
 use super::server::body;
 use crate::mesh::upstream::ClientCredentials;
-use crate::mesh::{Error, ErrorKind};
+use crate::mesh::{Clock, Error, ErrorKind};
 
 /// How long one request for a token may take.
 pub(super) const TOKEN_TIME_MAX: Duration = Duration::from_secs(10);
@@ -32,12 +33,13 @@ const TOKEN_TIME_UNSAID: Duration = Duration::from_secs(300);
 const TOKEN_TIME_LONGEST: Duration = Duration::from_secs(86_400);
 
 /// How long a failure answers those who ask again, so that a crowd that waits does not ask one by one.
-const FAILURE_KEPT: Duration = Duration::from_secs(5);
+pub(super) const FAILURE_KEPT: Duration = Duration::from_secs(5);
 
 /// Where a connection's tokens come from.
 pub(super) struct TokenSource {
     url: Url,
     credentials: ClientCredentials,
+    clock: Arc<dyn Clock>,
     state: Mutex<State>,
 }
 
@@ -48,7 +50,8 @@ struct State {
     count: u64,
     /// The server takes the secret in the form alone.
     in_form: bool,
-    failed: Option<(Instant, ErrorKind, String)>,
+    /// The last failure, and when it was.
+    failed: Option<(Duration, ErrorKind, String)>,
 }
 
 /// A token, ready for its header.
@@ -57,8 +60,8 @@ pub(super) struct Token {
     pub(super) header: HeaderValue,
     /// Which one of the connection's tokens it is.
     pub(super) number: u64,
-    /// When it is no longer used.
-    until: Instant,
+    /// When it is no longer used, by the monotonic clock.
+    until: Duration,
 }
 
 /// What a token's server answers; without `Debug`, since it is the secret.
@@ -76,10 +79,11 @@ struct Refusal {
 }
 
 impl TokenSource {
-    pub(super) fn new(url: Url, credentials: ClientCredentials) -> Self {
+    pub(super) fn new(url: Url, credentials: ClientCredentials, clock: Arc<dyn Clock>) -> Self {
         Self {
             url,
             credentials,
+            clock,
             state: Mutex::new(State::default()),
         }
     }
@@ -92,7 +96,7 @@ impl TokenSource {
         refused: Option<u64>,
     ) -> Result<Token, Failure> {
         let mut state = self.state.lock().await;
-        let now = Instant::now();
+        let now = self.clock.monotonic();
         if let Some(token) = &state.token
             && refused != Some(token.number)
             && now < token.until
@@ -112,14 +116,15 @@ impl TokenSource {
                 Ok(token)
             }
             Err(error) => {
-                state.failed = Some((Instant::now(), error.kind(), error.message().to_owned()));
+                let now = self.clock.monotonic();
+                state.failed = Some((now, error.kind(), error.message().to_owned()));
                 Err(Failure::before(error))
             }
         }
     }
 
     async fn fetch(&self, client: &Client, state: &mut State) -> Result<Token, Error> {
-        let asked = Instant::now();
+        let asked = self.clock.monotonic();
         let work = async {
             let (status, body) = self.ask(client, state.in_form).await?;
             if state.in_form || !asks_for_form(status, &body) {
@@ -194,7 +199,7 @@ fn asks_for_form(status: StatusCode, body: &[u8]) -> bool {
     status == StatusCode::UNAUTHORIZED || (status == StatusCode::BAD_REQUEST && invalid_client)
 }
 
-fn read(body: &[u8], asked: Instant, number: u64) -> Result<Token, Error> {
+fn read(body: &[u8], asked: Duration, number: u64) -> Result<Token, Error> {
     // The cause would show what was sent.
     let answer: Answer = serde_json::from_slice(body).map_err(|_| no_token())?;
     let is_bearer = |kind: &String| kind.eq_ignore_ascii_case("bearer");

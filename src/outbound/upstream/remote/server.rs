@@ -1,5 +1,6 @@
 //! One server as one connection sees it: an HTTP client, headers and tokens that nobody else uses.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use reqwest::header::{AUTHORIZATION, HeaderMap};
@@ -11,9 +12,9 @@ use super::failure::Failure;
 use super::headers;
 use super::oauth::{Token, TokenSource};
 use super::tls;
-use crate::mesh::Error;
 use crate::mesh::integration::RemoteKind;
 use crate::mesh::upstream::{ConnectionTarget, SignIn};
+use crate::mesh::{Clock, Error};
 
 /// How long finding an address, connecting and the TLS handshake may take together.
 pub(super) const TCP_CONNECT_TIME_MAX: Duration = Duration::from_secs(10);
@@ -50,7 +51,11 @@ impl Admitted {
     ///
     /// # Errors
     /// See [`super::EgressPolicy::admit`]; and `INVALID_PARAMETER` for headers that may not be declared.
-    pub(super) fn of(gate: &Gate, target: &ConnectionTarget) -> Option<Result<Self, Error>> {
+    pub(super) fn of(
+        gate: &Gate,
+        clock: &Arc<dyn Clock>,
+        target: &ConnectionTarget,
+    ) -> Option<Result<Self, Error>> {
         let ConnectionTarget::Remote {
             kind,
             url,
@@ -65,7 +70,7 @@ impl Admitted {
                 SignIn::Headers => None,
                 SignIn::ClientCredentials(credentials) => {
                     let url = gate.policy().admit_token_url(&credentials.token_url)?;
-                    Some(TokenSource::new(url, credentials.clone()))
+                    Some(TokenSource::new(url, credentials.clone(), clock.clone()))
                 }
             };
             Ok(Self {

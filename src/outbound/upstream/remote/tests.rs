@@ -20,6 +20,7 @@ use tokio::time::timeout;
 use super::super::link::{Incoming, Link, Outgoing};
 use super::*;
 use crate::mesh::upstream::{ConnectionKey, SignIn};
+use crate::mesh::{ManualClock, Timestamp};
 
 /// Longer than anything here takes on a machine that does anything at all.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -146,9 +147,15 @@ fn local_links() -> RemoteLinks {
 /// Links that reach this machine and what `rules` list; `names` says in turn what every name leads to, the
 /// last one for good.
 fn links(rules: &[&str], names: &[&[&str]]) -> RemoteLinks {
+    let clock = Arc::new(ManualClock::at(Timestamp::from_seconds(1_700_000_000)));
+    links_at(clock, rules, names)
+}
+
+fn links_at(clock: Arc<ManualClock>, rules: &[&str], names: &[&[&str]]) -> RemoteLinks {
     let rules = rules.iter().map(|rule| rule.parse().unwrap()).collect();
     let egress = EgressPolicy::new(rules, true);
-    RemoteLinks::trial(egress, Arc::new(Turns::new(names)), server::client_tls())
+    let lookup = Arc::new(Turns::new(names));
+    RemoteLinks::trial(egress, lookup, clock, server::client_tls())
 }
 
 /// A name server that changes its mind.

@@ -521,3 +521,56 @@ async fn a_huge_result_is_carried_whole() {
     let answer = ask(&open, call("echo", None)).await.unwrap();
     assert_eq!(answer.get().len(), (8 << 20) + r#"{"x":""}"#.len());
 }
+
+#[tokio::test]
+async fn a_request_for_input_on_the_stream_of_a_call_is_that_calls() {
+    let open = open(|mut wire| async move {
+        let first = wire.ordinary(Era::Sessions).await;
+        let second = wire.ordinary(Era::Sessions).await;
+        let ask = json!({"id": "q", "method": "roots/list"}).to_string();
+        let related = Incoming::Related {
+            request_id: first.id(),
+            text: ask,
+        };
+        wire.tell(related).await;
+        let reply = wire.next().await.message;
+        wire.answer(&first, reply["result"].clone()).await;
+        wire.answer(&second, json!({})).await;
+        std::future::pending().await
+    })
+    .await;
+    let asking = |input| UpstreamCall {
+        input: Some(input),
+        ..call("echo", None)
+    };
+    let ((first, mut of_first), (second, mut of_second)) = (mpsc::channel(1), mpsc::channel(1));
+    let (result, _, ()) = tokio::join!(
+        ask(&open, asking(first)),
+        ask(&open, asking(second)),
+        async {
+            let asked = of_first.recv().await.unwrap();
+            asked.answer.send(raw(&json!({"roots": [1]}))).unwrap();
+        }
+    );
+    assert_eq!(result.unwrap().get(), r#"{"roots":[1]}"#);
+    assert!(of_second.recv().await.is_none());
+}
+
+#[tokio::test]
+async fn a_flood_of_notifications_keeps_no_call_from_its_answer() {
+    let open = open(|mut wire| async move {
+        let flood = json!({"method": "notifications/message", "params": {"x": "y".repeat(100)}});
+        let flood = flood.to_string();
+        loop {
+            let asked = wire.ordinary(Era::Sessions).await;
+            for _ in 0..20_000 {
+                wire.say(flood.as_str()).await;
+            }
+            wire.answer(&asked, json!({})).await;
+        }
+    })
+    .await;
+    for _ in 0..2 {
+        assert!(ask(&open, call("echo", None)).await.is_ok());
+    }
+}

@@ -7,10 +7,10 @@ use std::sync::atomic::AtomicUsize;
 use proptest::prelude::*;
 use serde_json::json;
 use serde_json::value::RawValue;
-use tokio::sync::broadcast;
 
 use super::*;
 use crate::mesh::Error;
+use crate::mesh::channels::Channels;
 use crate::mesh::event::history::TYPE_ATTRIBUTE;
 use crate::mesh::event::outbox::acks_of_two_ways;
 use crate::mesh::event::rule::{Alert, DEPTH_MAX, Delivery, Rule, Trigger};
@@ -35,7 +35,7 @@ pub(super) struct Ruled {
     stuck: Mutex<BTreeSet<TenantId>>,
     /// Before and after how many more actions the process hangs, to be killed.
     fuse: Mutex<Option<usize>>,
-    alerts: broadcast::Sender<AlertRaised>,
+    alerts: Arc<Channels<AlertRaised>>,
     alerts_per_day: u32,
 }
 
@@ -48,7 +48,7 @@ impl Ruled {
             failing: Mutex::default(),
             stuck: Mutex::default(),
             fuse: Mutex::default(),
-            alerts: broadcast::channel(1024).0,
+            alerts: Arc::default(),
             // What is told again after a crash counts again.
             alerts_per_day: 1_000_000,
         }
@@ -391,7 +391,7 @@ async fn one_mail_and_one_notice_a_topic_tell_all_alerts_of_an_event() {
     for alert in &alerts {
         world.alert("acme", alert).await;
     }
-    let mut listener = world.ruled().alerts.subscribe();
+    let mut listener = world.ruled().alerts.watch(&tenant("acme"));
     let process = world.start();
     let event = now("acme");
     process.send(event.clone());

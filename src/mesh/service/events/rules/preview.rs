@@ -7,7 +7,7 @@ use serde::Serialize;
 use crate::mesh::call::grant::Granted;
 use crate::mesh::call::operation::{Allows, Operation, RulesManage};
 use crate::mesh::event::history::{Filter, Order, PAGE_EVENTS_MAX, Query, ReportedEvent};
-use crate::mesh::event::pattern::{Pattern, Seen, view_of};
+use crate::mesh::event::pattern::{Pattern, Seen, Viewed};
 use crate::mesh::store::Metered;
 use crate::mesh::tenant::Permission;
 use crate::mesh::{Error, Timestamp};
@@ -121,7 +121,7 @@ where
             units: read,
         } = events.query_metered(&query).await?;
         units += read;
-        preview.add(pattern, &page.events);
+        preview.add(pattern, &page.events).await;
         query.after = page.next;
         if query.after.is_none() {
             preview.since = query.start;
@@ -139,9 +139,11 @@ where
 }
 
 impl Preview {
-    fn add(&mut self, pattern: &Pattern, events: &[ReportedEvent]) {
+    async fn add(&mut self, pattern: &Pattern, events: &[ReportedEvent]) {
         for event in events {
-            match matches(pattern, event) {
+            // A page of small events is a millisecond's work for each pattern.
+            tokio::task::coop::consume_budget().await;
+            match matches(pattern, event).await {
                 Some(is_match) => {
                     self.examined += 1;
                     self.matched += usize::from(is_match);
@@ -153,13 +155,14 @@ impl Preview {
 }
 
 /// Whether `event` fits; nothing where its detail is not at hand.
-fn matches(pattern: &Pattern, event: &ReportedEvent) -> Option<bool> {
+async fn matches(pattern: &Pattern, event: &ReportedEvent) -> Option<bool> {
     let seen = Seen::of_reported(event)?;
-    match view_of(&seen) {
-        Ok(view) => Some(pattern.matches(&view)),
-        Err(error) => {
-            tracing::debug!(event_id = %event.event_id, ?error, "an event cannot be looked at");
-            None
-        }
-    }
+    let fits = match Viewed::of(&seen) {
+        Ok(viewed) => pattern.fits(&viewed).await,
+        Err(error) => Err(error),
+    };
+    fits.inspect_err(|error| {
+        tracing::debug!(event_id = %event.event_id, ?error, "an event cannot be looked at");
+    })
+    .ok()
 }

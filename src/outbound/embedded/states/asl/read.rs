@@ -121,13 +121,8 @@ impl Reader {
                 states.insert(name.clone(), state);
             }
         }
-        // Where a state could not be read, what it leads to is not known either.
-        if states.len() == definitions.len()
-            && let Some(start_at) = start_at
-        {
-            let start = (members.path("StartAt"), start_at);
-            graph::check(&states, &at, &start, &mut self.flaws);
-        }
+        let start = start_at.map(|start_at| (members.path("StartAt"), start_at));
+        graph::check(definitions, &at, start.as_ref(), &mut self.flaws);
         Some(Flow {
             start_at: start_at?.to_owned(),
             states,

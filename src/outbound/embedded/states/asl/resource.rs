@@ -59,7 +59,7 @@ impl Resource {
     ///
     /// # Errors
     /// Why there is no such thing here, and what there is.
-    pub(super) fn parse(arn: &str) -> Result<Self, String> {
+    pub(crate) fn parse(arn: &str) -> Result<Self, String> {
         if let Some((_, resource)) = INTEGRATIONS.iter().find(|(known, _)| *known == arn) {
             return Ok(resource.clone());
         }

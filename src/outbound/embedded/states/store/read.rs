@@ -2,6 +2,7 @@
 
 use rusqlite::{Connection, OptionalExtension, params};
 
+use super::whose::{IS_THEIRS, Whose};
 use super::{ExecutionId, json, number};
 use crate::mesh::Timestamp;
 use crate::mesh::store::states::ExecutionStatus;
@@ -38,13 +39,17 @@ fn status(number: i64) -> ExecutionStatus {
         .unwrap_or(ExecutionStatus::Failed)
 }
 
-/// When the next execution that nobody owns wants to go on.
-pub(in super::super) fn next_due(connection: &Connection) -> rusqlite::Result<Option<Timestamp>> {
+/// When the next execution that nobody owns wants to go on, of those that may be taken.
+pub(in super::super) fn next_due(
+    connection: &Connection,
+    whose: &Whose,
+) -> rusqlite::Result<Option<Timestamp>> {
     let due: Option<i64> = connection
-        .prepare_cached(
-            "SELECT due_ms FROM executions WHERE status = 0 AND owner IS NULL ORDER BY due_ms LIMIT 1",
-        )?
-        .query_row([], |row| row.get(0))
+        .prepare_cached(&format!(
+            "SELECT due_ms FROM executions WHERE status = 0 AND owner IS NULL AND {IS_THEIRS} \
+             ORDER BY due_ms LIMIT 1"
+        ))?
+        .query_row(params![whose.prefix()], |row| row.get(0))
         .optional()?;
     Ok(due.map(Timestamp::from_millis))
 }

@@ -1,3 +1,5 @@
+//! Spellings of addresses, names and what they lead to, and networks that never pass.
+
 use proptest::prelude::*;
 
 use super::*;

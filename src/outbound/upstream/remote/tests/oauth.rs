@@ -2,6 +2,7 @@
 
 use secrecy::ExposeSecret;
 
+use super::super::oauth::FAILURE_KEPT;
 use super::server::{Exchange, Server};
 use super::*;
 use crate::mesh::upstream::ClientCredentials;
@@ -29,10 +30,17 @@ fn signed_plan(kind: RemoteKind, url: &str, credentials: ClientCredentials) -> C
 
 /// A server, the server that gives its tokens, and a client.
 async fn start() -> (Server, Server, Client) {
+    let (server, tokens, client, _) = start_at().await;
+    (server, tokens, client)
+}
+
+async fn start_at() -> (Server, Server, Client, Arc<ManualClock>) {
     let (server, tokens) = (Server::start().await, Server::start().await);
     let plan = signed_plan(RemoteKind::Http, &server.url(), credentials(&tokens));
-    let client = Client::open(&local_links(), &plan).await.unwrap();
-    (server, tokens, client)
+    let clock = Arc::new(ManualClock::at(Timestamp::from_seconds(1_700_000_000)));
+    let links = links_at(clock.clone(), &[], &[]);
+    let client = Client::open(&links, &plan).await.unwrap();
+    (server, tokens, client, clock)
 }
 
 async fn give(exchange: Exchange, token: &str, seconds: &str) {
@@ -98,18 +106,28 @@ async fn one_token_is_fetched_for_all_who_wait_and_used_until_it_is_refused() {
 
 #[tokio::test]
 async fn a_token_is_renewed_before_it_ends() {
-    let (mut server, mut tokens, mut client) = start().await;
-    // At once over, or over when half of its time is: both are fetched anew for the next request.
-    for (id, seconds) in [(1, "0"), (2, "0"), (3, "3600")] {
+    let (mut server, mut tokens, mut client, clock) = start_at().await;
+    // A token is used until 30 s before its end, and at least for half of its time.
+    for (id, seconds, used) in [
+        (1, "3600", 3570),
+        (2, "40", 20),
+        (3, "0", 0),
+        (4, "99999999", 86_370),
+    ] {
         client.send(request(id, "ping")).await;
         give(tokens.next().await, "t", seconds).await;
         server.next().await.json(&result(id)).await;
         client.message().await;
+        let last = Duration::from_secs(used).saturating_sub(Duration::from_millis(1));
+        if used > 0 {
+            clock.advance(last);
+            client.send(request(id, "ping")).await;
+            server.next().await.json(&result(id)).await;
+            client.message().await;
+            clock.advance(Duration::from_millis(1));
+        }
+        assert!(tokens.saw_nothing());
     }
-    client.send(request(4, "ping")).await;
-    server.next().await.json(&result(4)).await;
-    client.message().await;
-    assert!(tokens.saw_nothing());
 }
 
 #[tokio::test]
@@ -157,7 +175,7 @@ async fn what_is_no_token_is_told_without_what_was_sent() {
         ),
         (503, &echo, ErrorKind::UpstreamUnavailable),
     ] {
-        let (mut server, mut tokens, mut client) = start().await;
+        let (mut server, mut tokens, mut client, clock) = start_at().await;
         client.send(request(1, "ping")).await;
         tokens
             .next()
@@ -171,9 +189,15 @@ async fn what_is_no_token_is_told_without_what_was_sent() {
             body.contains("invalid_scope")
         );
         // Who asks right after is not sent there again.
+        clock.advance(FAILURE_KEPT - Duration::from_millis(1));
         client.send(request(2, "ping")).await;
         assert_eq!(client.failed(2).await.1.kind(), kind);
         assert!(server.saw_nothing() && tokens.saw_nothing());
+        clock.advance(Duration::from_millis(1));
+        client.send(request(3, "ping")).await;
+        give(tokens.next().await, "t1", "60").await;
+        server.next().await.json(&result(3)).await;
+        client.message().await;
     }
 }
 

@@ -4,6 +4,7 @@ use std::net::Ipv4Addr;
 
 use super::server::{CERTIFIED, Server};
 use super::*;
+use crate::mesh::SystemClock;
 
 fn at(kind: RemoteKind, port: u16) -> ConnectionPlan {
     let scheme = match kind {
@@ -125,7 +126,7 @@ async fn a_name_that_changes_its_mind_is_checked_each_time_it_is_followed() {
 
 #[tokio::test]
 async fn only_servers_at_an_address_are_opened() {
-    let links = RemoteLinks::new(RemoteSettings::default());
+    let links = RemoteLinks::new(RemoteSettings::default(), Arc::new(SystemClock::new()));
     let command = ConnectionTarget::Command {
         command: "node".to_owned(),
         args: Vec::new(),

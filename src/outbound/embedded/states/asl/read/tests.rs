@@ -648,6 +648,52 @@ fn what_is_wrong_with_a_map_is_told() {
 }
 
 #[test]
+fn ways_into_nowhere_are_told_together_with_all_other_flaws() {
+    let told = flaws(&json!({"StartAt": "Begin", "States": {
+        "A": {"Type": "Task", "Resource": "x", "Catch": [{"ErrorEquals": [], "Next": "B"}], "Next": "C"},
+        "B": {"Type": "Tsk", "Next": "A"},
+        "D": {"Type": "Choice", "Choices": [{"Variable": "x", "Next": "E"}, {"Next": 5}], "Default": "F"},
+        "G": {"Type": "Pass", "Next": "H", "End": true},
+        "I": {"Type": "Succeed", "Next": "J"},
+        "K": "L",
+    }}));
+    for expected in [
+        "/StartAt: there is no state 'Begin' here",
+        "/States/A/Resource: ",
+        "/States/A/Catch/0/ErrorEquals: ",
+        "/States/A/Next: there is no state 'C' here",
+        "/States/B/Type: there is no type 'Tsk'",
+        "/States/D/Choices/0: a comparison is missing",
+        "/States/D/Choices/0/Next: there is no state 'E' here",
+        "/States/D/Choices/1/Next: it must be a text",
+        "/States/D/Default: there is no state 'F' here",
+        "/States/G/Next: there is no state 'H' here",
+        "/States/I/Next: a Succeed state has no member 'Next'",
+        "/States/K: ",
+    ] {
+        let count = told
+            .iter()
+            .filter(|flaw| flaw.starts_with(expected))
+            .count();
+        assert_eq!(count, 1, "{expected}: {told:#?}");
+    }
+    // What cannot be reached is told where all ways are known, whatever else is wrong.
+    let island = json!({"StartAt": "A", "States": {
+        "A": {"Type": "Task", "Resource": "x", "End": true},
+        "B": {"Type": "Succeed"},
+    }});
+    let told = flaws(&island);
+    assert_eq!(told.len(), 2, "{told:?}");
+    assert!(
+        told[1].starts_with("/States/B: no way leads to this state"),
+        "{told:?}"
+    );
+    let mut unclear = island;
+    unclear["States"]["A"]["Type"] = json!("Tsk");
+    assert_eq!(flaws(&unclear).len(), 1);
+}
+
+#[test]
 fn ways_stay_within_their_flow_and_reach_every_state() {
     let pass = |next: &str| json!({"Type": "Pass", "Next": next});
     let outside = json!({"StartAt": "M", "States": {
