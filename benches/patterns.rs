@@ -3,6 +3,10 @@
 //! 5,000 events a second, each looked at once and held against 10 rules, take half a percent of a core for each
 //! microsecond of "view and match with 10 rules". On the machine where this was written it takes 10.8 µs of
 //! processor time: 5.4 % of a core. 2.9 µs of that are the view, which all rules of a tenant share.
+//!
+//! The worst that one pattern and one event of 200 kB came to, on that machine busy with other work: 18 to 43 ms for
+//! long lists of texts and numbers, 0.7 s for names with dots in many branches; up to 5 ns for each byte and comparison.
+//! That is why `Pattern::fits` takes such work aside.
 #![expect(clippy::unwrap_used, reason = "a bench stops where it goes wrong")]
 
 use std::hint::black_box;

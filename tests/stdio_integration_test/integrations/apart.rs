@@ -136,6 +136,7 @@ fn the_same_service_is_another_one_for_each_user() {
         }
     }
     // Nor does the log have any, at its most talkative, nor a file of the data folder.
+    house.client.end_input();
     house.client.end();
     let log = house.client.log();
     let data = start.data();

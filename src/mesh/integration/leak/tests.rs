@@ -51,6 +51,15 @@ fn a_secret_is_refused_wherever_it_stands_with_what_to_do_instead() {
             "NEUTRAL",
         ),
         (
+            Endpoint::Stdio(Program::Template {
+                template: "t".to_owned(),
+                env: texts(&[("SLACK_TOKEN", CANARY)]),
+            }),
+            "env",
+            "`SLACK_TOKEN`",
+            "SLACK_TOKEN",
+        ),
+        (
             remote("https://x.example", &[("Authorization", CANARY)]),
             "headers",
             "the header `Authorization`",

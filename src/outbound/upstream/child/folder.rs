@@ -5,13 +5,19 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 
 use crate::mesh::Timestamp;
+use crate::mesh::integration::ServiceId;
+use crate::mesh::tenant::TenantId;
 use crate::mesh::upstream::ConnectionKey;
 use crate::platform;
 
 /// The largest record, in bytes.
 const RECORD_BYTES_MAX: u64 = 16 << 10;
+
+/// The folder of what is kept, among the folders of children.
+const KEPT: &str = "kept";
 
 /// The most children whose records are read.
 pub const CHILDREN_LISTED_MAX: usize = 4096;
@@ -48,9 +54,14 @@ pub struct Process {
     pub started: u64,
 }
 
-/// A working folder and its record. Dropped, both are removed, unless the warden has taken that over.
+/// What a child has on the disk: a folder of its connection that is kept, for it to find again what it has
+/// stored, and a temporary folder and a record of its own. Dropped, the latter two are removed, unless the
+/// warden has taken that over.
 pub(super) struct WorkingFolder {
-    pub(super) path: PathBuf,
+    /// Where it works; kept.
+    pub(super) kept: PathBuf,
+    /// What is temporary.
+    pub(super) temporary: PathBuf,
     pub(super) record: PathBuf,
     is_ours: bool,
 }
@@ -94,24 +105,25 @@ impl ChildRecord {
 }
 
 impl WorkingFolder {
-    /// A new folder in `folder`, which is made where there is none; only this user can look into either.
-    pub(super) fn create(folder: &Path, record: &ChildRecord) -> io::Result<Self> {
+    /// The folders of a new child of the connection `key` in `folder`, which is made where there is none;
+    /// only this user can look into any.
+    pub(super) fn create(
+        folder: &Path,
+        key: &ConnectionKey,
+        record: &ChildRecord,
+    ) -> io::Result<Self> {
         make(folder, true)?;
         let name = uuid::Uuid::new_v4().simple().to_string();
         let working = Self {
-            path: folder.join(&name),
+            kept: kept_of_connection(folder, key),
+            temporary: folder.join(&name),
             record: folder.join(format!("{name}.json")),
             is_ours: true,
         };
         working.write(record)?;
-        make(&working.path, false)?;
-        make(&working.temporary(), false)?;
+        make(&working.kept, true)?;
+        make(&working.temporary, false)?;
         Ok(working)
-    }
-
-    /// Where the child keeps what is temporary.
-    pub(super) fn temporary(&self) -> PathBuf {
-        self.path.join("tmp")
     }
 
     /// Replaces the record.
@@ -131,7 +143,40 @@ impl WorkingFolder {
 impl Drop for WorkingFolder {
     fn drop(&mut self) {
         if self.is_ours {
-            remove(&self.path, &self.record);
+            remove(&self.temporary, &self.record);
+        }
+    }
+}
+
+/// What the children of one connection keep. The user and the connection are a hash: not every file system
+/// tells apart all ids that differ.
+fn kept_of_connection(folder: &Path, key: &ConnectionKey) -> PathBuf {
+    let user = key.user.as_str();
+    let mut hash = Sha256::new();
+    hash.update((user.len() as u64).to_be_bytes());
+    hash.update(user);
+    hash.update(key.connection.as_str());
+    let name: String = hash.finalize()[..16]
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
+    kept_of_service(folder, &key.tenant, &key.service).join(name)
+}
+
+fn kept_of_service(folder: &Path, tenant: &TenantId, service: &ServiceId) -> PathBuf {
+    folder
+        .join(KEPT)
+        .join(tenant.as_str())
+        .join(service.as_str())
+}
+
+/// Removes what the children of all connections to an integration have kept.
+pub(super) fn forget(folder: &Path, tenant: &TenantId, service: &ServiceId) {
+    let kept = kept_of_service(folder, tenant, service);
+    if kept.exists() && fs::remove_dir_all(&kept).is_err() {
+        reopen(&kept);
+        if fs::remove_dir_all(&kept).is_err() {
+            tracing::warn!(%service, "what an integration has kept could not be removed");
         }
     }
 }
@@ -261,7 +306,7 @@ mod tests {
         let closed = working.path.join("a/b");
         fs::create_dir_all(&closed).unwrap();
         symlink(&kept, closed.join("link")).unwrap();
-        fs::set_permissions(&closed, fs::Permissions::from_mode(0)).unwrap();
+        fs::set_permissions(&closed, fs::Permissions::from_mode(0o000)).unwrap();
         let path = working.path.clone();
         drop(working);
         assert!(!path.exists() && kept.join("file").exists());
