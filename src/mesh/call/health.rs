@@ -16,9 +16,6 @@ const PATIENCE: Duration = Duration::from_secs(3);
 /// How many of a tenant's workflows are looked at.
 const WORKFLOWS_CHECKED_MAX: usize = 10;
 
-/// How many integrations that do not work are named.
-const INTEGRATIONS_NAMED_MAX: usize = 10;
-
 /// An event that waits longer than this makes the publisher degraded.
 const BACKLOG_AGE_MAX_MS: u64 = 60_000;
 
@@ -312,46 +309,6 @@ impl Health<'_> {
             latency_ms: None,
             message,
             details: Some(details),
-        }
-    }
-}
-
-impl Health<'_> {
-    /// The tenant's connections to other servers that this process has. They are their users' own, so only
-    /// how many there are is told, and which integrations do not work.
-    fn integrations(&self) -> PartHealth {
-        let upstreams = self.backplane.integrations.upstreams();
-        let states = upstreams.states(Some(self.tenant));
-        let count = |phase: Phase| states.iter().filter(|state| state.phase == phase).count();
-        let mut broken: Vec<&str> = states
-            .iter()
-            .filter(|state| matches!(state.phase, Phase::Degraded | Phase::Down))
-            .map(|state| state.key.service.as_str())
-            .collect();
-        broken.sort_unstable();
-        broken.dedup();
-        broken.truncate(INTEGRATIONS_NAMED_MAX);
-        let (status, message) = match broken.is_empty() {
-            true => (Status::Healthy, None),
-            false => (
-                Status::Degraded,
-                Some(format!(
-                    "connections are broken and opened again at their next use: {}",
-                    broken.join(", ")
-                )),
-            ),
-        };
-        PartHealth {
-            name: "integrations",
-            status,
-            latency_ms: None,
-            message,
-            details: Some(serde_json::json!({
-                "connected": count(Phase::Connected),
-                "connecting": count(Phase::Connecting),
-                "degraded": count(Phase::Degraded),
-                "down": count(Phase::Down),
-            })),
         }
     }
 }
