@@ -63,7 +63,7 @@ fn compare(transport: &str, server_type: &str, path: &str) {
             "url": format!("http://127.0.0.1:{port}{path}")}),
     );
     let connected = connect(&mut client, "everything");
-    let mut direct = direct(&node, &[&script, "stdio"], folder.path());
+    let mut direct = direct(&node, &[&script, "stdio"], None, folder.path());
     let calls = [
         ("echo", json!({"message": "hello"})),
         ("get-sum", json!({"a": 2, "b": 3})),

@@ -16,8 +16,8 @@ use crate::platform;
 /// The largest record, in bytes.
 const RECORD_BYTES_MAX: u64 = 16 << 10;
 
-/// The folder of what is kept, among the folders of children.
-const KEPT: &str = "kept";
+/// The folder of what is kept, beside the folder of children.
+const KEPT: &str = "integrations";
 
 /// The most children whose records are read.
 pub const CHILDREN_LISTED_MAX: usize = 4096;
@@ -165,7 +165,7 @@ fn kept_of_connection(folder: &Path, key: &ConnectionKey) -> PathBuf {
 
 fn kept_of_service(folder: &Path, tenant: &TenantId, service: &ServiceId) -> PathBuf {
     folder
-        .join(KEPT)
+        .with_file_name(KEPT)
         .join(tenant.as_str())
         .join(service.as_str())
 }
@@ -272,23 +272,58 @@ fn read(path: &Path) -> Option<ChildRecord> {
 mod tests {
     use super::*;
 
-    fn record() -> ChildRecord {
-        let key = ConnectionKey {
+    fn key() -> ConnectionKey {
+        ConnectionKey {
             tenant: "acme".parse().unwrap(),
             user: "ada".parse().unwrap(),
             service: "notes".parse().unwrap(),
             connection: Default::default(),
+        }
+    }
+
+    fn record() -> ChildRecord {
+        ChildRecord::new(&key(), Path::new("/bin/server"), Timestamp::from_millis(0))
+    }
+
+    #[test]
+    fn what_is_kept_is_found_again_by_its_own_connection_until_it_is_forgotten() {
+        let root = tempfile::tempdir().unwrap();
+        let folder = root.path().join("children");
+        let open = |key: &ConnectionKey| WorkingFolder::create(&folder, key, &record()).unwrap();
+        let first = open(&key());
+        fs::write(first.kept.join("graph"), "a").unwrap();
+        drop(first);
+        assert_eq!(
+            fs::read_to_string(open(&key()).kept.join("graph")).unwrap(),
+            "a"
+        );
+        let other_user = ConnectionKey {
+            user: "Ada".parse().unwrap(),
+            ..key()
         };
-        ChildRecord::new(&key, Path::new("/bin/server"), Timestamp::from_millis(0))
+        let other_connection = ConnectionKey {
+            connection: "second".parse().unwrap(),
+            ..key()
+        };
+        let other_tenant = ConnectionKey {
+            tenant: "umbra".parse().unwrap(),
+            ..key()
+        };
+        for other in [&other_user, &other_connection, &other_tenant] {
+            assert!(!open(other).kept.join("graph").exists(), "{other:?}");
+        }
+        forget(&folder, &key().tenant, &key().service);
+        assert!(!open(&key()).kept.join("graph").exists());
+        assert!(open(&other_tenant).kept.exists());
     }
 
     #[test]
     fn a_folder_that_is_dropped_is_gone_with_its_record() {
         let root = tempfile::tempdir().unwrap();
         let folder = root.path().join("children");
-        let working = WorkingFolder::create(&folder, &record()).unwrap();
+        let working = WorkingFolder::create(&folder, &key(), &record()).unwrap();
         assert_eq!(list(&folder), [record()]);
-        assert!(working.temporary().is_dir());
+        assert!(working.temporary.is_dir());
         drop(working);
         assert_eq!(fs::read_dir(&folder).unwrap().count(), 0);
     }
@@ -302,12 +337,13 @@ mod tests {
         let kept = root.path().join("kept");
         fs::create_dir(&kept).unwrap();
         fs::write(kept.join("file"), "").unwrap();
-        let working = WorkingFolder::create(&root.path().join("children"), &record()).unwrap();
-        let closed = working.path.join("a/b");
+        let working =
+            WorkingFolder::create(&root.path().join("children"), &key(), &record()).unwrap();
+        let closed = working.temporary.join("a/b");
         fs::create_dir_all(&closed).unwrap();
         symlink(&kept, closed.join("link")).unwrap();
         fs::set_permissions(&closed, fs::Permissions::from_mode(0o000)).unwrap();
-        let path = working.path.clone();
+        let path = working.temporary.clone();
         drop(working);
         assert!(!path.exists() && kept.join("file").exists());
         let mode = fs::metadata(&kept).unwrap().permissions().mode();
@@ -318,9 +354,9 @@ mod tests {
     #[test]
     fn what_the_dead_left_is_swept_and_the_living_keep_theirs() {
         let root = tempfile::tempdir().unwrap();
-        let mut living = WorkingFolder::create(root.path(), &record()).unwrap();
+        let mut living = WorkingFolder::create(root.path(), &key(), &record()).unwrap();
         living.leave_to_warden();
-        let mut dead = WorkingFolder::create(root.path(), &record()).unwrap();
+        let mut dead = WorkingFolder::create(root.path(), &key(), &record()).unwrap();
         dead.leave_to_warden();
         let own = Process::find(std::process::id()).unwrap();
         let warden = Process {
@@ -334,7 +370,7 @@ mod tests {
         dead.write(&ended).unwrap();
         assert_eq!(list(root.path()), [record()]);
         sweep(root.path());
-        assert!(living.path.exists() && living.record.exists());
-        assert!(!dead.path.exists() && !dead.record.exists());
+        assert!(living.temporary.exists() && living.record.exists());
+        assert!(!dead.temporary.exists() && !dead.record.exists());
     }
 }
