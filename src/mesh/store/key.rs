@@ -4,6 +4,9 @@
 //! of two tenants never meet and IAM can hold each to its own (`dynamodb:LeadingKeys`, a prefix in S3).
 
 mod integrations;
+mod secret;
+
+pub use secret::{SECRET_ROOT, SecretKey, SecretPrefix};
 
 use crate::mesh::Timestamp;
 use crate::mesh::tenant::{TenantId, UserId};
@@ -13,9 +16,6 @@ pub const PARTITION_ROOT: &str = "T#";
 
 /// What every object's key begins with.
 pub const OBJECT_ROOT: &str = "t/";
-
-/// What every secret's name begins with.
-pub const SECRET_ROOT: &str = "agent-mesh/";
 
 /// The family of a tenant's shared values.
 const SHARED_VALUES: &str = "KV#T";
@@ -73,20 +73,6 @@ pub struct ObjectPrefix {
     prefix: String,
 }
 
-/// A secret of the secret store, of one tenant.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct SecretKey {
-    tenant: TenantId,
-    key: String,
-}
-
-/// All secrets of a tenant whose names begin with `root`.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct SecretPrefix {
-    tenant: TenantId,
-    root: String,
-}
-
 impl Partition {
     /// The tenant it belongs to.
     pub fn tenant(&self) -> &TenantId {
@@ -142,30 +128,6 @@ impl ObjectPrefix {
     /// The whole prefix in the bucket: the root and the caller's own.
     pub fn full(&self) -> String {
         format!("{}{}", self.root, self.prefix)
-    }
-}
-
-impl SecretKey {
-    /// The tenant it belongs to.
-    pub fn tenant(&self) -> &TenantId {
-        &self.tenant
-    }
-
-    /// The name in the store: of `[A-Za-z0-9/_+=.@-]`.
-    pub fn key(&self) -> &str {
-        &self.key
-    }
-}
-
-impl SecretPrefix {
-    /// The tenant it belongs to.
-    pub fn tenant(&self) -> &TenantId {
-        &self.tenant
-    }
-
-    /// What every name in reach begins with, and what is cut off the names that are told.
-    pub fn root(&self) -> &str {
-        &self.root
     }
 }
 
@@ -413,49 +375,7 @@ impl Keyspace {
 /// Keys for tests of what lies behind the seams, which stand outside of the path of a call. Clippy bans it
 /// everywhere else.
 #[doc(hidden)]
-pub mod trial {
-    use super::{
-        Keyspace, ObjectKey, ObjectPrefix, Partition, RowKey, Scope, SecretKey, SecretPrefix,
-    };
-    use crate::mesh::tenant::{TenantId, UserId};
-
-    /// A partition of `tenant`.
-    pub fn partition(tenant: &TenantId, rest: &str) -> Partition {
-        Keyspace::of(tenant).partition(format_args!("{rest}"))
-    }
-
-    /// A row in a partition of `tenant`.
-    pub fn row(tenant: &TenantId, rest: &str, sort: &str) -> RowKey {
-        RowKey {
-            partition: Keyspace::of(tenant).partition(format_args!("{rest}")),
-            sort: sort.to_owned(),
-        }
-    }
-
-    /// An object of `tenant`.
-    pub fn object(tenant: &TenantId, rest: &str) -> ObjectKey {
-        Keyspace::of(tenant).object(format_args!("{rest}"))
-    }
-
-    /// The objects of `tenant` under `root` whose keys go on with `prefix`.
-    pub fn prefix(tenant: &TenantId, root: &str, prefix: &str) -> ObjectPrefix {
-        ObjectPrefix {
-            tenant: tenant.clone(),
-            root: Keyspace::of(tenant).object(format_args!("{root}")).key,
-            prefix: prefix.to_owned(),
-        }
-    }
-
-    /// A secret that `user` of `tenant` keeps, or the tenant.
-    pub fn secret(tenant: &TenantId, scope: Scope, user: &UserId, name: &str) -> SecretKey {
-        Keyspace::of(tenant).secret(scope, user, name)
-    }
-
-    /// All secrets that `user` of `tenant` keeps, or the tenant.
-    pub fn secrets(tenant: &TenantId, scope: Scope, user: &UserId) -> SecretPrefix {
-        Keyspace::of(tenant).secrets(scope, user)
-    }
-}
+pub mod trial;
 
 /// What the sort key of a value begins with.
 pub(in crate::mesh) const VALUE_PREFIX: &str = "K#";

@@ -1,3 +1,5 @@
+//! Definitions with secrets in every place, and without.
+
 use std::collections::BTreeMap;
 
 use super::*;

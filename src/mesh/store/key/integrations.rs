@@ -1,9 +1,6 @@
-//! Physical keys of integrations: their rows, the connections of users, what is pinned, and secrets.
+//! Physical keys of integrations: their rows, the connections of users, and what is pinned.
 
-use super::{
-    CONNECTION_PREFIX, INTEGRATION_PREFIX, Keyspace, PIN_PREFIX, Partition, RowKey, SECRET_ROOT,
-    Scope, SecretKey, SecretPrefix,
-};
+use super::{CONNECTION_PREFIX, INTEGRATION_PREFIX, Keyspace, PIN_PREFIX, Partition, RowKey};
 use crate::mesh::integration::{ConnectionId, ServiceId};
 use crate::mesh::tenant::UserId;
 
@@ -81,46 +78,6 @@ impl Keyspace {
         RowKey {
             partition: self.integrations(),
             sort,
-        }
-    }
-
-    /// What a user's connection to an integration was given to sign in with.
-    pub(in crate::mesh) fn credentials(
-        &self,
-        service: &ServiceId,
-        user: &UserId,
-        connection: &ConnectionId,
-    ) -> SecretKey {
-        let tenant = &self.tenant;
-        let user = user.as_str().replace('~', "=");
-        SecretKey {
-            tenant: tenant.clone(),
-            key: format!("{SECRET_ROOT}{tenant}/c/{service}/{user}/{connection}"),
-        }
-    }
-
-    /// A secret that a user or the tenant keeps by name. The store's names know no `~`, and no user's id
-    /// has a `=`.
-    pub(in crate::mesh) fn secret(&self, scope: Scope, user: &UserId, name: &str) -> SecretKey {
-        SecretKey {
-            tenant: self.tenant.clone(),
-            key: format!("{}{name}", self.secrets(scope, user).root),
-        }
-    }
-
-    /// All secrets that a user or the tenant keeps by name.
-    pub(in crate::mesh) fn secrets(&self, scope: Scope, user: &UserId) -> SecretPrefix {
-        let tenant = &self.tenant;
-        let root = match scope {
-            Scope::User => {
-                let user = user.as_str().replace('~', "=");
-                format!("{SECRET_ROOT}{tenant}/u/{user}/")
-            }
-            Scope::Tenant => format!("{SECRET_ROOT}{tenant}/t/"),
-        };
-        SecretPrefix {
-            tenant: tenant.clone(),
-            root,
         }
     }
 }
