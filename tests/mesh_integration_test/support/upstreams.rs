@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use agent_mesh::mesh::integration::ServiceId;
 use agent_mesh::mesh::store::Reply;
 use agent_mesh::mesh::tenant::TenantId;
 use agent_mesh::mesh::upstream::{
@@ -180,6 +181,10 @@ impl Upstreams for ScriptedUpstreams {
 
     fn disconnect<'a>(&'a self, key: &'a ConnectionKey) -> BoxFuture<'a, ()> {
         self.open.lock().unwrap().remove(key);
+        async {}.boxed()
+    }
+
+    fn forget<'a>(&'a self, _: &'a TenantId, _: &'a ServiceId) -> BoxFuture<'a, ()> {
         async {}.boxed()
     }
 
