@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tokio::time::Instant;
+use tokio::time::{sleep, sleep_until, timeout};
 
 use super::Inner;
 use super::census::{Full, Place};

@@ -8,7 +8,8 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use tokio::sync::{Notify, watch};
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::Instant;
+use tokio::time::{sleep_until, timeout};
 
 use super::{Core, Lasting, Request, SEND_TIME_MAX};
 use crate::mesh::upstream::{CONNECT_TIME_MAX, Era, TOOLS_MAX, UpstreamFault, UpstreamTool};
