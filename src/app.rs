@@ -119,12 +119,7 @@ impl App {
             clock,
             call_time_max: CALL_TIME_MAX,
         };
-        let shared = Arc::new(Shared {
-            backplane: Arc::new(backplane),
-            catalog: catalog(config),
-            by_token: matches!(config.identity, Identity::Jwt(_)),
-            streams: Streams::default(),
-        });
+        let shared = shared(config, backplane);
         if let Some(cloud) = &embedded {
             cloud.set_tool_caller(Arc::new(RunTools::new(&shared)));
         }
@@ -184,6 +179,16 @@ impl App {
             );
         }
     }
+}
+
+/// What all sessions share.
+fn shared(config: &Config, backplane: Backplane) -> Arc<Shared> {
+    Arc::new(Shared {
+        backplane: Arc::new(backplane),
+        catalog: catalog(config),
+        by_token: matches!(config.identity, Identity::Jwt(_)),
+        streams: Streams::default(),
+    })
 }
 
 /// Which state machines tenants mean: those that the operator has given them, and in the embedded cloud

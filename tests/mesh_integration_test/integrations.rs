@@ -306,7 +306,7 @@ async fn a_tool_that_changes_is_held_back_alone_until_an_admin_approves() {
     );
 
     // What vanishes and comes back as it was, or as it was before, stays approved.
-    script.show(&[write.clone()]);
+    script.show(std::slice::from_ref(&write));
     assert_eq!(
         names(&caller.ok("mcp_list_tools", json!({})).await),
         ["files.write"]
