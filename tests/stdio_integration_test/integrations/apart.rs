@@ -144,7 +144,7 @@ fn nothing_of_one_shows_to_another_nor_a_secret_to_anybody() {
     let Some(python) = python() else { return };
     let mut house = with_template(&python);
     connect_all(&mut house);
-    for caller in 0..CALLERS.len() {
+    for (caller, (own, _, _)) in CALLERS.iter().enumerate() {
         house.said(caller, "notes.echo", json!({"text": "hello"}));
         let shown = all_shown(&mut house, caller);
         for (other, (tenant, _, secret)) in CALLERS.iter().enumerate() {
@@ -153,7 +153,7 @@ fn nothing_of_one_shows_to_another_nor_a_secret_to_anybody() {
                 !shown.contains(secret),
                 "{caller} is shown the secret of {other}"
             );
-            if *tenant != CALLERS[caller].0 {
+            if tenant != own {
                 assert!(
                     !shown.contains(tenant),
                     "{caller} is shown {tenant}: {shown}"
