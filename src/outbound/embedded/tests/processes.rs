@@ -298,10 +298,15 @@ async fn a_stuck_process_blocks_writes_for_a_while_but_never_reads() {
     put("before").await.unwrap();
     let stuck = crate::outbound::embedded::lock::ProcessLock::at(&folder.path().join("table.lock"));
     let stuck = stuck.unwrap();
-    let held = stuck
-        .try_hold()
-        .unwrap()
-        .expect("nobody holds it between two writes");
+    // Whoever wrote last may still be about to let go of it.
+    let until = Instant::now() + Duration::from_secs(10);
+    let held = loop {
+        if let Some(held) = stuck.try_hold().unwrap() {
+            break held;
+        }
+        assert!(Instant::now() < until, "nobody holds it between two writes");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    };
     let waiting = tokio::spawn(put("during"));
     tokio::time::sleep(Duration::from_millis(50)).await;
     assert!(!waiting.is_finished());
