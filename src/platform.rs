@@ -9,6 +9,7 @@ mod process;
 mod protection;
 mod sandbox;
 mod signal;
+mod terminal;
 
 pub use account::login_name;
 pub use folder::{free_space_bytes, may_write};
@@ -19,3 +20,4 @@ pub use process::{ProcessEntry, descendants, own_program, process, process_memor
 pub use protection::not_dumpable;
 pub use sandbox::{Sandbox, SandboxRules, sandbox, sandbox_support};
 pub use signal::shutdown_signal;
+pub use terminal::{HiddenTyping, hide_typing};

@@ -94,14 +94,10 @@ impl Reader {
             self.settings.push('\n');
         }
         let started = Instant::now();
-        // What is shown of a command that is refused is the refusal.
-        let is_refused = shown
-            .first()
-            .is_some_and(|line| line.starts_with("error: "));
         let only_looks = LOOKS.iter().any(|look| command.contains(look));
         loop {
             let (is_success, came) = self.run(&command);
-            let fits = is_success != is_refused && self.known.learn(shown, &came);
+            let fits = is_success && self.known.learn(shown, &came);
             if fits {
                 return;
             }

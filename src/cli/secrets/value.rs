@@ -10,6 +10,7 @@ use secrecy::zeroize::Zeroizing;
 use crate::config::Environment;
 use crate::mesh::integration::SecretName;
 use crate::mesh::store::secrets::SECRET_BYTES_MAX;
+use crate::platform;
 
 /// Where to read the text.
 pub(super) enum Source<'a> {
@@ -40,6 +41,8 @@ impl Source<'_> {
     ) -> Result<SecretString, String> {
         match self {
             Self::Prompt => {
+                // From before the prompt on: whoever pastes does not wait for it.
+                let _hidden = platform::hide_typing();
                 let typed = rpassword::prompt_password(format!("{name}: "));
                 let typed = Zeroizing::new(typed.map_err(|error| {
                     format!("the terminal cannot be asked: {error}; pass the secret by a pipe, --from-env or --from-file")

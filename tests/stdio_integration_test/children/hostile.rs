@@ -45,7 +45,7 @@ fn at_processes(processes: &[u32]) -> impl Iterator<Item = String> {
     })
 }
 
-/// What would show or change something in folders that are not the child's `own`.
+/// What would show or change something in folders other than the child's `own` temporary one.
 fn at_folders(home: &Home, own: &str) -> impl Iterator<Item = String> {
     let data = home.path().join("data");
     let table = data.join("table.db");
@@ -83,7 +83,10 @@ async fn it_reads_neither_our_memory_nor_our_data_nor_another_childs() {
     let home = Home::new();
     let other = home.open_with("eve", &[("TOKEN", CANARY)]).await;
     let mut child = home.open("ada").await;
-    let own = child.run("import os; result = os.getcwd()").await.unwrap();
+    let own = child
+        .run("import os; result = os.environ['TMPDIR']")
+        .await
+        .unwrap();
     let strangers = [std::process::id(), other.id()]
         .into_iter()
         .chain(home.tree());

@@ -60,7 +60,7 @@ pub(super) async fn start(
     });
     let (id, sandbox) = started.await.map_err(|_| StartError::TooSlow)??;
     let (tell, fate) = watch::channel(Fate::Running);
-    let (folder, record) = (plan.folder.clone(), plan.record.clone());
+    let (folder, record) = (plan.temporary.clone(), plan.record.clone());
     let let_go = leash.clone();
     tokio::spawn(async move {
         let ended = {

@@ -49,7 +49,7 @@ pub(super) async fn start(
     let output = child.stdout.take().ok_or_else(gone)?;
     let errors = child.stderr.take().ok_or_else(gone)?;
     let (tell, fate) = watch::channel(Fate::Running);
-    let (folder, record) = (plan.folder.clone(), plan.record.clone());
+    let (folder, record) = (plan.temporary.clone(), plan.record.clone());
     let let_go = leash.clone();
     tokio::spawn(async move {
         let ended = tokio::select! {
