@@ -94,7 +94,8 @@ fn called(result: Box<RawValue>, reached: &Reached, repeated: bool) -> Result<Ca
 /// the server says may be done twice.
 fn may_repeat(fault: &UpstreamFault, proxy: &McpProxy, tool: &KnownTool) -> bool {
     match fault {
-        UpstreamFault::NotSent(_) => true,
+        // Where there is no room there is none a moment later either.
+        UpstreamFault::NotSent(error) => error.kind() == ErrorKind::UpstreamUnavailable,
         UpstreamFault::Lost(_) => {
             tool.read_only || (tool.idempotent && proxy.idempotency_key.is_some())
         }
