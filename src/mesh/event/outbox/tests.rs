@@ -259,8 +259,7 @@ fn full_segments_are_left_when_everything_in_them_is_acknowledged() {
     assert_eq!(files(), 4, "no rule has been asked yet");
     outbox.log().acknowledge(Way::Rules, tail);
     assert_eq!(files(), 1, "an open intent moves on with the log");
-    let reserved = outbox.stats().bytes - SLOT_BYTES;
-    assert_eq!(reserved, 0, "acknowledged bytes count no more");
+    assert!(outbox.stats().disk_bytes <= BYTES_MAX / 16);
     drop(open_slot);
     let unknown = events(outbox.log());
     assert_eq!(unknown.last().unwrap().2, Outcome::Unknown);
@@ -421,7 +420,7 @@ fn a_folder_of_a_newer_version_is_told_of_and_left_alone() {
     let writer = newer.writer();
     let owner = newer.log().ballast_for_test().with_file_name("owner");
     drop(newer);
-    fs::write(&owner, "agent-mesh outbox 2\n").unwrap();
+    fs::write(&owner, "agent-mesh outbox 3\n").unwrap();
     let heir = open(root.path());
     for _ in 0..2 {
         assert!(heir.adopt(writer).unwrap().is_none());
