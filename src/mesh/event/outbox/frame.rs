@@ -56,8 +56,8 @@ pub(in crate::mesh::event) struct Header {
     length: u32,
     /// Checksum of the payload.
     payload_crc: u32,
-    /// The number of its first event; 0 in an intent, whose event has no number yet. In a gap, the byte of the
-    /// next frame's place.
+    /// The number of its first event. In an intent, the one that the next event had yet to get, so that it is known
+    /// where all events before have left; 0 in older ones. In a gap, the byte of the next frame's place.
     pub(in crate::mesh::event) seq: u64,
     /// The intent that it is or resolves; 0 for none. In a gap, the segment of the next frame's place.
     pub(in crate::mesh::event) intent: u64,

@@ -443,9 +443,10 @@ impl Log {
         let Some(file) = appender.file.as_mut() else {
             return Err(io::Error::other("no segment is open"));
         };
-        let (seq, count) = match kind {
-            Kind::Intent | Kind::Gap => (0, 0),
-            Kind::Commit => (appender.next_seq, u64::from(body.count())),
+        let seq = appender.next_seq;
+        let count = match kind {
+            Kind::Commit => u64::from(body.count()),
+            Kind::Intent | Kind::Gap => 0,
         };
         let bytes = body.frame_bytes();
         if let Err(error) = self.disk.append(file, body.frame(kind, seq, intent)) {

@@ -97,6 +97,7 @@ impl Scan {
                     self.intent = self.intent.max(header.intent);
                     match header.kind {
                         Kind::Intent => {
+                            self.seq = self.seq.max(header.seq.saturating_sub(1));
                             let body = Body::of_payload(reader.payload(), header.count);
                             self.open.insert(header.intent, body);
                         }

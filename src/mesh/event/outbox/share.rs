@@ -207,7 +207,7 @@ impl Share {
     /// Whether records that have left take up so much of the disk that logs are to be compacted: the less, the
     /// less there is left for others.
     pub(super) fn wants_compaction(&self) -> bool {
-        let records = self.held - self.reserved;
+        let records = self.held.saturating_sub(self.reserved);
         let dead = self.closed_bytes().saturating_sub(records);
         let least = self.bytes_max / DEAD_PART_LEAST;
         let room = self.bytes_max.saturating_sub(records) / 4;

@@ -288,6 +288,37 @@ fn full_segments_are_left_when_everything_in_them_is_acknowledged() {
 }
 
 #[test]
+fn numbers_go_on_where_only_a_call_under_way_is_left_in_the_log() {
+    let root = tempfile::tempdir().unwrap();
+    let dead = open(root.path());
+    let mut slot = dead.reserve(&acme(), Weight::Mutation).unwrap();
+    slot.intend(&named("x")).unwrap();
+    let mut last = 0;
+    while dead.log().segments_for_test().len() < 2 {
+        // The last one lies in the second segment, whose first frame repeats the intent.
+        last = commit(&dead, "x").first_seq;
+    }
+    for way in Way::ALL {
+        dead.log().acknowledge(way, dead.log().tail().0);
+    }
+    dead.log().keep_acks();
+    let (number, bytes) = dead.log().segments_for_test()[0];
+    assert_eq!(number, 2);
+    // A kill before the commit that began the segment was written.
+    let path = dead.log().segment_from(number).unwrap().1;
+    let event = Body::of(&acme(), [&named("x")]).unwrap().frame_bytes();
+    let file = File::options().write(true).open(&path).unwrap();
+    file.set_len(bytes - event).unwrap();
+    fs::remove_file(path.with_file_name("acks")).unwrap();
+    std::mem::forget(slot);
+    release_like_a_kill(dead.0.clone());
+    let heir = open(root.path());
+    let log = heir.adopt(dead.writer()).unwrap().unwrap();
+    let expected = [(last, "x".to_owned(), Outcome::Unknown)];
+    assert_eq!(events(&log), expected);
+}
+
+#[test]
 fn a_full_outbox_refuses_changes_first_and_then_reads() {
     let root = tempfile::tempdir().unwrap();
     let outbox = open(root.path());

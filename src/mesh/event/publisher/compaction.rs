@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::{LaidLog, Lanes, MEND_EVERY, Shared};
 use crate::mesh::event::outbox::log::compaction::Needs;
@@ -12,6 +12,9 @@ use crate::mesh::tenant::TenantId;
 
 /// For how many times as long as a compaction took there is none: it takes half of a core at most.
 const PAUSES: u32 = 1;
+
+/// For how long there is none at most, where the last ones have freed nothing.
+const PAUSE_LONGEST: Duration = Duration::from_secs(5);
 
 /// What the ways out of a log still need of it.
 struct LaneNeeds {
@@ -44,6 +47,7 @@ impl Shared {
     /// Compacts the logs whenever that is worth it: this process's own, of these ways, and the adopted ones.
     pub(super) async fn compact(self: Arc<Self>, lanes: Lanes) {
         let own = self.settings.outbox.log().clone();
+        let mut pause = Duration::ZERO;
         loop {
             tokio::select! {
                 () = own.rolled().notified() => {}
@@ -55,15 +59,21 @@ impl Shared {
             let begun = Instant::now();
             let mut logs: Vec<LaidLog> = vec![(own.clone(), lanes.clone())];
             logs.extend(self.adopted().iter().cloned());
+            let mut freed = 0;
             for (log, lanes) in logs {
-                compact(log, lanes).await;
+                freed += compact(log, lanes).await;
             }
-            tokio::time::sleep(begun.elapsed() * PAUSES).await;
+            pause = match freed {
+                0 => (pause * 2).clamp(MEND_EVERY, PAUSE_LONGEST),
+                _ => Duration::ZERO,
+            };
+            tokio::time::sleep(pause.max(begun.elapsed() * PAUSES)).await;
         }
     }
 }
 
-async fn compact(log: Arc<Log>, lanes: Lanes) {
+/// Compacts a log; answers how many bytes that has freed.
+async fn compact(log: Arc<Log>, lanes: Lanes) -> u64 {
     let is_over = Arc::new(AtomicBool::new(false));
     let _over = Over(is_over.clone());
     let compacting = tokio::task::spawn_blocking(move || {
@@ -72,10 +82,11 @@ async fn compact(log: Arc<Log>, lanes: Lanes) {
             lanes,
             is_over,
         };
-        if let Err(error) = log.compact(&needs) {
+        log.compact(&needs).unwrap_or_else(|error| {
             tracing::warn!(writer = %log.writer(), %error, "an outbox cannot be compacted now");
-        }
+            0
+        })
     });
     // It fails only where the runtime goes down.
-    let _ = compacting.await;
+    compacting.await.unwrap_or_default()
 }

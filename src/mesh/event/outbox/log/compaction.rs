@@ -58,19 +58,21 @@ struct Kept {
 }
 
 impl Log {
-    /// Leaves out of the full segments what is not needed. Blocks for about as long as reading them takes.
+    /// Leaves out of the full segments what is not needed; answers how many bytes that has freed. Blocks for about
+    /// as long as reading them takes.
     ///
     /// # Errors
     /// What the disk says; nothing is lost then.
-    pub(in crate::mesh::event) fn compact(&self, needs: &impl Needs) -> io::Result<()> {
-        match self.compact_closed(needs) {
+    pub(in crate::mesh::event) fn compact(&self, needs: &impl Needs) -> io::Result<u64> {
+        let mut freed = 0;
+        match self.compact_closed(needs, &mut freed) {
             // Segments have been acknowledged meanwhile, or the whole log: another time.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-            other => other,
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(freed),
         }
     }
 
-    fn compact_closed(&self, needs: &impl Needs) -> io::Result<()> {
+    fn compact_closed(&self, needs: &impl Needs, freed: &mut u64) -> io::Result<()> {
         let mut closed: Vec<Segment> = self.appender().segments.iter().copied().collect();
         closed.pop();
         let mut begun = BTreeSet::new();
@@ -82,13 +84,14 @@ impl Log {
             }
             let looked = self.look(segment, &mut begun, needs)?;
             if !group.is_empty() && group_bytes + looked.kept_bytes > self.segment_bytes_max {
-                self.rewrite(std::mem::take(&mut group))?;
+                *freed += self.rewrite(&std::mem::take(&mut group))?;
                 group_bytes = 0;
             }
             group_bytes += looked.kept_bytes;
             group.push(looked);
         }
-        self.rewrite(group)
+        *freed += self.rewrite(&group)?;
+        Ok(())
     }
 
     /// Looks for what is needed of a segment. Calls that were `begun` before it and have not ended in it are
@@ -150,27 +153,30 @@ impl Log {
         open.is_some_and(|open| open.segment <= segment.last)
     }
 
-    /// Puts what is kept of neighbouring files into one, where that is worth it.
-    fn rewrite(&self, group: Vec<Looked>) -> io::Result<()> {
+    /// Puts what is kept of neighbouring files into one, where that is worth it; answers how many bytes are free.
+    fn rewrite(&self, group: &[Looked]) -> io::Result<u64> {
         let bytes: u64 = group.iter().map(|looked| looked.segment.bytes).sum();
         let kept: u64 = group.iter().map(|looked| looked.kept_bytes).sum();
         let (Some(first), Some(last)) = (group.first(), group.last()) else {
-            return Ok(());
+            return Ok(0);
         };
         let has_dead = kept + bytes / DEAD_PART <= bytes;
         if !has_dead && group.len() < FILES_IN_A_ROW_MAX {
-            return Ok(());
+            return Ok(0);
         }
         if group.iter().all(|looked| looked.kept.is_empty()) {
-            return self.replace(&group, None);
+            return self.replace(group, None).map(|()| bytes);
         }
         if self.is_full() {
             // What room is left is for outcomes.
-            return Ok(());
+            return Ok(0);
         }
         let path = self.folder.unfinished_segment(first.segment.number);
-        let written = self.write_kept(&path, &group, last.end);
-        let replaced = written.and_then(|bytes| self.replace(&group, Some((&path, bytes))));
+        let written = self.write_kept(&path, group, last.end);
+        let replaced = written.and_then(|written| {
+            self.replace(group, Some((&path, written)))?;
+            Ok(bytes.saturating_sub(written))
+        });
         if replaced.is_err() {
             // What is left of it is cleared away by whoever takes the folder over.
             let _ = fs::remove_file(&path);
