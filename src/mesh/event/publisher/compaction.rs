@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 use super::{LaidLog, Lanes, MEND_EVERY, Shared};
 use crate::mesh::event::outbox::log::compaction::Needs;
