@@ -144,11 +144,8 @@ fn render(criterion: &mut Criterion) {
     criterion.bench_function("parse the arguments of kv_set", |bencher| {
         bencher.iter(|| tool::kv::set(Some(black_box(arguments))).unwrap());
     });
-    let reply = Reply {
-        result: r#"{"key":"agents/planner/state","found":true,"value":{"step":7,"done":["a","b"]},"version":"01K0000000000000000000000A","created_at":"2026-11-20T09:28:10.129Z","size":31}"#.to_owned(),
-        is_error: false,
-        links: Vec::new(),
-    };
+    let result = r#"{"key":"agents/planner/state","found":true,"value":{"step":7,"done":["a","b"]},"version":"01K0000000000000000000000A","created_at":"2026-11-20T09:28:10.129Z","size":31}"#;
+    let reply = Reply::of_result(result.to_owned(), false);
     criterion.bench_function("render the reply of kv_get", |bencher| {
         bencher.iter(|| black_box(&reply).to_json(false));
     });

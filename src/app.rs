@@ -99,10 +99,7 @@ impl App {
             rollup: parts.rollup,
             outbox: parts.outbox,
             serves_many: matches!(config.identity, Identity::Jwt(_)),
-            event_reads: match config.events.reads {
-                config::EventReads::Each => EventReads::Each,
-                config::EventReads::Rollup => EventReads::Rollup,
-            },
+            event_reads: event_reads(config),
             table: parts.table,
             bucket: parts.bucket,
             bus: parts.bus,
@@ -122,12 +119,7 @@ impl App {
             clock,
             call_time_max: CALL_TIME_MAX,
         };
-        let shared = Arc::new(Shared {
-            backplane: Arc::new(backplane),
-            catalog: catalog(config),
-            by_token: matches!(config.identity, Identity::Jwt(_)),
-            streams: Streams::default(),
-        });
+        let shared = shared(config, backplane);
         if let Some(cloud) = &embedded {
             cloud.set_tool_caller(Arc::new(RunTools::new(&shared)));
         }
@@ -187,6 +179,16 @@ impl App {
             );
         }
     }
+}
+
+/// What all sessions share.
+fn shared(config: &Config, backplane: Backplane) -> Arc<Shared> {
+    Arc::new(Shared {
+        backplane: Arc::new(backplane),
+        catalog: catalog(config),
+        by_token: matches!(config.identity, Identity::Jwt(_)),
+        streams: Streams::default(),
+    })
 }
 
 /// Which state machines tenants mean: those that the operator has given them, and in the embedded cloud
@@ -295,6 +297,14 @@ fn server_links(config: &Config, clock: &Arc<dyn Clock>) -> ServerLinks {
     let remote = RemoteLinks::new(RemoteSettings { egress }, Arc::clone(clock));
     let children = ChildLinks::new(child_settings(config, clock));
     ServerLinks::new(children, remote)
+}
+
+/// Whether each read is an event of its own.
+const fn event_reads(config: &Config) -> EventReads {
+    match config.events.reads {
+        config::EventReads::Each => EventReads::Each,
+        config::EventReads::Rollup => EventReads::Rollup,
+    }
 }
 
 /// Who calls is told by the environment, or by a token in each request.

@@ -93,7 +93,7 @@ enum Command {
     Secrets(secrets::Arguments),
     /// Check, list and run workflows
     Workflows(workflows::Arguments),
-    /// See the processes of integrations
+    /// Import integrations from desktop clients, and see their processes
     Integrations(integrations::Arguments),
     /// Show, check or explain the settings
     Config(config::Arguments),
@@ -198,7 +198,9 @@ fn run_configured(
         Some(Command::Events(arguments)) => events::run(&arguments, config, output),
         Some(Command::Secrets(arguments)) => secrets::run(&arguments, config, environment, output),
         Some(Command::Workflows(arguments)) => workflows::run(&arguments, config, output),
-        Some(Command::Integrations(arguments)) => integrations::run(&arguments, config, output),
+        Some(Command::Integrations(arguments)) => {
+            integrations::run(&arguments, config, environment, output)
+        }
         None => stdio::run(config, output),
         Some(Command::Config(_) | Command::Completions(_) | Command::Demo) => {
             output.error(&CommandLine::command().render_help().ansi().to_string());

@@ -2,11 +2,11 @@
 //! what it needs on AWS.
 
 mod aws;
-mod client;
+pub(in crate::cli) mod client;
 mod difference;
 mod entry;
-mod file;
-mod merge;
+pub(in crate::cli) mod file;
+pub(in crate::cli) mod merge;
 
 use std::path::PathBuf;
 

@@ -30,6 +30,10 @@ pub fn run(config: &Config, output: &mut Output) -> ExitStatus {
     if std::io::stdin().is_terminal() {
         output.error(terminal_hint());
     }
+    // Integrations' processes are of the same user, and where no sandbox holds them this still does.
+    if let Err(error) = platform::not_dumpable() {
+        tracing::warn!(%error, "other processes of this user can read this one's memory");
+    }
     let runtime = match runtime_for(&config.identity) {
         Ok(runtime) => runtime,
         Err(error) => {

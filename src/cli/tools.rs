@@ -210,10 +210,13 @@ fn arguments(tool: Tool, call: &Call) -> Result<String, String> {
 
 /// Prints what a tool answered.
 fn show(reply: &Reply, json: bool, output: &mut Output) -> ExitStatus {
-    match (reply.is_error, json) {
-        (_, true) => output.line(&reply.result),
-        (false, false) => output.line(indented(&reply.result)),
-        (true, false) => tell_failure(&reply.result, output),
+    let result = reply.shown();
+    // What another server says of a failure has a form of its own.
+    let is_ours = reply.upstream_error().is_none();
+    match (reply.is_error && is_ours, json) {
+        (_, true) => output.line(&result),
+        (false, false) => output.line(indented(&result)),
+        (true, false) => tell_failure(&result, output),
     }
     if reply.is_error {
         ExitStatus::Failure

@@ -62,6 +62,11 @@ impl IntegrationSettings {
             let paths = paths.iter().map(|path| absolute(environment, path, source));
             Paths::checked(paths.collect(), private)
         });
+        warnings.extend(child_paths.0.iter().filter_map(|path| {
+            let shown = path.display();
+            let message = format!("{} names {shown}, which is not there", CHILD_PATHS.variable);
+            (!path.exists()).then_some(message)
+        }));
         let egress_allow = reader.read(&EGRESS_ALLOW, Vec::new(), egress);
         let allow_loopback_http = reader.read(&ALLOW_LOOPBACK_HTTP, false, check::switch);
         let allowed_commands = commands
@@ -131,12 +136,10 @@ impl super::source::Shown for Paths {
     }
 }
 
-/// Whether children may be given `path`: it is there, and neither holds nor lies in what is private.
+/// Whether children may be given `path`: it neither holds nor lies in what is private.
 pub(crate) fn shareable(path: &Path, private: &[&Path]) -> Result<(), String> {
     let shown = path.display();
-    let found = path
-        .canonicalize()
-        .map_err(|error| format!("{shown} cannot be read: {error}"))?;
+    let found = resolved(path);
     for folder in private {
         // One that is not there yet is what its nearest folder that is there says.
         let held = resolved(folder);

@@ -491,8 +491,10 @@ fn a_config_file_is_read_up_to_its_limit() {
 #[test]
 fn the_example_file_parses_with_every_line_switched_on() {
     let folder = tempfile::tempdir().unwrap();
-    let tenants = folder.path().join("tenants.toml");
+    let [tenants, templates] =
+        ["tenants.toml", "templates.toml"].map(|name| folder.path().join(name));
     std::fs::write(&tenants, "").unwrap();
+    std::fs::write(&templates, "").unwrap();
     let text = example();
     assert_eq!(given(&[]).file(&text).ok().values.len(), SETTINGS.len());
     let switched_on: String = text
@@ -504,7 +506,8 @@ fn the_example_file_parses_with_every_line_switched_on() {
         .collect();
     let on = given(&[])
         .file(&switched_on)
-        .flag("AGENT_MESH_TENANTS_FILE", tenants.to_str().unwrap());
+        .flag("AGENT_MESH_TENANTS_FILE", tenants.to_str().unwrap())
+        .flag("AGENT_MESH_TEMPLATES_FILE", templates.to_str().unwrap());
     for value in on.ok().values {
         assert_ne!(value.source, Source::Default, "{}", value.setting.variable);
     }

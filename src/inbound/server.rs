@@ -1,5 +1,6 @@
 //! MCP methods to calls and back: one server for each session, over what all sessions share.
 
+mod attended;
 mod input;
 mod resource;
 mod subscription;
@@ -11,17 +12,16 @@ use std::sync::Arc;
 use rmcp::model::*;
 use rmcp::service::{RequestContext, SubscriptionContext};
 use rmcp::{ErrorData, RoleServer, ServerHandler};
-use tokio::sync::mpsc;
 
 use super::error::{cursor_error, identity_error, method_error};
 use super::prompt;
 use super::session::Gatekeeper;
 use super::tool::argument::name_a_caller;
 use super::tool::catalog::Catalog;
-use super::tool::{self, CallFault, Reply};
+use super::tool::{CallFault, Reply};
 use super::transport::{PresentedIdentity, RawArguments, ReplySlot};
 use crate::mesh::call::operation::Operation;
-use crate::mesh::call::request::{Progress, Request};
+use crate::mesh::call::request::Request;
 use crate::mesh::call::tool::{Tool, Toolset};
 use crate::mesh::call::{Answer, Backplane};
 use crate::mesh::tenant::{IdentityError, PermissionSet, Presented, TenantContext, Token};
@@ -34,9 +34,6 @@ pub const SERVER_NAME: &str = "agent-mesh";
 
 /// How long a client may keep lists that rest on permissions: milliseconds.
 const LIST_FRESH_MS: u64 = 60_000;
-
-/// How many reports of progress may wait to be sent.
-const PROGRESS_QUEUE: usize = 8;
 
 /// What all sessions share.
 pub struct Shared {
@@ -102,54 +99,6 @@ impl Server {
             Ok(answer) => Ok((answer, request_id)),
             Err(error) => Err(method_error(&error, request_id)),
         }
-    }
-
-    /// Runs a tool while its progress is sent to the client.
-    async fn call_with_progress(
-        &self,
-        tool: Tool,
-        mut request: Request,
-        arguments: Option<&str>,
-        context: &RequestContext<RoleServer>,
-    ) -> Result<Reply, CallFault> {
-        let backplane = &self.shared.backplane;
-        let mut questions = None;
-        if tool == Tool::McpProxy {
-            (request.input, questions) = self.input_way(context);
-        }
-        let token = context.meta.get_progress_token();
-        if token.is_none() && questions.is_none() {
-            return tool::call(backplane, tool, request, arguments).await;
-        }
-        let (sender, mut reports) = mpsc::channel::<Progress>(PROGRESS_QUEUE);
-        request.progress = token.is_some().then_some(sender);
-        let call = tool::call(backplane, tool, request, arguments);
-        let mut call = std::pin::pin!(call);
-        let mut asking = std::pin::pin!(async {
-            match &mut questions {
-                Some(questions) => questions.ask().await,
-                None => std::future::pending().await,
-            }
-        });
-        let tell = async |report: Progress| {
-            let Some(token) = &token else { return };
-            let mut params = ProgressNotificationParam::new(token.clone(), report.done);
-            params.total = report.total;
-            params.message = Some(report.message);
-            let _ = context.peer.notify_progress(params).await;
-        };
-        let reply = loop {
-            tokio::select! {
-                reply = &mut call => break reply,
-                Some(report) = reports.recv() => tell(report).await,
-                () = &mut asking => {}
-            }
-        };
-        // A call that never had to wait has reported and ended in one step.
-        while let Ok(report) = reports.try_recv() {
-            tell(report).await;
-        }
-        reply
     }
 
     /// Whose request it is.
@@ -265,10 +214,7 @@ impl ServerHandler for Server {
         let mut request = self.request(&context, arguments);
         request.continued = continued;
         let request_id = request.id;
-        let reply = match self
-            .call_with_progress(tool, request, arguments, &context)
-            .await
-        {
+        let reply = match self.call_attended(tool, request, arguments, &context).await {
             Ok(reply) => reply,
             Err(CallFault::Cursor(error)) => {
                 self.require_caller(&context).await?;

@@ -154,8 +154,8 @@ fn result_of(reply: Result<Reply, CallFault>) -> Result<String, Error> {
     match reply {
         Ok(reply) if reply.is_error => Err(reply
             .upstream_error()
-            .unwrap_or_else(|| error_of(&reply.into_result()))),
-        Ok(reply) => Ok(reply.into_result()),
+            .unwrap_or_else(|| error_of(&reply.shown()))),
+        Ok(reply) => Ok(reply.shown().into_owned()),
         Err(CallFault::Cursor(error)) => Err(Error::invalid("cursor", error.to_string())),
         Err(CallFault::Identity(error)) => Err(refused(&error)),
     }

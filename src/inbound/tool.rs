@@ -11,6 +11,8 @@ pub mod kv;
 pub mod proxy;
 pub mod workflows;
 
+use std::borrow::Cow;
+
 use serde::Serialize;
 
 use argument::Arguments;
@@ -41,7 +43,7 @@ pub enum CallFault {
 /// What a tool answers, ready for the wire.
 #[derive(Debug)]
 pub struct Reply {
-    /// The result R: the text of one JSON object.
+    /// The result R: the text of one JSON object; empty where another server's takes its place.
     pub result: String,
     /// Whether the tool failed.
     pub is_error: bool,
@@ -309,10 +311,10 @@ impl Reply {
     }
 
     /// The result R, or the whole result of an integrated server.
-    pub fn into_result(self) -> String {
-        match self.upstream {
-            Some(answer) => answer.to_result(false),
-            None => self.result,
+    pub fn shown(&self) -> Cow<'_, str> {
+        match &self.upstream {
+            Some(answer) => Cow::Owned(answer.to_result(false)),
+            None => Cow::Borrowed(&self.result),
         }
     }
 

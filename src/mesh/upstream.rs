@@ -251,6 +251,10 @@ pub trait Upstreams: Send + Sync + 'static {
     /// Ends the connection, its child and all that the child has started.
     fn disconnect<'a>(&'a self, key: &'a ConnectionKey) -> BoxFuture<'a, ()>;
 
+    /// Removes what the children of an integration's connections have kept on this machine. All of them have
+    /// been ended before.
+    fn forget<'a>(&'a self, tenant: &'a TenantId, service: &'a ServiceId) -> BoxFuture<'a, ()>;
+
     /// Every connection of `tenant`; of all tenants where none is named.
     fn states(&self, tenant: Option<&TenantId>) -> Vec<ConnectionState>;
 

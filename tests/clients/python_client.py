@@ -29,7 +29,9 @@ TOOLS = [
     "artifacts_delete", "artifacts_get", "artifacts_list", "artifacts_put",
     "events_analytics", "events_create_alert", "events_create_rule", "events_delete_alert",
     "events_delete_rule", "events_health_check", "events_list_rules", "events_query", "events_send",
-    "kv_delete", "kv_get", "kv_list", "kv_set",
+    "integration_approve", "integration_connect", "integration_disconnect", "integration_list",
+    "integration_register", "integration_test", "integration_unregister",
+    "kv_delete", "kv_get", "kv_list", "kv_set", "mcp_list_tools", "mcp_proxy",
     "workflow_list", "workflow_start", "workflow_status", "workflow_stop",
 ]  # fmt: skip
 TEMPLATE = "mesh://artifacts/{scope}/{+key}"

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use crate::kv::names_of;
 use crate::support::calls::{Ending, call};
+use crate::support::upstreams::tool;
 use crate::support::{Caller, World};
 
 struct Stage {
@@ -48,6 +49,13 @@ impl Stage {
         stage.admin.ok("events_create_rule", watch()).await;
         let bell = json!({"name": "bell", "rule": "watch", "method": "sns", "topic": "ops"});
         stage.admin.ok("events_create_alert", bell).await;
+        world
+            .scripts
+            .at("https://notes.example/acme")
+            .show(&[tool("acme_notes", "Notes of acme.")]);
+        stage.admin.ok("integration_register", notes("acme")).await;
+        let connect = json!({"service_id": "notes", "credentials": {"token": "of acme"}});
+        stage.owner.ok("integration_connect", connect).await;
         let start = json!({"name": "sample", "input": {"of": "acme"}, "idempotency_key": "k"});
         let started = stage.owner.ok("workflow_start", start).await;
         stage.run = started["run_id"].as_str().expect("an id").to_owned();
@@ -83,6 +91,14 @@ fn watch() -> Value {
     json!({"name": "watch", "pattern": {"detail-type": ["Acme.Told"]}, "description": "of acme"})
 }
 
+/// An integration of that tenant's, under an id that both have.
+fn notes(tenant: &str) -> Value {
+    json!({
+        "service_id": "notes", "name": format!("Notes of {tenant}"), "server_type": "http",
+        "url": format!("https://notes.example/{tenant}"), "auth_method": "bearer",
+    })
+}
+
 /// The row of `tool`.
 async fn hold(tool: Tool, stage: &Stage) {
     match tool {
@@ -111,6 +127,16 @@ async fn hold(tool: Tool, stage: &Stage) {
         Tool::AlertsRead => alerts_read(stage).await,
         Tool::AlertsSubscribe => resources_subscribe("mesh://alerts", stage).await,
         Tool::WorkflowList => workflow_list(stage).await,
+        Tool::IntegrationApprove
+        | Tool::IntegrationConnect
+        | Tool::IntegrationTest
+        | Tool::McpProxy => integration_used(tool, stage).await,
+        Tool::IntegrationDisconnect | Tool::IntegrationUnregister => {
+            integration_ended(tool, stage).await;
+        }
+        Tool::IntegrationList => integration_list(stage).await,
+        Tool::IntegrationRegister => integration_register(stage).await,
+        Tool::McpListTools => mcp_list_tools(stage).await,
         Tool::WorkflowStart => workflow_start(stage).await,
         Tool::WorkflowStatus | Tool::WorkflowStop => workflow_run(tool, stage).await,
         Tool::Complete => complete(stage).await,
@@ -146,6 +172,9 @@ async fn a_stranger_sees_nothing_whatever_is_called() {
             "after {}",
             tool.name()
         );
+        let notes = json!({"tool_name": "notes.acme_notes"});
+        let called = stage.owner(Tool::McpProxy, notes).await;
+        assert_eq!(called["called"], "acme_notes", "after {}", tool.name());
         let run = json!({"run_id": stage.run});
         let run = stage.owner(Tool::WorkflowStatus, run).await;
         assert_eq!(run["status"], "running", "after {}", tool.name());
@@ -288,6 +317,97 @@ async fn events_analytics(stage: &Stage) {
         .owner(Tool::EventsAnalytics, json!({"time_range": "24h"}))
         .await;
     assert!(own["top_types"].to_string().contains("Acme.Told"), "{own}");
+}
+
+/// What another tenant has registered is as what nobody has, and a fellow has to connect for himself.
+async fn integration_used(tool: Tool, stage: &Stage) {
+    let of = |service: &str| match tool {
+        Tool::IntegrationApprove => json!({"service_id": service, "tool": "acme_notes"}),
+        Tool::McpProxy => json!({"tool_name": format!("{service}.acme_notes")}),
+        _ => json!({"service_id": service}),
+    };
+    let foreign = call(&stage.stranger, tool, of("notes"))
+        .await
+        .failed("foreign");
+    let none = call(&stage.stranger, tool, of("ghost"))
+        .await
+        .failed("none");
+    assert_eq!((foreign.code(), none.code()), ("NOT_FOUND", "NOT_FOUND"));
+    assert_eq!(
+        foreign.message().replace("notes", "X"),
+        none.message()
+            .replace("ghost", "X")
+            .replace("acme_notes", "acme_X"),
+        "as what is not there at all"
+    );
+    if [Tool::IntegrationTest, Tool::McpProxy].contains(&tool) {
+        let fellow = call(&stage.fellow, tool, of("notes"))
+            .await
+            .failed("the fellow");
+        assert_eq!(fellow.code(), "NOT_FOUND");
+        assert!(fellow.message().contains("not connected"), "{fellow:?}");
+    }
+}
+
+async fn integration_ended(tool: Tool, stage: &Stage) {
+    let ended = stage.stranger(tool, json!({"service_id": "notes"})).await;
+    assert_eq!(ended["existed"], false);
+    if tool == Tool::IntegrationDisconnect {
+        let ended = stage.fellow(tool, json!({"service_id": "notes"})).await;
+        assert_eq!(ended["existed"], false);
+    }
+}
+
+async fn integration_list(stage: &Stage) {
+    let tool = Tool::IntegrationList;
+    assert_eq!(
+        stage.stranger(tool, json!({})).await,
+        json!({"integrations": []})
+    );
+    let fellow = stage.fellow(tool, json!({})).await;
+    assert_eq!(fellow["integrations"][0]["service_id"], "notes");
+    assert_eq!(fellow["integrations"][0]["connections"], json!([]));
+    assert_eq!(
+        fellow["integrations"][0].get("url"),
+        None,
+        "for administrators"
+    );
+    let owner = stage.owner(tool, json!({})).await;
+    assert_eq!(owner["integrations"][0]["connections"][0]["tool_count"], 1);
+}
+
+/// The same id in another tenant is another integration, with tools of its own.
+async fn integration_register(stage: &Stage) {
+    stage
+        .stranger(Tool::IntegrationRegister, notes("globex"))
+        .await;
+    let connect = json!({"service_id": "notes", "credentials": {"token": "of globex"}});
+    stage.stranger(Tool::IntegrationConnect, connect).await;
+    let seen = stage
+        .stranger(Tool::McpListTools, json!({"detail": "schema"}))
+        .await;
+    assert_eq!(seen["tools"][0]["name"], "notes.echo");
+    let ended = json!({"service_id": "notes"});
+    let ended = stage.stranger(Tool::IntegrationUnregister, ended).await;
+    assert_eq!(
+        (&ended["existed"], &ended["connections_ended"]),
+        (&json!(true), &json!(1))
+    );
+}
+
+async fn mcp_list_tools(stage: &Stage) {
+    let tool = Tool::McpListTools;
+    let nothing = json!({"tools": [], "total": 0, "unavailable": []});
+    for query in [
+        json!({}),
+        json!({"query": "notes"}),
+        json!({"detail": "schema"}),
+    ] {
+        assert_eq!(stage.stranger(tool, query.clone()).await, nothing);
+        assert_eq!(stage.fellow(tool, query).await, nothing, "not connected");
+    }
+    let owner = stage.owner(tool, json!({"query": "notes"})).await;
+    assert_eq!(owner["tools"][0]["name"], "notes.acme_notes");
 }
 
 /// The same name and the same key are another run of another tenant, or of another user.

@@ -23,6 +23,7 @@ mod events;
 mod history;
 mod idempotency;
 mod identity;
+mod integrations;
 mod isolation;
 mod kv;
 mod limits;

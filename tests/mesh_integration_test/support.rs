@@ -7,6 +7,7 @@ pub(crate) mod calls;
 pub(crate) mod client;
 pub(crate) mod schema;
 pub(crate) mod token;
+pub(crate) mod upstreams;
 pub(crate) mod world;
 
 pub(crate) use answer::{Failure, Fault};

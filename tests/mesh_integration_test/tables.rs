@@ -8,14 +8,19 @@ use agent_mesh::mesh::tenant::{Permission, Role};
 use serde_json::{Value, json};
 
 use crate::support::bus::Heard;
-use crate::support::calls::{SECRET, call, prepare, prepare_event, prepare_run, sample};
+use crate::support::calls::{
+    SECRET, call, prepare, prepare_connection, prepare_event, prepare_integration, prepare_run,
+    sample,
+};
 use crate::support::token::claims;
 use crate::support::world::stopped_clock;
 use crate::support::{Caller, Plan, World};
 
 /// The permission, the type of the event and the limit that is reached first, as the contract has them.
 fn row(tool: Tool) -> (Permission, &'static str, Option<Direction>) {
-    use Direction::{DynamodbRead, DynamodbWrite, Eventbridge, S3Get, S3List, S3Put, States};
+    use Direction::{
+        DynamodbRead, DynamodbWrite, Eventbridge, S3Get, S3List, S3Put, States, Upstream,
+    };
     match tool {
         Tool::KvGet => (Permission::KvRead, "KV.Get", Some(DynamodbRead)),
         Tool::KvSet => (Permission::KvWrite, "KV.Set", Some(DynamodbWrite)),
@@ -64,6 +69,47 @@ fn row(tool: Tool) -> (Permission, &'static str, Option<Direction>) {
             Some(DynamodbRead),
         ),
         Tool::AlertsSubscribe => (Permission::EventsRead, "Events.AlertsSubscribed", None),
+        Tool::IntegrationApprove => (
+            Permission::IntegrationManage,
+            "Integration.Approved",
+            Some(DynamodbRead),
+        ),
+        Tool::IntegrationConnect => (
+            Permission::IntegrationConnect,
+            "Integration.Connected",
+            Some(DynamodbWrite),
+        ),
+        Tool::IntegrationDisconnect => (
+            Permission::IntegrationConnect,
+            "Integration.Disconnected",
+            Some(DynamodbRead),
+        ),
+        Tool::IntegrationList => (
+            Permission::IntegrationRead,
+            "Integration.Listed",
+            Some(DynamodbRead),
+        ),
+        Tool::IntegrationRegister => (
+            Permission::IntegrationManage,
+            "Integration.Registered",
+            Some(DynamodbWrite),
+        ),
+        Tool::IntegrationTest => (
+            Permission::IntegrationConnect,
+            "Integration.Tested",
+            Some(Upstream),
+        ),
+        Tool::IntegrationUnregister => (
+            Permission::IntegrationManage,
+            "Integration.Unregistered",
+            Some(DynamodbRead),
+        ),
+        Tool::McpListTools => (
+            Permission::IntegrationRead,
+            "MCP.ToolsListed",
+            Some(DynamodbRead),
+        ),
+        Tool::McpProxy => (Permission::ProxyCall, "MCP.ToolCalled", Some(Upstream)),
         Tool::WorkflowList => (
             Permission::WorkflowRead,
             "Workflow.Listed",
@@ -88,6 +134,17 @@ fn by_token() -> impl Iterator<Item = Tool> {
         .filter(|tool| !matches!(tool, Tool::ResourcesSubscribe | Tool::AlertsSubscribe))
 }
 
+/// Prepares what the samples of all tools need.
+async fn prepare_all(world: &World) {
+    prepare(&world.user("acme", "ada", "user").await).await;
+    prepare_integration(&world.user("acme", "amy", "admin").await).await;
+}
+
+/// Whether who calls `tool` must have been connected before.
+fn needs_connection(tool: Tool) -> bool {
+    matches!(tool, Tool::IntegrationTest | Tool::McpProxy)
+}
+
 /// An administrator of acme whose token is narrowed to `permissions`.
 async fn narrowed(world: &World, user: &str, permissions: &[Permission]) -> Caller {
     let names: Vec<_> = permissions
@@ -102,7 +159,7 @@ async fn narrowed(world: &World, user: &str, permissions: &[Permission]) -> Call
 #[tokio::test]
 async fn a_call_needs_its_one_permission_and_no_other() {
     let world = World::of_two_tenants().await;
-    prepare(&world.user("acme", "ada", "user").await).await;
+    prepare_all(&world).await;
     for tool in by_token() {
         let (needed, ..) = row(tool);
         let without: Vec<_> = Permission::ALL
@@ -122,6 +179,10 @@ async fn a_call_needs_its_one_permission_and_no_other() {
             // One's own events are all that this permission alone shows.
             prepare_event(&narrowed(&world, "with", &[Permission::EventsSend]).await).await;
         }
+        if needs_connection(tool) {
+            prepare_connection(&narrowed(&world, "with", &[Permission::IntegrationConnect]).await)
+                .await;
+        }
         let allowed = narrowed(&world, "with", &[needed]).await;
         call(&allowed, tool, sample(tool)).await.worked(tool.name());
         if tool.is_listed() {
@@ -139,7 +200,7 @@ async fn a_call_needs_its_one_permission_and_no_other() {
 #[tokio::test]
 async fn each_role_is_shown_and_may_call_what_it_holds() {
     let world = World::of_two_tenants().await;
-    prepare(&world.user("acme", "ada", "user").await).await;
+    prepare_all(&world).await;
     for role in [Role::Viewer, Role::User, Role::Admin] {
         let caller = world.user("acme", "someone", role.name()).await;
         let held = |tool: &Tool| role.permissions().contains(row(*tool).0);
@@ -177,6 +238,14 @@ async fn each_role_is_shown_and_may_call_what_it_holds() {
         widened.fail("kv_set", set).await.code(),
         "PERMISSION_DENIED"
     );
+}
+
+/// A permission that does not do for `tool`.
+fn other_than(tool: Tool) -> Permission {
+    match tool {
+        Tool::McpProxy => Permission::KvRead,
+        _ => Permission::ProxyCall,
+    }
 }
 
 /// The members that the contract gives an event's detail.
@@ -242,14 +311,19 @@ fn hold_event(tool: Tool, detail: &Value, user: &str, outcome: &str) {
 async fn every_call_leaves_one_event_of_its_own() {
     let world = World::of_two_tenants().await;
     let heard = Heard::at(&world);
-    prepare(&world.user("acme", "ada", "user").await).await;
+    prepare_all(&world).await;
     for tool in by_token() {
         let name = tool.name();
         let user = format!("{tool:?}");
         let caller = world.user("acme", &user, "admin").await;
+        if needs_connection(tool) {
+            prepare_connection(&caller).await;
+        }
         call(&caller, tool, sample(tool)).await.worked(name);
         let events = heard
-            .wait(1, |detail| detail["user_id"] == json!(user))
+            .wait(1, |detail| {
+                detail["user_id"] == json!(user) && detail["tool"] == name
+            })
             .await;
         let (event, detail) = &events[0];
         assert_eq!(
@@ -262,7 +336,7 @@ async fn every_call_leaves_one_event_of_its_own() {
             assert_eq!(detail["data"]["key"], key, "{name}: what it was about");
         }
 
-        let narrow = narrowed(&world, &format!("{user}-denied"), &[Permission::ProxyCall]).await;
+        let narrow = narrowed(&world, &format!("{user}-denied"), &[other_than(tool)]).await;
         call(&narrow, tool, sample(tool)).await.failed(name);
         let denied = format!("{user}-denied");
         let events = heard
@@ -289,7 +363,7 @@ async fn every_call_leaves_one_event_of_its_own() {
         .collect();
     assert_eq!(
         ids.len(),
-        5 + 2 * by_token().count(),
+        9 + 2 * by_token().count(),
         "one each, those of the preparation and of the run's end, and none besides"
     );
 }
@@ -345,6 +419,16 @@ async fn every_call_is_held_to_its_limit() {
         }
         if tool == Tool::EventRead {
             prepare_event(&caller).await;
+        }
+        if row(tool).1.starts_with("Integration.") || tool == Tool::McpProxy {
+            // One of them may be refused already, which is what is asked for.
+            let register = json!({
+                "service_id": "sample", "name": "Sample", "server_type": "http",
+                "url": "https://sample.example/mcp",
+            });
+            let connect = json!({"service_id": "sample"});
+            let _ = caller.call("integration_register", register).await;
+            let _ = caller.call("integration_connect", connect).await;
         }
         if tool == Tool::ValuesRead {
             caller

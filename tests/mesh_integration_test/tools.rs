@@ -3,7 +3,7 @@
 use agent_mesh::mesh::call::tool::{Effect, Tool};
 use serde_json::{Value, json};
 
-use crate::support::calls::{prepare_run, sample};
+use crate::support::calls::{prepare_integration, prepare_run, sample};
 use crate::support::schema::breaches;
 use crate::support::{Failure, Plan, World};
 
@@ -59,7 +59,7 @@ async fn every_tool_is_listed_whole_and_in_order() {
         let reads = matches!(tool.effect(), Effect::Read | Effect::Health);
         assert_eq!(hints["readOnlyHint"], reads, "{name}");
         assert!(!reads || hints["destructiveHint"] == false, "{name}");
-        assert_eq!(hints["openWorldHint"], false, "{name}");
+        assert_eq!(hints["openWorldHint"], tool.reaches_outside(), "{name}");
         hold_schemas(name, &shown);
     }
 }
@@ -96,6 +96,13 @@ fn hold_schemas(name: &str, shown: &Value) {
             "{name}: {required}"
         );
     }
+    if name == Tool::McpProxy.name() {
+        assert!(
+            shown.get("outputSchema").is_none(),
+            "its results are others'"
+        );
+        return;
+    }
     let output = &shown["outputSchema"];
     assert_eq!(output["type"], "object", "{name}");
     let error = json!({"error": {
@@ -118,6 +125,7 @@ async fn every_sample_fits_its_schema_and_works() {
     let world = World::open().await;
     let caller = world.caller().await;
     prepare_run(&caller).await;
+    prepare_integration(&caller).await;
     for (tool, shown) in listed().zip(caller.tools().await) {
         let found = breaches(&shown["inputSchema"], &sample(tool));
         assert!(found.is_empty(), "{}: {found:?}", tool.name());
@@ -291,10 +299,27 @@ async fn toolsets_and_read_only_narrow_the_list_and_the_calls() {
                 "events_health_check",
                 "events_list_rules",
                 "events_query",
+                "integration_list",
+                "integration_test",
                 "kv_get",
                 "kv_list",
+                "mcp_list_tools",
                 "workflow_list",
                 "workflow_status",
+            ],
+        ),
+        (
+            ("AGENT_MESH_TOOLSETS", "integrations"),
+            vec![
+                "integration_approve",
+                "integration_connect",
+                "integration_disconnect",
+                "integration_list",
+                "integration_register",
+                "integration_test",
+                "integration_unregister",
+                "mcp_list_tools",
+                "mcp_proxy",
             ],
         ),
         (
@@ -316,9 +341,9 @@ async fn toolsets_and_read_only_narrow_the_list_and_the_calls() {
             if offered.contains(&tool.name()) {
                 let answer = answer.unwrap();
                 // Where nothing can be started there is no run to be asked for.
-                let is_known = !answer
-                    .text
-                    .contains("\"NOT_FOUND\",\"message\":\"there is no run");
+                let is_known = !["there is no run", "there is no integration"]
+                    .iter()
+                    .any(|what| answer.text.contains(what));
                 assert!(
                     !(answer.is_error && is_known),
                     "{variable}={value} {}",
@@ -347,7 +372,7 @@ async fn toolsets_and_read_only_narrow_the_list_and_the_calls() {
             "{variable}={value}: what can be watched"
         );
         let instructions = shown["instructions"].as_str().unwrap();
-        for family in ["kv_*", "artifacts_*", "events_*"] {
+        for family in ["kv_*", "artifacts_*", "events_*", "integration_*"] {
             let named = offered
                 .iter()
                 .any(|name| name.starts_with(family.trim_end_matches('*')));

@@ -188,9 +188,10 @@ class Server:
         with answered:
             answered.wait_for(lambda: question in answers, timeout=30)
             answer = answers.pop(question, {})
-        if "result" not in answer:
+        result = answer.get("result") or {}
+        if result.get("action") != "accept":
             return text("nobody answered", isError=True)
-        return text("hello " + str(answer["result"].get("content", {}).get("name")))
+        return text("hello " + result["content"]["name"])
 
     def serve(self, request):
         result = self.answer(request)

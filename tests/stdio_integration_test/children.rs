@@ -227,14 +227,50 @@ async fn a_program_that_cannot_be_run_leaves_nothing_behind() {
         args: Vec::new(),
         env: BTreeMap::new(),
     };
-    match links.open(&program::plan("ada", target)).await {
-        Err(error) => assert_eq!(error.kind(), ErrorKind::UpstreamUnavailable),
-        // The first stage says that it starts the program, and that it could not, right after.
-        Ok(opened) => {
-            let mut child = Child::new(opened);
-            child.closed().await;
-            child.close().await;
-        }
-    }
+    let plan = program::plan("ada", target);
+    let refused = links.open(&plan).await.err().unwrap();
+    assert_eq!(refused.kind(), ErrorKind::UpstreamUnavailable);
+    assert!(
+        refused.message().contains("broken could not be run"),
+        "{refused}"
+    );
+    assert!(refused.is_known_not_done());
     home.nothing_is_left().await;
+}
+
+#[tokio::test]
+async fn the_live_tree_is_listed_with_memory_and_without_secrets() {
+    let home = Home::new();
+    let list = |arguments: &[&str]| {
+        let output = std::process::Command::new(env!("CARGO_BIN_EXE_use_aws_mcp"))
+            .args(["integrations", "ps"])
+            .args(arguments)
+            .env_clear()
+            .env("AGENT_MESH_DATA_DIR", home.path().join("data"))
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    };
+    assert!(list(&[]).starts_with("No process runs"));
+    let mut child = home.open_with("ada", &[("TOKEN", CANARY)]).await;
+    child
+        .run("import subprocess; p = subprocess.Popen(['/bin/sleep', '60'])")
+        .await
+        .unwrap();
+    let rows: serde_json::Value = serde_json::from_str(&list(&["--json"])).unwrap();
+    let row = &rows[0];
+    assert_eq!(rows.as_array().unwrap().len(), 1);
+    assert_eq!(row["server"], std::process::id());
+    assert_eq!(row["process"], child.id());
+    assert_eq!(row["processes"], 2);
+    for (member, value) in [("tenant", "acme"), ("user", "ada"), ("service", "script")] {
+        assert_eq!(row[member], value);
+    }
+    assert!(row["memory_bytes"].as_u64().unwrap() > 1 << 20);
+    let text = list(&[]);
+    assert!(text.contains("acme/ada script.default"), "{text}");
+    assert!(!text.contains(CANARY) && !rows.to_string().contains(CANARY));
+    child.close().await;
+    assert!(list(&[]).starts_with("No process runs"));
 }

@@ -15,6 +15,7 @@ use tempfile::TempDir;
 
 use self::compare::Known;
 use self::page::{Page, Step};
+use crate::requirement::left_out;
 use crate::server::{PROGRAM, WAIT_MAX, run_to_end};
 
 /// How long a command may take on a machine that is busy with other tests.
@@ -46,6 +47,9 @@ const OPERATORS: [&str; 9] = [
     "exists",
     "$or",
 ];
+
+/// Where readers' shells look for programs besides ours.
+const SEARCH_PATH: &str = "/usr/local/bin:/usr/bin:/bin";
 
 /// A reader in a folder of their own.
 struct Reader {
@@ -90,10 +94,14 @@ impl Reader {
             self.settings.push('\n');
         }
         let started = Instant::now();
+        // What is shown of a command that is refused is the refusal.
+        let is_refused = shown
+            .first()
+            .is_some_and(|line| line.starts_with("error: "));
         let only_looks = LOOKS.iter().any(|look| command.contains(look));
         loop {
             let (is_success, came) = self.run(&command);
-            let fits = is_success && self.known.learn(shown, &came);
+            let fits = is_success != is_refused && self.known.learn(shown, &came);
             if fits {
                 return;
             }
@@ -115,7 +123,7 @@ impl Reader {
             .arg(format!("exec 2>&1\n{}{command}\n", self.settings))
             .current_dir(self.folder.path())
             .env_clear()
-            .env("PATH", format!("{programs}:/usr/local/bin:/usr/bin:/bin"))
+            .env("PATH", format!("{programs}:{SEARCH_PATH}"))
             .env("HOME", self.folder.path().join("home"))
             .env("USER", "tester")
             .stdin(Stdio::null());
@@ -144,6 +152,25 @@ fn the_page_on_events_holds_as_written() {
 #[test]
 fn the_page_on_workflows_holds_as_written() {
     follow("workflows.md", 10);
+}
+
+#[test]
+fn the_page_on_integrations_holds_as_written() {
+    if which("python3") {
+        follow("integrations.md", 12);
+    } else {
+        left_out(
+            "python",
+            "the story of docs/integrations.md is one of Python",
+        );
+    }
+}
+
+/// Whether the readers' search path has the program.
+fn which(program: &str) -> bool {
+    SEARCH_PATH
+        .split(':')
+        .any(|folder| Path::new(folder).join(program).exists())
 }
 
 #[test]

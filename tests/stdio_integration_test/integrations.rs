@@ -4,6 +4,7 @@ mod apart;
 mod calls;
 mod foreign;
 mod input;
+mod remote;
 mod supervision;
 
 use std::path::{Path, PathBuf};

@@ -6,7 +6,7 @@ use crate::config::Environment;
 
 /// A desktop client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Client {
+pub(in crate::cli) enum Client {
     ClaudeDesktop,
     ClaudeCode,
     Cursor,
@@ -15,7 +15,7 @@ pub(super) enum Client {
 
 /// For which folders a client offers the server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub(super) enum Scope {
+pub(in crate::cli) enum Scope {
     /// For all of them
     User,
     /// For the one this command runs in
@@ -24,7 +24,7 @@ pub(super) enum Scope {
 
 impl Client {
     /// Its name, as people call it.
-    pub(super) const fn title(self) -> &'static str {
+    pub(in crate::cli) const fn title(self) -> &'static str {
         match self {
             Self::ClaudeDesktop => "Claude Desktop",
             Self::ClaudeCode => "Claude Code",
@@ -44,7 +44,7 @@ impl Client {
     }
 
     /// The member of its file that holds the servers.
-    pub(super) const fn servers_key(self) -> &'static str {
+    pub(in crate::cli) const fn servers_key(self) -> &'static str {
         match self {
             Self::ClaudeDesktop | Self::ClaudeCode | Self::Cursor => "mcpServers",
             Self::Vscode => "servers",
@@ -60,7 +60,11 @@ impl Client {
     ///
     /// # Errors
     /// The client has no file of that scope, or this user has no home folder.
-    pub(super) fn file(self, scope: Scope, environment: &Environment) -> Result<PathBuf, String> {
+    pub(in crate::cli) fn file(
+        self,
+        scope: Scope,
+        environment: &Environment,
+    ) -> Result<PathBuf, String> {
         let folder = match (self, scope) {
             (Self::ClaudeDesktop, Scope::Project) => {
                 return Err(

@@ -160,7 +160,8 @@ fn compact(time: Timestamp) -> String {
     second + "Z"
 }
 
-fn read_text(path: &Path) -> io::Result<String> {
+/// The text of a file of at most [`CLIENT_FILE_BYTES_MAX`].
+pub(in crate::cli) fn read_text(path: &Path) -> io::Result<String> {
     let mut bytes = Vec::new();
     fs::File::open(path)?
         .take(CLIENT_FILE_BYTES_MAX + 1)

@@ -69,7 +69,7 @@ pub(super) fn merge(text: &str, client: Client, entry: &Entry) -> Result<Option<
 }
 
 /// JSON as clients accept it at most: comments and trailing commas, and none of JSON5's other liberties.
-fn options() -> ParseOptions {
+pub(in crate::cli) fn options() -> ParseOptions {
     ParseOptions {
         allow_comments: true,
         allow_trailing_commas: true,

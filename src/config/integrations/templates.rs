@@ -118,15 +118,19 @@ impl Parser<'_> {
             }
         };
         let slots = self.slots(table, &prefix);
-        let args = self.args(table, &prefix, &slots);
+        // Everything is read before anything may be missing, so that all mistakes are told.
+        let (args, env) = (self.args(table, &prefix, &slots), self.env(table, &prefix));
+        let paths = self.paths(table, &prefix, "paths");
+        let writable = self.paths(table, &prefix, "writable");
+        let ports = self.ports(table, &prefix);
         Some(Template {
             program: program?,
             args,
             slots,
-            env: self.env(table, &prefix),
-            paths: self.paths(table, &prefix, "paths"),
-            writable: self.paths(table, &prefix, "writable"),
-            ports: self.ports(table, &prefix),
+            env,
+            paths,
+            writable,
+            ports,
         })
     }
 
@@ -254,7 +258,15 @@ impl Parser<'_> {
                 Err(format!("\"{text}\" must be an absolute path"))
             };
             match checked {
-                Ok(()) => paths.push(path),
+                Ok(()) => {
+                    if !path.exists() {
+                        let shown = path.display();
+                        self.warnings.push(format!(
+                            "{name} of the templates file names {shown}, which is not there"
+                        ));
+                    }
+                    paths.push(path);
+                }
                 Err(message) => self.mistake(item, &name, message),
             }
         }

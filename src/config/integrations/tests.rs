@@ -52,7 +52,8 @@ fn what_holds_our_data_or_lies_in_it_is_not_shared() {
     std::os::unix::fs::symlink(folder.path().join("home"), &link).unwrap();
     shareable(&other, &[&data]).unwrap();
     shareable(folder.path(), &[&data]).unwrap_err();
-    shareable(&folder.path().join("none"), &[]).unwrap_err();
+    shareable(&folder.path().join("none"), &[&data]).unwrap();
+    shareable(&data.join("none"), &[&data]).unwrap_err();
     #[cfg(unix)]
     shareable(&link, &[&data]).unwrap_err();
     std::fs::create_dir_all(data.join("outbox")).unwrap();

@@ -99,6 +99,12 @@ impl Catalog {
                 " workflow_*: runs that go on in the background; workflow_status waits for their end.",
             );
         }
+        if self.has(Toolset::Integrations) {
+            text.push_str(
+                " integration_*: other MCP servers; mcp_list_tools finds a tool of theirs by what you want to \
+                 do, mcp_proxy calls it.",
+            );
+        }
         if self.read_only {
             text.push_str(" This server is read-only.");
         }

@@ -87,9 +87,9 @@ pub fn describe_health_check() -> Description {
     Description {
         tool: Tool::EventsHealthCheck,
         title: "Check health",
-        text: "Tell how the parts are that your calls go through: table, bucket, bus, outbox and \
-               publisher, each healthy, degraded or unhealthy. Use it when calls fail or events are late. \
-               It answers even when parts are down.",
+        text: "Tell how the parts are that your calls go through: table, bucket, bus, outbox, publisher, rules, \
+               workflows and integrations, each healthy, degraded or unhealthy. Use it when calls fail or events \
+               are late. It answers even when parts are down.",
         arguments: vec![optional("verbose", flag(), "Figures of healthy parts too.")],
         one_of: Vec::new(),
         results: vec![

@@ -8,6 +8,7 @@ use serde::Serialize;
 use super::Backplane;
 use crate::mesh::Error;
 use crate::mesh::tenant::TenantId;
+use crate::mesh::upstream::Phase;
 
 /// How long a part may take to tell how it is.
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -97,6 +98,7 @@ impl<'call> Health<'call> {
             publisher,
             self.rules(),
             workflows,
+            self.integrations(),
         ]
     }
 
@@ -108,6 +110,40 @@ impl<'call> Health<'call> {
             part.status = Status::Degraded;
         }
         part
+    }
+
+    /// Whether the connections to integrated servers that the tenant's users have open here work. Whose they
+    /// are is told to nobody else: `integration_list` shows each user their own.
+    fn integrations(&self) -> PartHealth {
+        let upstreams = self.backplane.integrations.upstreams();
+        let states = upstreams.states(Some(self.tenant));
+        let own = states
+            .iter()
+            .filter(|state| state.key.tenant == *self.tenant);
+        let phases: Vec<_> = own.map(|state| state.phase).collect();
+        let count = |of: Phase| phases.iter().filter(|phase| **phase == of).count();
+        let (degraded, down) = (count(Phase::Degraded), count(Phase::Down));
+        let (status, message) = match degraded + down {
+            0 => (Status::Healthy, None),
+            broken => (
+                Status::Degraded,
+                Some(format!(
+                    "{broken} of {} connections to integrations do not work; integration_list shows yours",
+                    phases.len()
+                )),
+            ),
+        };
+        PartHealth {
+            name: "integrations",
+            status,
+            latency_ms: None,
+            message,
+            details: Some(serde_json::json!({
+                "connected": count(Phase::Connected),
+                "degraded": degraded,
+                "down": down,
+            })),
+        }
     }
 
     /// The first of the tenant's workflows that cannot be started, as an error.

@@ -8,6 +8,10 @@ use secrecy::{ExposeSecret as _, SecretString};
 
 use crate::mesh::{Error, ErrorKind};
 
+/// What stands for the folder that a child of the connection may write to and finds again. Who starts the
+/// child replaces it: here it is a text like any other.
+pub const FOLDER: &str = "${folder}";
+
 /// The longest name of a secret or a field, in characters.
 pub const SECRET_NAME_CHARS_MAX: usize = 64;
 
@@ -149,6 +153,11 @@ fn pieces(text: &str) -> Result<Vec<Piece<'_>>, InvalidReference> {
             continue;
         }
         pieces.push(Piece::Plain(before));
+        if let Some(after) = found.strip_prefix(FOLDER) {
+            pieces.push(Piece::Plain(FOLDER));
+            rest = after;
+            continue;
+        }
         let inside = found
             .strip_prefix("${")
             .and_then(|rest| rest.split_once('}'));

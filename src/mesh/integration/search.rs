@@ -62,9 +62,12 @@ pub struct Index {
     sources: Vec<(Arc<Owned>, Arc<KnownTools>)>,
     documents: Vec<Document>,
     /// Sorted, and each with the documents that have it and its weight there.
-    terms: Vec<(Box<str>, Vec<(u32, f32)>)>,
+    terms: Vec<(Box<str>, Postings)>,
     length_mean: f32,
 }
+
+/// The documents that have a word, by their numbers, and what it weighs in each.
+type Postings = Vec<(u32, f32)>;
 
 #[derive(Debug)]
 struct Document {
@@ -76,7 +79,7 @@ struct Document {
 impl Index {
     /// Of the tools of some connections, in their order.
     pub fn of(sources: Vec<(Arc<Owned>, Arc<KnownTools>)>) -> Self {
-        let mut terms: HashMap<Box<str>, Vec<(u32, f32)>> = HashMap::new();
+        let mut terms: HashMap<Box<str>, Postings> = HashMap::new();
         let mut documents = Vec::new();
         for (source, (owned, tools)) in sources.iter().enumerate() {
             let service = service_words(owned);

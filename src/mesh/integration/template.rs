@@ -134,13 +134,13 @@ impl Slot {
             ));
         }
         // By itself first: one that closes a bracket of ours would not be anchored.
-        Regex::new(pattern).map_err(|error| format!("it is no regular expression: {error}"))?;
+        Regex::new(pattern).map_err(|error| no_pattern(&error))?;
         RegexBuilder::new(&format!(r"\A(?:{pattern})\z"))
             .size_limit(PATTERN_MEMORY_BYTES_MAX)
             .dfa_size_limit(PATTERN_MEMORY_BYTES_MAX)
             .build()
             .map(Self::Pattern)
-            .map_err(|error| format!("it is no regular expression: {error}"))
+            .map_err(|error| no_pattern(&error))
     }
 
     /// Why `value` does not fit the slot `name`.
@@ -223,6 +223,14 @@ impl Template {
 pub fn is_slot_name(text: &str) -> bool {
     let allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_';
     (1..=32).contains(&text.len()) && text.bytes().all(allowed)
+}
+
+/// What is wrong with a pattern; the library draws a picture over several lines, of which the last one says it.
+fn no_pattern(error: &regex::Error) -> String {
+    let text = error.to_string();
+    let last = text.lines().last().unwrap_or_default();
+    let reason = last.strip_prefix("error: ").unwrap_or(last);
+    format!("it is no regular expression: {reason}")
 }
 
 fn missing(name: &str) -> Error {

@@ -35,6 +35,10 @@ pub use manage::Approval;
 /// How long a server may take to list its tools.
 pub const LIST_TIME_MAX: Duration = Duration::from_secs(20);
 
+/// How often and how long a connection that broke is looked at until it is seen to have ended.
+const END_LOOKS_MAX: u32 = 25;
+const END_LOOK: Duration = Duration::from_millis(20);
+
 /// How much longer than its own bound opening a connection is waited for.
 const CONNECT_MARGIN: Duration = Duration::from_secs(5);
 
@@ -127,7 +131,15 @@ impl<'call, P> Integrations<'call, P> {
             ..
         } = &*broken.key;
         let owned = self.owned(service, connection).await?;
-        let upstream = self.open(&owned).await?;
+        let mut upstream = self.open(&owned).await?;
+        // A process that takes no more may be seen to have ended a moment later.
+        for _ in 0..END_LOOKS_MAX {
+            if !Arc::ptr_eq(&upstream, &broken.upstream) {
+                break;
+            }
+            tokio::time::sleep(END_LOOK).await;
+            upstream = self.open(&owned).await?;
+        }
         self.reached(owned, upstream).await
     }
 

@@ -3,8 +3,12 @@
 //! Every key begins with the tenant and ends it with a character that no tenant id can hold, so the keys
 //! of two tenants never meet and IAM can hold each to its own (`dynamodb:LeadingKeys`, a prefix in S3).
 
+mod integrations;
+mod secret;
+
+pub use secret::{SECRET_ROOT, SecretKey, SecretPrefix};
+
 use crate::mesh::Timestamp;
-use crate::mesh::integration::{ConnectionId, ServiceId};
 use crate::mesh::tenant::{TenantId, UserId};
 
 /// What every partition key begins with; no tenant's is just this.
@@ -12,9 +16,6 @@ pub const PARTITION_ROOT: &str = "T#";
 
 /// What every object's key begins with.
 pub const OBJECT_ROOT: &str = "t/";
-
-/// What every secret's name begins with.
-pub const SECRET_ROOT: &str = "agent-mesh/";
 
 /// The family of a tenant's shared values.
 const SHARED_VALUES: &str = "KV#T";
@@ -72,20 +73,6 @@ pub struct ObjectPrefix {
     prefix: String,
 }
 
-/// A secret of the secret store, of one tenant.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct SecretKey {
-    tenant: TenantId,
-    key: String,
-}
-
-/// All secrets of a tenant whose names begin with `root`.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct SecretPrefix {
-    tenant: TenantId,
-    root: String,
-}
-
 impl Partition {
     /// The tenant it belongs to.
     pub fn tenant(&self) -> &TenantId {
@@ -141,30 +128,6 @@ impl ObjectPrefix {
     /// The whole prefix in the bucket: the root and the caller's own.
     pub fn full(&self) -> String {
         format!("{}{}", self.root, self.prefix)
-    }
-}
-
-impl SecretKey {
-    /// The tenant it belongs to.
-    pub fn tenant(&self) -> &TenantId {
-        &self.tenant
-    }
-
-    /// The name in the store: of `[A-Za-z0-9/_+=.@-]`.
-    pub fn key(&self) -> &str {
-        &self.key
-    }
-}
-
-impl SecretPrefix {
-    /// The tenant it belongs to.
-    pub fn tenant(&self) -> &TenantId {
-        &self.tenant
-    }
-
-    /// What every name in reach begins with, and what is cut off the names that are told.
-    pub fn root(&self) -> &str {
-        &self.root
     }
 }
 
@@ -286,119 +249,6 @@ impl Keyspace {
         RowKey {
             partition: self.rules(),
             sort: format!("{ALERT_PREFIX}{name}"),
-        }
-    }
-
-    /// The partition of a tenant's integrations and connections.
-    pub(in crate::mesh) fn integrations(&self) -> Partition {
-        self.partition(format_args!("INT"))
-    }
-
-    /// The row of an integration.
-    pub(in crate::mesh) fn integration(&self, service: &ServiceId) -> RowKey {
-        RowKey {
-            partition: self.integrations(),
-            sort: format!("{INTEGRATION_PREFIX}{service}"),
-        }
-    }
-
-    /// The row of one user's connection to an integration.
-    pub(in crate::mesh) fn connection(
-        &self,
-        service: &ServiceId,
-        user: &UserId,
-        connection: &ConnectionId,
-    ) -> RowKey {
-        RowKey {
-            partition: self.integrations(),
-            sort: format!("{CONNECTION_PREFIX}{service}#{user}#{connection}"),
-        }
-    }
-
-    /// The row of what a tool of an integration was when it was pinned. A tool's name holds no `#`.
-    pub(in crate::mesh) fn pin(&self, service: &ServiceId, tool: &str) -> RowKey {
-        RowKey {
-            partition: self.integrations(),
-            sort: format!("{PIN_PREFIX}{service}#{tool}"),
-        }
-    }
-
-    /// A row of the partition of integrations by the sort key that a query found.
-    pub(in crate::mesh) fn integration_row(&self, sort: &str) -> Option<RowKey> {
-        let prefixes = [INTEGRATION_PREFIX, CONNECTION_PREFIX, PIN_PREFIX];
-        let is_one = prefixes.into_iter().any(|prefix| sort.starts_with(prefix));
-        is_one.then(|| RowKey {
-            partition: self.integrations(),
-            sort: sort.to_owned(),
-        })
-    }
-
-    /// What the sort keys of all connections to an integration begin with, or of those of one user.
-    pub(in crate::mesh) fn connections_prefix(
-        service: &ServiceId,
-        user: Option<&UserId>,
-    ) -> String {
-        match user {
-            Some(user) => format!("{CONNECTION_PREFIX}{service}#{user}#"),
-            None => format!("{CONNECTION_PREFIX}{service}#"),
-        }
-    }
-
-    /// What the sort keys of all pins of an integration begin with.
-    pub(in crate::mesh) fn pins_prefix(service: &ServiceId) -> String {
-        format!("{PIN_PREFIX}{service}#")
-    }
-
-    /// The row whose version is new whenever integrations or pins of the tenant have changed, or where a
-    /// user is named, that user's connections: who holds a copy of them reads this row and no other.
-    pub(in crate::mesh) fn integrations_stamp(&self, user: Option<&UserId>) -> RowKey {
-        let sort = match user {
-            Some(user) => format!("{STAMP_PREFIX}U#{user}"),
-            None => format!("{STAMP_PREFIX}T"),
-        };
-        RowKey {
-            partition: self.integrations(),
-            sort,
-        }
-    }
-
-    /// A secret that a user or the tenant keeps by name. The store's names know no `~`, and no user's id
-    /// has a `=`.
-    pub(in crate::mesh) fn secret(&self, scope: Scope, user: &UserId, name: &str) -> SecretKey {
-        SecretKey {
-            tenant: self.tenant.clone(),
-            key: format!("{}{name}", self.secrets(scope, user).root),
-        }
-    }
-
-    /// All secrets that a user or the tenant keeps by name.
-    pub(in crate::mesh) fn secrets(&self, scope: Scope, user: &UserId) -> SecretPrefix {
-        let tenant = &self.tenant;
-        let root = match scope {
-            Scope::User => {
-                let user = user.as_str().replace('~', "=");
-                format!("{SECRET_ROOT}{tenant}/u/{user}/")
-            }
-            Scope::Tenant => format!("{SECRET_ROOT}{tenant}/t/"),
-        };
-        SecretPrefix {
-            tenant: tenant.clone(),
-            root,
-        }
-    }
-
-    /// What a user's connection to an integration was given to sign in with.
-    pub(in crate::mesh) fn credentials(
-        &self,
-        service: &ServiceId,
-        user: &UserId,
-        connection: &ConnectionId,
-    ) -> SecretKey {
-        let tenant = &self.tenant;
-        let user = user.as_str().replace('~', "=");
-        SecretKey {
-            tenant: tenant.clone(),
-            key: format!("{SECRET_ROOT}{tenant}/c/{service}/{user}/{connection}"),
         }
     }
 
@@ -525,49 +375,7 @@ impl Keyspace {
 /// Keys for tests of what lies behind the seams, which stand outside of the path of a call. Clippy bans it
 /// everywhere else.
 #[doc(hidden)]
-pub mod trial {
-    use super::{
-        Keyspace, ObjectKey, ObjectPrefix, Partition, RowKey, Scope, SecretKey, SecretPrefix,
-    };
-    use crate::mesh::tenant::{TenantId, UserId};
-
-    /// A partition of `tenant`.
-    pub fn partition(tenant: &TenantId, rest: &str) -> Partition {
-        Keyspace::of(tenant).partition(format_args!("{rest}"))
-    }
-
-    /// A row in a partition of `tenant`.
-    pub fn row(tenant: &TenantId, rest: &str, sort: &str) -> RowKey {
-        RowKey {
-            partition: Keyspace::of(tenant).partition(format_args!("{rest}")),
-            sort: sort.to_owned(),
-        }
-    }
-
-    /// An object of `tenant`.
-    pub fn object(tenant: &TenantId, rest: &str) -> ObjectKey {
-        Keyspace::of(tenant).object(format_args!("{rest}"))
-    }
-
-    /// The objects of `tenant` under `root` whose keys go on with `prefix`.
-    pub fn prefix(tenant: &TenantId, root: &str, prefix: &str) -> ObjectPrefix {
-        ObjectPrefix {
-            tenant: tenant.clone(),
-            root: Keyspace::of(tenant).object(format_args!("{root}")).key,
-            prefix: prefix.to_owned(),
-        }
-    }
-
-    /// A secret that `user` of `tenant` keeps, or the tenant.
-    pub fn secret(tenant: &TenantId, scope: Scope, user: &UserId, name: &str) -> SecretKey {
-        Keyspace::of(tenant).secret(scope, user, name)
-    }
-
-    /// All secrets that `user` of `tenant` keeps, or the tenant.
-    pub fn secrets(tenant: &TenantId, scope: Scope, user: &UserId) -> SecretPrefix {
-        Keyspace::of(tenant).secrets(scope, user)
-    }
-}
+pub mod trial;
 
 /// What the sort key of a value begins with.
 pub(in crate::mesh) const VALUE_PREFIX: &str = "K#";
@@ -582,9 +390,6 @@ pub(in crate::mesh) const ALERT_PREFIX: &str = "A#";
 pub(in crate::mesh) const INTEGRATION_PREFIX: &str = "I#";
 pub(in crate::mesh) const CONNECTION_PREFIX: &str = "C#";
 pub(in crate::mesh) const PIN_PREFIX: &str = "P#";
-
-/// What the sort key of a row begins with that says how new integrations or connections are.
-const STAMP_PREFIX: &str = "V#";
 
 /// What the sort key of a place for an upload begins with. No name of a quota holds a `#`.
 pub(in crate::mesh) const UPLOAD_PREFIX: &str = "UPLOAD#";

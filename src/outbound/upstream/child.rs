@@ -19,12 +19,15 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Once};
 
+use futures::future::BoxFuture;
 use secrecy::{ExposeSecret, SecretString};
 use tokio::task::spawn_blocking;
 
-use crate::mesh::integration::Templates;
+use crate::mesh::integration::reference::FOLDER;
 use crate::mesh::integration::template::DEFAULT_PORTS;
+use crate::mesh::integration::{ServiceId, Templates};
 use crate::mesh::store::Reply;
+use crate::mesh::tenant::TenantId;
 use crate::mesh::upstream::{ConnectionKey, ConnectionPlan, ConnectionTarget};
 use crate::mesh::{Clock, Error, ErrorKind};
 use crate::platform::{self, Sandbox, SandboxRules};
@@ -250,12 +253,19 @@ impl Prepared {
         sandbox_needed: bool,
     ) -> std::io::Result<Self> {
         let record = ChildRecord::new(key, &start.program, settings.clock.now());
-        let working = WorkingFolder::create(&settings.folder, &record)?;
+        let working = WorkingFolder::create(&settings.folder, key, &record)?;
+        let kept = working.kept.display().to_string();
+        let in_place = |text: String| text.replace(FOLDER, &kept);
+        let env = environment::whole(settings, &working.kept, &working.temporary, &start.env);
         let plan = Plan {
             program: start.program.clone(),
-            args: exposed(&start.args),
-            env: environment::whole(settings, &working.path, &working.temporary(), &start.env),
-            folder: working.path.clone(),
+            args: exposed(&start.args).into_iter().map(in_place).collect(),
+            env: env
+                .into_iter()
+                .map(|(name, value)| (name, in_place(value)))
+                .collect(),
+            folder: working.kept.clone(),
+            temporary: working.temporary.clone(),
             record: working.record.clone(),
             rules: rules(&start, &working, settings),
             sandbox_needed,
@@ -280,7 +290,7 @@ fn rules(start: &Start, working: &WorkingFolder, settings: &ChildSettings) -> Sa
     readable.extend(start.readable.iter().chain(&settings.readable).cloned());
     let mut writable: Vec<PathBuf> = grants::devices().collect();
     writable.extend(start.writable.iter().cloned());
-    writable.push(working.path.clone());
+    writable.extend([working.kept.clone(), working.temporary.clone()]);
     SandboxRules {
         readable,
         writable,
@@ -291,6 +301,16 @@ fn rules(start: &Start, working: &WorkingFolder, settings: &ChildSettings) -> Sa
 impl Links for ChildLinks {
     fn open<'a>(&'a self, plan: &'a ConnectionPlan) -> Reply<'a, Opened> {
         Box::pin(self.open_link(plan))
+    }
+
+    fn forget<'a>(&'a self, tenant: &'a TenantId, service: &'a ServiceId) -> BoxFuture<'a, ()> {
+        let settings = Arc::clone(&self.settings);
+        let (tenant, service) = (tenant.clone(), service.clone());
+        Box::pin(async move {
+            let forgotten =
+                spawn_blocking(move || folder::forget(&settings.folder, &tenant, &service));
+            let _ = forgotten.await;
+        })
     }
 
     /// What a template's slots do not hold yet is no fault here; opening it is then refused.

@@ -7,7 +7,9 @@ use futures::future::BoxFuture;
 use tokio::sync::mpsc;
 
 use crate::mesh::Error;
+use crate::mesh::integration::ServiceId;
 use crate::mesh::store::Reply;
+use crate::mesh::tenant::TenantId;
 use crate::mesh::upstream::{ConnectionPlan, ConnectionTarget};
 
 /// How many messages of a server may wait to be looked at.
@@ -103,6 +105,12 @@ pub trait Links: Send + Sync + 'static {
     /// # Errors
     /// Why that cannot be done; nothing is left behind then.
     fn open<'a>(&'a self, plan: &'a ConnectionPlan) -> Reply<'a, Opened>;
+
+    /// Removes what the children of an integration's connections have kept here, once none of them runs.
+    fn forget<'a>(&'a self, tenant: &'a TenantId, service: &'a ServiceId) -> BoxFuture<'a, ()> {
+        let _ = (tenant, service);
+        Box::pin(async {})
+    }
 
     /// Whether `target` may be reached from here at all, told without reaching it.
     ///

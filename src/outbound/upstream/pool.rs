@@ -29,7 +29,8 @@ use self::connection::Connection;
 use self::settings::PoolSettings;
 use self::slot::{Life, Slot, Slots, Stage};
 use super::link::Links;
-use super::session::copy;
+use super::scrub::copy;
+use crate::mesh::integration::ServiceId;
 use crate::mesh::store::Reply;
 use crate::mesh::tenant::TenantId;
 use crate::mesh::upstream::{
@@ -39,6 +40,9 @@ use crate::mesh::{Clock, Error, ErrorKind};
 
 /// How many keys are remembered for each connection that may be open, broken ones included.
 const KEYS_PER_CONNECTION: usize = 2;
+
+/// How long dropping what did not end in time may take, so that no child is left when the process ends.
+const DROP_TIME_MAX: Duration = Duration::from_millis(250);
 
 /// The connections of this process.
 pub struct UpstreamPool {
@@ -205,6 +209,7 @@ impl Inner {
             tracing::warn!("connections to servers did not end in time and were dropped");
         }
         self.kill.cancel();
+        let _ = timeout(DROP_TIME_MAX, self.tasks.wait()).await;
         self.lock().by_key.clear();
     }
 }
@@ -230,6 +235,10 @@ impl Upstreams for UpstreamPool {
             }
         }
         .boxed()
+    }
+
+    fn forget<'a>(&'a self, tenant: &'a TenantId, service: &'a ServiceId) -> BoxFuture<'a, ()> {
+        self.inner.links.forget(tenant, service)
     }
 
     fn states(&self, tenant: Option<&TenantId>) -> Vec<ConnectionState> {

@@ -24,7 +24,7 @@ use self::tools::Tools;
 use super::dialect::Dialect;
 use super::link::{Link, Opened, Outgoing};
 use super::message;
-use super::scrub::Scrubber;
+use super::scrub::{Scrubber, copy};
 use crate::mesh::call::request::Progress;
 use crate::mesh::upstream::{InputRequest, UpstreamFault};
 use crate::mesh::{Error, ErrorKind};
@@ -38,7 +38,7 @@ const LINK_SLACK: Duration = Duration::from_secs(1);
 /// A connection's client and its tasks, which end with it.
 pub(super) struct Session {
     core: Arc<Core>,
-    _tasks: JoinSet<()>,
+    tasks: JoinSet<()>,
 }
 
 /// What the callers and the tasks of a session share.
@@ -110,10 +110,7 @@ impl Session {
         let mut tasks = JoinSet::new();
         tasks.spawn(incoming::read(core.clone(), opened.incoming));
         tasks.spawn(errand::run(core.clone(), run));
-        Self {
-            core,
-            _tasks: tasks,
-        }
+        Self { core, tasks }
     }
 
     /// What callers share.
@@ -123,7 +120,7 @@ impl Session {
 
     /// Lists the tools anew from here on whenever the server says that they changed.
     pub(super) fn follow_tools(&mut self) {
-        self._tasks.spawn(tools::follow(self.core.clone()));
+        self.tasks.spawn(tools::follow(self.core.clone()));
     }
 }
 
@@ -321,8 +318,8 @@ impl Core {
             Some(Answer::Result(result)) => return Ok(result),
             Some(Answer::Refused(refusal)) => UpstreamFault::Refused {
                 code: refusal.code,
-                message: refusal.message,
-                data: refusal.data,
+                message: self.scrubber.clean(&refusal.message),
+                data: refusal.data.and_then(|data| self.scrubber.clean_json(data)),
             },
             Some(Answer::Failed {
                 not_sent: true,
@@ -395,17 +392,4 @@ impl Drop for Departure<'_> {
             }
         }
     }
-}
-
-/// The error once more, without its cause, which the log has had.
-pub(super) fn copy(error: &Error) -> Error {
-    let mut copy = Error::new(error.kind(), error.message());
-    if let Some(fix) = error.fix_text() {
-        copy = copy.fix(fix);
-    }
-    if let Some(wait) = error.wait() {
-        copy = copy.retry_after(wait);
-    }
-    let details = error.details().iter();
-    details.fold(copy, |copy, (name, value)| copy.detail(name, value.clone()))
 }

@@ -54,6 +54,9 @@ struct CallResult {
     structured_content: Box<RawValue>,
     is_error: bool,
     result_type: Option<String>,
+    /// Where a result of another server comes from.
+    #[serde(rename = "_meta")]
+    meta: Option<Value>,
 }
 
 impl Answer {
@@ -65,6 +68,7 @@ impl Answer {
             result.result_type.is_none_or(|kind| kind == "complete"),
             "{tool}"
         );
+        assert!(result.meta.is_none() || tool == "mcp_proxy", "{tool}");
         let mut content = result.content.into_iter();
         let first = content.next().expect("a text");
         assert_eq!(first["type"], "text", "{tool}");

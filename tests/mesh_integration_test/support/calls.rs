@@ -75,6 +75,20 @@ pub(crate) fn sample(tool: Tool) -> Value {
             "name": "sample-2", "pattern": {"detail": {"of": [SECRET]}}, "method": "sns", "topic": "ops",
         }),
         Tool::EventsDeleteAlert => json!({"name": "sample-3"}),
+        Tool::IntegrationApprove => json!({"service_id": "sample", "tool": "echo"}),
+        Tool::IntegrationConnect => json!({
+            "service_id": "sample", "connection_id": "another", "credentials": {"token": SECRET},
+        }),
+        Tool::IntegrationDisconnect => json!({"service_id": "sample", "connection_id": "third"}),
+        Tool::IntegrationList => json!({}),
+        Tool::IntegrationRegister => json!({
+            "service_id": "sample-2", "name": "Sample", "server_type": "http",
+            "url": "https://sample.example/mcp",
+        }),
+        Tool::IntegrationTest => json!({"service_id": "sample"}),
+        Tool::IntegrationUnregister => json!({"service_id": "sample-3"}),
+        Tool::McpListTools => json!({"query": "say something"}),
+        Tool::McpProxy => json!({"tool_name": "sample.echo", "arguments": {"text": SECRET}}),
         Tool::WorkflowList => json!({"name": "sample"}),
         Tool::WorkflowStart => json!({"name": "sample", "input": {"secret": SECRET}}),
         Tool::WorkflowStatus => json!({"run_id": sample_run(), "history": true}),
@@ -108,6 +122,23 @@ pub(crate) async fn prepare(caller: &Caller) {
         .await;
     prepare_run(caller).await;
     prepare_event(caller).await;
+}
+
+/// Registers the integration that the samples use, as an administrator, and connects them to it.
+pub(crate) async fn prepare_integration(admin: &Caller) {
+    let sample = json!({
+        "service_id": "sample", "name": "Sample", "server_type": "http",
+        "url": "https://sample.example/mcp",
+    });
+    admin.ok("integration_register", sample).await;
+    prepare_connection(admin).await;
+}
+
+/// Connects `caller` to that integration.
+pub(crate) async fn prepare_connection(caller: &Caller) {
+    caller
+        .ok("integration_connect", json!({"service_id": "sample"}))
+        .await;
 }
 
 /// How a call ended.

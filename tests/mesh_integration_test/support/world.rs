@@ -7,6 +7,7 @@ use agent_mesh::app::App;
 use agent_mesh::config::{Config, Environment, Flags, TenantsFile};
 use agent_mesh::inbound::tool::describe;
 use agent_mesh::mesh::call::tool::Tool;
+use agent_mesh::mesh::upstream::Upstreams;
 use agent_mesh::mesh::{Clock, ManualClock, SystemClock, Timestamp};
 use agent_mesh::outbound::embedded::{EmbeddedCloud, Faults};
 use serde_json::Value;
@@ -16,6 +17,7 @@ use tokio::sync::OnceCell;
 use super::caller::{Caller, IDENTITY, Schemas};
 use super::client::Client;
 use super::token::{AUDIENCE, ISSUER, Issuer, claims};
+use super::upstreams::{ScriptedUpstreams, Scripts};
 
 /// The revision that clients of these tests speak unless they say otherwise.
 pub(crate) const REVISION: &str = "2025-06-18";
@@ -44,6 +46,10 @@ pub(crate) struct World {
     clock: Arc<dyn Clock>,
     issuer: Option<Issuer>,
     schemas: Schemas,
+    /// The other servers that there are.
+    pub(crate) scripts: Arc<Scripts>,
+    /// The connections of this process to them.
+    pub(crate) upstreams: Arc<ScriptedUpstreams>,
     /// The session that callers with tokens share.
     shared: OnceCell<Arc<Client>>,
 }
@@ -57,6 +63,7 @@ pub(crate) struct Plan {
     clock: Option<Arc<ManualClock>>,
     folder: Option<Arc<TempDir>>,
     machines: Vec<(&'static str, &'static str)>,
+    scripts: Option<Arc<Scripts>>,
 }
 
 /// A state machine that runs for a day.
@@ -97,6 +104,7 @@ impl Plan {
     /// In the folder of `other`, as another process of the same user.
     pub(crate) fn beside(mut self, other: &World) -> Self {
         self.folder = Some(Arc::clone(&other.folder));
+        self.scripts = Some(Arc::clone(&other.scripts));
         self
     }
 
@@ -148,7 +156,10 @@ impl Plan {
             Some(clock) => clock,
             None => Arc::new(SystemClock::new()),
         };
-        let app = App::open_with(&config, Arc::clone(&clock))
+        let scripts = self.scripts.unwrap_or_default();
+        let upstreams = Arc::new(ScriptedUpstreams::new(Arc::clone(&scripts)));
+        let given = Arc::clone(&upstreams) as Arc<dyn Upstreams>;
+        let app = App::open_with(&config, Arc::clone(&clock), Some(given))
             .await
             .expect("an application");
         World {
@@ -158,6 +169,8 @@ impl Plan {
             clock,
             issuer,
             schemas: schemas(),
+            scripts,
+            upstreams,
             shared: OnceCell::new(),
         }
     }
@@ -260,5 +273,9 @@ fn schemas() -> Schemas {
                 description.to_json()["outputSchema"].clone(),
             )
         };
-    Arc::new(described.map(schema).collect())
+    // What passes on the results of other servers says nothing of them.
+    let schemas = described
+        .map(schema)
+        .filter(|(_, schema)| !schema.is_null());
+    Arc::new(schemas.collect())
 }

@@ -154,6 +154,7 @@ async fn a_child_ends_with_its_warden() {
 #[tokio::test]
 #[ignore = "it is started by the test that kills it"]
 async fn a_server_that_waits_to_be_killed() {
+    platform::not_dumpable().unwrap();
     let home = Home::new();
     let mut children = Vec::new();
     for user in ["ada", "eve"] {

@@ -199,14 +199,15 @@ fn a_call_ends_in_time_and_its_server_is_told() {
     };
     wait_for(&mut client, "cancelled\n");
     // Whoever gives up ends it there too.
-    let slow =
-        json!({"tool_name": "scripted.slow", "arguments": {"ms": 60_000}, "timeout_ms": 60_000});
+    let slow = json!({"tool_name": "scripted.slow", "arguments": {"ms": 60_000, "tell": true},
+        "timeout_ms": 60_000});
     let id = client.post_call("mcp_proxy", slow);
+    wait_for(&mut client, "cancelled\nbegun\n");
     client.notify(
         "notifications/cancelled",
         json!({"requestId": id, "reason": "test"}),
     );
-    wait_for(&mut client, "cancelled\ncancelled\n");
+    wait_for(&mut client, "cancelled\nbegun\ncancelled\n");
 }
 
 #[test]
@@ -237,11 +238,12 @@ fn progress_comes_through() {
 fn a_tool_that_says_something_else_is_held_back_alone_until_it_is_approved() {
     let Some(python) = python() else { return };
     let folder = tempfile::tempdir().unwrap();
-    let described = folder.path().join("described");
+    let shared = tempfile::tempdir().unwrap();
+    let described = shared.path().join("described");
     fs::write(&described, "Says what it is told.").unwrap();
     let start = start(folder.path(), &python).set(
         "AGENT_MESH_CHILD_PATHS",
-        &format!("{},{}", env!("CARGO_MANIFEST_DIR"), folder.path().display()),
+        &format!("{},{}", env!("CARGO_MANIFEST_DIR"), shared.path().display()),
     );
     let path = described.display().to_string();
     let mut client = Client::open(&start);

@@ -170,7 +170,7 @@ const FORMATS: [Format; 55] = [
     format("a HubSpot token", &["pat-na1-", "pat-eu1-"], Url, 36),
     format("a Contentful token", &["CFPAT-"], Url, 40),
     format("a Pinecone key", &["pcsk_"], Word, 40),
-    format("a Fly.io token", &["FlyV1 fm2_", "fm2_"], Url, 30),
+    format("a Fly.io token", &["fm2_"], Url, 30),
     format("a Tailscale key", &["tskey-"], Url, 20),
     format("an age key", &["AGE-SECRET-KEY-1"], Upper, 50),
     format(

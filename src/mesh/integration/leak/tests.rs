@@ -1,3 +1,5 @@
+//! Definitions with secrets in every place, and without.
+
 use std::collections::BTreeMap;
 
 use super::*;
@@ -49,6 +51,15 @@ fn a_secret_is_refused_wherever_it_stands_with_what_to_do_instead() {
             "env",
             "`NEUTRAL`",
             "NEUTRAL",
+        ),
+        (
+            Endpoint::Stdio(Program::Template {
+                template: "t".to_owned(),
+                env: texts(&[("SLACK_TOKEN", CANARY)]),
+            }),
+            "env",
+            "`SLACK_TOKEN`",
+            "SLACK_TOKEN",
         ),
         (
             remote("https://x.example", &[("Authorization", CANARY)]),

@@ -105,7 +105,7 @@ fn a_definition_is_an_object_of_so_many_levels() {
         Difference::between(Some(&nested(1)), &nested(100_000))
             .changes
             .len(),
-        1
+        2
     );
 }
 

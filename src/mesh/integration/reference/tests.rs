@@ -1,3 +1,5 @@
+//! Texts with references, escapes and what is neither.
+
 use super::*;
 
 fn shown(text: &str) -> Result<Vec<String>, String> {

@@ -13,7 +13,7 @@ use crate::mesh::integration::row::{Connected, Registered, ServerSeen, new_versi
 use crate::mesh::integration::{ConnectionId, Credentials, IntegrationBook, KnownTools, ServiceId};
 use crate::mesh::store::key::{CONNECTION_PREFIX, RowKey, SecretKey};
 use crate::mesh::store::secrets::{OpensConnections, Secrets};
-use crate::mesh::store::table::Condition;
+use crate::mesh::store::table::{Condition, WriteOutcome};
 use crate::mesh::upstream::ConnectionKey;
 use crate::mesh::{Error, ErrorKind};
 
@@ -46,8 +46,15 @@ struct Undo {
     book: IntegrationBook,
     key: Arc<ConnectionKey>,
     /// The row and the secret, where there were none before.
-    stored: Option<(RowKey, SecretKey)>,
+    stored: Option<Stored>,
     is_armed: bool,
+}
+
+/// A row that was written where there was none, and the secret beside it.
+struct Stored {
+    row: RowKey,
+    version: String,
+    secret: SecretKey,
 }
 
 impl Undo {
@@ -71,27 +78,40 @@ impl Drop for Undo {
     }
 }
 
-async fn take_back(
-    book: IntegrationBook,
-    key: Arc<ConnectionKey>,
-    stored: Option<(RowKey, SecretKey)>,
-) {
+async fn take_back(book: IntegrationBook, key: Arc<ConnectionKey>, stored: Option<Stored>) {
     book.upstreams().disconnect(&key).await;
-    if let Some((row, secret)) = stored {
-        let parts = book.parts();
-        if let Err(error) = parts.secrets.delete(&secret).await {
-            tracing::error!(
-                ?error,
-                "credentials of a connection that failed could not be removed"
-            );
+    let Some(Stored {
+        row,
+        version,
+        secret,
+    }) = stored
+    else {
+        return;
+    };
+    let parts = book.parts();
+    // Only what this call has written: the same user may have connected again meanwhile.
+    let now = parts.clock.now();
+    let deleted = parts
+        .table
+        .delete(&row, Condition::Version { version, now })
+        .await;
+    book.connections_changed(&key.tenant, &key.user);
+    match deleted.map(|deleted| deleted.value) {
+        Ok(WriteOutcome::Done { .. }) => {
+            if let Err(error) = parts.secrets.delete(&secret).await {
+                tracing::error!(
+                    ?error,
+                    "credentials of a connection that failed could not be removed"
+                );
+            }
         }
-        if let Err(error) = parts.table.delete(&row, Condition::Always).await {
+        Ok(WriteOutcome::ConditionFailed { .. }) => {}
+        Err(error) => {
             tracing::error!(
                 ?error,
                 "the row of a connection that failed could not be removed"
             );
         }
-        book.connections_changed(&key.tenant, &key.user);
     }
 }
 
@@ -234,7 +254,11 @@ where
         let changing = self.changing(Some(user)).await?;
         if is_new {
             let secret = self.keys.credentials(&row.service, user, &row.connection);
-            undo.stored = Some((key.clone(), secret));
+            undo.stored = Some(Stored {
+                row: key.clone(),
+                version: row.version.clone(),
+                secret,
+            });
         }
         if let Some(credentials) = &wanted.credentials {
             let secrets = Secrets::<P>::new(self.reach);
@@ -246,7 +270,6 @@ where
                 if is_new {
                     let pending = Connected {
                         pending: true,
-                        version: new_version(),
                         ..row.clone()
                     };
                     self.put_row(&key, &pending).await?;

@@ -199,6 +199,8 @@ where
             }
         };
         let ended = self.remove_connections(&service).await?;
+        let upstreams = self.book().upstreams();
+        upstreams.forget(self.reach.tenant_id(), &service).await;
         self.remove_rows(&Keyspace::pins_prefix(&service)).await?;
         let changing = self.changing(None).await?;
         let condition = Condition::Version {

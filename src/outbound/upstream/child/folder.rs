@@ -5,13 +5,19 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 
 use crate::mesh::Timestamp;
+use crate::mesh::integration::ServiceId;
+use crate::mesh::tenant::TenantId;
 use crate::mesh::upstream::ConnectionKey;
 use crate::platform;
 
 /// The largest record, in bytes.
 const RECORD_BYTES_MAX: u64 = 16 << 10;
+
+/// The folder of what is kept, beside the folder of children.
+const KEPT: &str = "integrations";
 
 /// The most children whose records are read.
 pub const CHILDREN_LISTED_MAX: usize = 4096;
@@ -48,9 +54,14 @@ pub struct Process {
     pub started: u64,
 }
 
-/// A working folder and its record. Dropped, both are removed, unless the warden has taken that over.
+/// What a child has on the disk: a folder of its connection that is kept, for it to find again what it has
+/// stored, and a temporary folder and a record of its own. Dropped, the latter two are removed, unless the
+/// warden has taken that over.
 pub(super) struct WorkingFolder {
-    pub(super) path: PathBuf,
+    /// Where it works; kept.
+    pub(super) kept: PathBuf,
+    /// What is temporary.
+    pub(super) temporary: PathBuf,
     pub(super) record: PathBuf,
     is_ours: bool,
 }
@@ -94,24 +105,25 @@ impl ChildRecord {
 }
 
 impl WorkingFolder {
-    /// A new folder in `folder`, which is made where there is none; only this user can look into either.
-    pub(super) fn create(folder: &Path, record: &ChildRecord) -> io::Result<Self> {
+    /// The folders of a new child of the connection `key` in `folder`, which is made where there is none;
+    /// only this user can look into any.
+    pub(super) fn create(
+        folder: &Path,
+        key: &ConnectionKey,
+        record: &ChildRecord,
+    ) -> io::Result<Self> {
         make(folder, true)?;
         let name = uuid::Uuid::new_v4().simple().to_string();
         let working = Self {
-            path: folder.join(&name),
+            kept: kept_of_connection(folder, key),
+            temporary: folder.join(&name),
             record: folder.join(format!("{name}.json")),
             is_ours: true,
         };
         working.write(record)?;
-        make(&working.path, false)?;
-        make(&working.temporary(), false)?;
+        make(&working.kept, true)?;
+        make(&working.temporary, false)?;
         Ok(working)
-    }
-
-    /// Where the child keeps what is temporary.
-    pub(super) fn temporary(&self) -> PathBuf {
-        self.path.join("tmp")
     }
 
     /// Replaces the record.
@@ -131,7 +143,40 @@ impl WorkingFolder {
 impl Drop for WorkingFolder {
     fn drop(&mut self) {
         if self.is_ours {
-            remove(&self.path, &self.record);
+            remove(&self.temporary, &self.record);
+        }
+    }
+}
+
+/// What the children of one connection keep. The user and the connection are a hash: not every file system
+/// tells apart all ids that differ.
+fn kept_of_connection(folder: &Path, key: &ConnectionKey) -> PathBuf {
+    let user = key.user.as_str();
+    let mut hash = Sha256::new();
+    hash.update((user.len() as u64).to_be_bytes());
+    hash.update(user);
+    hash.update(key.connection.as_str());
+    let name: String = hash.finalize()[..16]
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
+    kept_of_service(folder, &key.tenant, &key.service).join(name)
+}
+
+fn kept_of_service(folder: &Path, tenant: &TenantId, service: &ServiceId) -> PathBuf {
+    folder
+        .with_file_name(KEPT)
+        .join(tenant.as_str())
+        .join(service.as_str())
+}
+
+/// Removes what the children of all connections to an integration have kept.
+pub(super) fn forget(folder: &Path, tenant: &TenantId, service: &ServiceId) {
+    let kept = kept_of_service(folder, tenant, service);
+    if kept.exists() && fs::remove_dir_all(&kept).is_err() {
+        reopen(&kept);
+        if fs::remove_dir_all(&kept).is_err() {
+            tracing::warn!(%service, "what an integration has kept could not be removed");
         }
     }
 }
@@ -227,23 +272,58 @@ fn read(path: &Path) -> Option<ChildRecord> {
 mod tests {
     use super::*;
 
-    fn record() -> ChildRecord {
-        let key = ConnectionKey {
+    fn key() -> ConnectionKey {
+        ConnectionKey {
             tenant: "acme".parse().unwrap(),
             user: "ada".parse().unwrap(),
             service: "notes".parse().unwrap(),
             connection: Default::default(),
+        }
+    }
+
+    fn record() -> ChildRecord {
+        ChildRecord::new(&key(), Path::new("/bin/server"), Timestamp::from_millis(0))
+    }
+
+    #[test]
+    fn what_is_kept_is_found_again_by_its_own_connection_until_it_is_forgotten() {
+        let root = tempfile::tempdir().unwrap();
+        let folder = root.path().join("children");
+        let open = |key: &ConnectionKey| WorkingFolder::create(&folder, key, &record()).unwrap();
+        let first = open(&key());
+        fs::write(first.kept.join("graph"), "a").unwrap();
+        drop(first);
+        assert_eq!(
+            fs::read_to_string(open(&key()).kept.join("graph")).unwrap(),
+            "a"
+        );
+        let other_user = ConnectionKey {
+            user: "Ada".parse().unwrap(),
+            ..key()
         };
-        ChildRecord::new(&key, Path::new("/bin/server"), Timestamp::from_millis(0))
+        let other_connection = ConnectionKey {
+            connection: "second".parse().unwrap(),
+            ..key()
+        };
+        let other_tenant = ConnectionKey {
+            tenant: "umbra".parse().unwrap(),
+            ..key()
+        };
+        for other in [&other_user, &other_connection, &other_tenant] {
+            assert!(!open(other).kept.join("graph").exists(), "{other:?}");
+        }
+        forget(&folder, &key().tenant, &key().service);
+        assert!(!open(&key()).kept.join("graph").exists());
+        assert!(open(&other_tenant).kept.exists());
     }
 
     #[test]
     fn a_folder_that_is_dropped_is_gone_with_its_record() {
         let root = tempfile::tempdir().unwrap();
         let folder = root.path().join("children");
-        let working = WorkingFolder::create(&folder, &record()).unwrap();
+        let working = WorkingFolder::create(&folder, &key(), &record()).unwrap();
         assert_eq!(list(&folder), [record()]);
-        assert!(working.temporary().is_dir());
+        assert!(working.temporary.is_dir());
         drop(working);
         assert_eq!(fs::read_dir(&folder).unwrap().count(), 0);
     }
@@ -257,12 +337,13 @@ mod tests {
         let kept = root.path().join("kept");
         fs::create_dir(&kept).unwrap();
         fs::write(kept.join("file"), "").unwrap();
-        let working = WorkingFolder::create(&root.path().join("children"), &record()).unwrap();
-        let closed = working.path.join("a/b");
+        let working =
+            WorkingFolder::create(&root.path().join("children"), &key(), &record()).unwrap();
+        let closed = working.temporary.join("a/b");
         fs::create_dir_all(&closed).unwrap();
         symlink(&kept, closed.join("link")).unwrap();
-        fs::set_permissions(&closed, fs::Permissions::from_mode(0)).unwrap();
-        let path = working.path.clone();
+        fs::set_permissions(&closed, fs::Permissions::from_mode(0o000)).unwrap();
+        let path = working.temporary.clone();
         drop(working);
         assert!(!path.exists() && kept.join("file").exists());
         let mode = fs::metadata(&kept).unwrap().permissions().mode();
@@ -273,9 +354,9 @@ mod tests {
     #[test]
     fn what_the_dead_left_is_swept_and_the_living_keep_theirs() {
         let root = tempfile::tempdir().unwrap();
-        let mut living = WorkingFolder::create(root.path(), &record()).unwrap();
+        let mut living = WorkingFolder::create(root.path(), &key(), &record()).unwrap();
         living.leave_to_warden();
-        let mut dead = WorkingFolder::create(root.path(), &record()).unwrap();
+        let mut dead = WorkingFolder::create(root.path(), &key(), &record()).unwrap();
         dead.leave_to_warden();
         let own = Process::find(std::process::id()).unwrap();
         let warden = Process {
@@ -289,7 +370,7 @@ mod tests {
         dead.write(&ended).unwrap();
         assert_eq!(list(root.path()), [record()]);
         sweep(root.path());
-        assert!(living.path.exists() && living.record.exists());
-        assert!(!dead.path.exists() && !dead.record.exists());
+        assert!(living.temporary.exists() && living.record.exists());
+        assert!(!dead.temporary.exists() && !dead.record.exists());
     }
 }

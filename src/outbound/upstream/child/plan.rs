@@ -30,9 +30,11 @@ pub(super) struct Plan {
     pub(super) args: Vec<String>,
     /// All of its environment.
     pub(super) env: BTreeMap<String, String>,
-    /// Its working folder, removed when it ends.
+    /// Its working folder, kept when it ends.
     pub(super) folder: PathBuf,
-    /// The record of it, removed after the folder.
+    /// Its temporary folder, removed when it ends.
+    pub(super) temporary: PathBuf,
+    /// The record of it, removed after the temporary folder.
     pub(super) record: PathBuf,
     /// What it may do.
     pub(super) rules: SandboxRules,
@@ -43,13 +45,15 @@ pub(super) struct Plan {
 /// What a child's first stage and its warden report.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Report {
-    /// The program runs now, unless a failure follows.
+    /// The first stage has done its part, and becomes the program.
     Started {
         /// Its id.
         process: u32,
         /// What it is held to.
         sandbox: Sandbox,
     },
+    /// The first stage is no more: the program runs, unless a failure was reported.
+    Running,
     /// It could not be started.
     Failed(Failure),
     /// It has ended.

@@ -8,7 +8,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::process::{Command, ExitCode, Stdio};
 use std::thread::sleep;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
@@ -20,6 +20,7 @@ use rustix::process::{
 use super::folder;
 use super::plan::{Ended, Failure, GRACE, Plan, Report, STAGE_COMMAND};
 use super::wire;
+use crate::mesh::{Clock, SystemClock};
 use crate::platform;
 
 /// How often those are looked for that ended after their own parents did.
@@ -68,7 +69,7 @@ fn guard(socket: &UnixStream) -> io::Result<()> {
             let _ = wire::write(socket, &Report::Ended(last));
         }
     });
-    folder::remove(&plan.folder, &plan.record);
+    folder::remove(&plan.temporary, &plan.record);
     outcome
 }
 
@@ -151,7 +152,10 @@ impl Ward {
                     Ok(Some(report)) => {
                         let _ = wire::write(socket, &report);
                     }
-                    Ok(None) | Err(_) => self.stage = None,
+                    Ok(None) | Err(_) => {
+                        self.stage = None;
+                        let _ = wire::write(socket, &Report::Running);
+                    }
                 }
                 continue;
             }
@@ -193,7 +197,8 @@ impl Ward {
 
     /// Ends the child and everything that it has started: asked first, then killed.
     fn end(&self, mut ended: Option<Ended>) -> Ended {
-        let begun = Instant::now();
+        let clock = SystemClock::new();
+        let begun = clock.monotonic();
         self.signal(Signal::TERM);
         self.signal(Signal::CONT);
         loop {
@@ -202,7 +207,7 @@ impl Ward {
                 Reaped::Others => {}
                 Reaped::Nobody => return ended.unwrap_or_default(),
             }
-            let elapsed = begun.elapsed();
+            let elapsed = clock.monotonic().saturating_sub(begun);
             if elapsed > GRACE + KILL_TIME_MAX {
                 return ended.unwrap_or_default();
             }

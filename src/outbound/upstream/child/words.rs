@@ -144,7 +144,7 @@ fn is_harmful(character: char) -> bool {
 mod tests {
     use super::*;
 
-    fn words(secrets: &[&str]) -> LastWords {
+    fn holding(secrets: &[&str]) -> LastWords {
         LastWords::new(
             secrets
                 .iter()
@@ -154,7 +154,7 @@ mod tests {
 
     #[test]
     fn the_last_lines_are_shown_escaped() {
-        let words = words(&[]);
+        let words = holding(&[]);
         assert_eq!(words.shown(), None);
         words.push(b"one\n\n\x1b[31mtwo\x07\r\n");
         words.push("th\u{202e}ree ä ".as_bytes());
@@ -168,7 +168,7 @@ mod tests {
 
     #[test]
     fn a_flood_leaves_its_end_within_bounds() {
-        let words = words(&[]);
+        let words = holding(&[]);
         for _ in 0..100 {
             words.push(&b"x".repeat(10_000));
         }
@@ -183,12 +183,12 @@ mod tests {
     #[test]
     fn secrets_are_masked_also_where_they_are_torn() {
         let secret = "canary-secret-0123456789";
-        let words = words(&[secret, "-y", "canary"]);
+        let words = holding(&[secret, "-y", "canary"]);
         words.push(format!("a {secret}-y canary\ntail {}", &secret[..12]).as_bytes());
         let shown = words.shown().unwrap();
         assert_eq!(shown, "a [secret]-y [secret]\ntail [secret]");
         for cut in 0..secret.len() {
-            let words = super::tests::words(&[secret]);
+            let words = holding(&[secret]);
             words.push(secret.as_bytes());
             words.push(&b"z".repeat(KEPT_BYTES_MAX - cut));
             let shown = words.shown().unwrap();

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tokio::time::Instant;
+use tokio::time::{sleep, sleep_until, timeout};
 
 use super::Inner;
 use super::census::{Full, Place};
@@ -13,7 +14,7 @@ use crate::mesh::upstream::{ConnectionPlan, ConnectionTarget};
 use crate::mesh::{Error, ErrorKind};
 use crate::outbound::upstream::handshake::{Established, establish};
 use crate::outbound::upstream::link::Link;
-use crate::outbound::upstream::scrub::Scrubber;
+use crate::outbound::upstream::scrub::{Scrubber, reworded};
 
 /// How often a place is looked for that others take in between.
 const EVICTIONS_MAX: usize = 8;
@@ -45,14 +46,14 @@ pub(super) async fn live(
     match inner.place(&plan).await {
         Ok(place) => {
             inner.run(&plan, &life, place).await;
-            drop(ended);
-            inner.linger(&plan, &life).await;
         }
         Err(error) => {
             inner.refused(&plan, &life);
             life.tell(Err(Arc::new(error)));
         }
     }
+    drop(ended);
+    inner.linger(&plan, &life).await;
 }
 
 impl Life {
@@ -288,24 +289,21 @@ fn unavailable(message: &str) -> Error {
     Error::new(ErrorKind::UpstreamUnavailable, message)
 }
 
-/// The error with what the child wrote last, where it does not tell that already.
+/// The error with what the child wrote last, where it does not tell that already, and without secrets.
 fn with_last_words(error: Error, plan: &ConnectionPlan, link: Option<&dyn Link>) -> Error {
+    let scrubber = Scrubber::of(plan);
+    let error = scrubber.clean_error(error);
     let words = link.and_then(|link| link.last_words());
-    let words = words.map(|words| Scrubber::of(plan).show(&words));
+    let words = words.map(|words| scrubber.show(&words));
     match words {
-        Some(words)
-            if !words.is_empty() && counts(error.kind()) && !error.message().contains(&words) =>
-        {
+        Some(words) if is_news(&words, &error) => {
             let told = format!("{}; it last wrote: {words}", error.message());
-            let mut with = Error::new(error.kind(), told);
-            if let Some(wait) = error.wait() {
-                with = with.retry_after(wait);
-            }
-            if let Some(fix) = error.fix_text() {
-                with = with.fix(fix);
-            }
-            with.caused_by(error)
+            reworded(&error, told)
         }
         _ => error,
     }
+}
+
+fn is_news(words: &str, error: &Error) -> bool {
+    !words.is_empty() && counts(error.kind()) && !error.message().contains(words)
 }

@@ -1,8 +1,9 @@
 //! A call of a tool: what is asked goes out as it came, and so does the result on its way back.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::value::RawValue;
+use tokio::time::Instant;
 
 use super::{Core, Request};
 use crate::mesh::upstream::{Era, UpstreamCall, UpstreamFault};

@@ -65,8 +65,11 @@ pub(super) async fn read(core: Arc<Core>, mut incoming: mpsc::Receiver<Incoming>
                 request_id,
                 not_sent,
                 error,
-            } => core.hand_over(request_id, Answer::Failed { not_sent, error }),
-            Incoming::Closed(error) => return core.end_with(error),
+            } => {
+                let error = core.scrubber.clean_error(error);
+                core.hand_over(request_id, Answer::Failed { not_sent, error });
+            }
+            Incoming::Closed(error) => return core.end_with(core.scrubber.clean_error(error)),
         }
         if garbage > GARBAGE_MAX {
             return core.end_with(Error::new(

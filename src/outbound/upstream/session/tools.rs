@@ -8,7 +8,8 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use tokio::sync::{Notify, watch};
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::Instant;
+use tokio::time::{sleep_until, timeout};
 
 use super::{Core, Lasting, Request, SEND_TIME_MAX};
 use crate::mesh::upstream::{CONNECT_TIME_MAX, Era, TOOLS_MAX, UpstreamFault, UpstreamTool};
@@ -30,7 +31,7 @@ const LIST_TIME_MAX: Duration = CONNECT_TIME_MAX;
 /// How soon after one listing the next may begin, however often the server says that its tools changed.
 pub(super) const LIST_INTERVAL_MIN: Duration = Duration::from_secs(1);
 
-/// How long a caller waits for a listing that is under way.
+/// How long a caller waits for a listing that is under way; one that takes longer is nobody's concern.
 const LIST_WAIT_MAX: Duration = Duration::from_secs(2);
 
 /// The shortest time for which a list is good, whatever the server says.
@@ -114,13 +115,15 @@ impl Tools {
         self.lock().tools = None;
     }
 
-    /// Whether a listing is under way or about to begin.
-    fn is_due(&self) -> bool {
+    /// How long a listing is worth waiting for that is under way or about to begin.
+    fn wait(&self) -> Option<Duration> {
         let listed = self.lock();
-        let may_begin = listed
-            .began
-            .is_none_or(|began| began.elapsed() >= LIST_INTERVAL_MIN);
-        listed.is_listing || (listed.is_stale && may_begin)
+        let since = listed.began.map(|began| began.elapsed());
+        match since {
+            Some(since) if listed.is_listing => LIST_WAIT_MAX.checked_sub(since),
+            Some(since) if since < LIST_INTERVAL_MIN => None,
+            _ => listed.is_stale.then_some(LIST_WAIT_MAX),
+        }
     }
 
     fn expire(&self) {
@@ -214,10 +217,9 @@ impl Core {
     ) -> Result<Arc<Vec<UpstreamTool>>, Error> {
         self.tools.expire();
         let mut turns = self.tools.turns.subscribe();
-        if self.tools.is_due() && !self.closed.is_cancelled() {
-            let turn = timeout(LIST_WAIT_MAX, turns.changed());
+        if let Some(wait) = self.tools.wait().filter(|_| !self.closed.is_cancelled()) {
             tokio::select! {
-                _ = turn => {}
+                _ = timeout(wait, turns.changed()) => {}
                 () = self.closed.cancelled() => {}
             }
         }

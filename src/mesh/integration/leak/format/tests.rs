@@ -1,3 +1,5 @@
+//! Keys of every format, made up as the services give them out, and what only looks like one.
+
 use super::*;
 
 /// `length` characters that no scanner of sources takes for a key as they stand here.

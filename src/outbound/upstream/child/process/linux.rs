@@ -17,9 +17,10 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::super::folder;
-use super::super::plan::{Failure, Plan, Report, WARDEN_COMMAND, frame, frame_length};
+use super::super::plan::{Ended, Failure, Plan, Report, WARDEN_COMMAND, frame, frame_length};
 use super::super::wire;
 use super::{Fate, Process, StartError};
+use crate::platform::Sandbox;
 
 /// The pipe into the child.
 pub(in super::super) type Input = pipe::Sender;
@@ -92,17 +93,19 @@ pub(super) async fn start(
     })
 }
 
-/// Waits until the child has become its program: the report of its start is followed by silence or by that
-/// of a failure.
-async fn started(
-    reports: &mut OwnedReadHalf,
-) -> Result<(u32, crate::platform::Sandbox), StartError> {
+/// Waits until the child has become its program.
+async fn started(reports: &mut OwnedReadHalf) -> Result<(u32, Sandbox), StartError> {
+    let mut stage = None;
     loop {
         match next(reports).await? {
-            Some(Report::Started { process, sandbox }) => return Ok((process, sandbox)),
+            Some(Report::Started { process, sandbox }) => stage = Some((process, sandbox)),
             Some(Report::Failed(failure)) => return Err(StartError::Refused(failure)),
+            Some(Report::Running) => {
+                let failure = || Failure::Other("its first stage said nothing".to_owned());
+                return stage.ok_or_else(|| StartError::Refused(failure()));
+            }
             Some(Report::Ended(ended)) => {
-                let failure = Failure::Other(format!("the first stage {ended}"));
+                let failure = Failure::Other(format!("its first stage {ended}"));
                 return Err(StartError::Refused(failure));
             }
             None => return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into()),
@@ -111,10 +114,7 @@ async fn started(
 }
 
 /// Passes on what the warden reports, until it is gone.
-async fn follow(
-    reports: &mut OwnedReadHalf,
-    tell: &watch::Sender<Fate>,
-) -> Option<super::super::plan::Ended> {
+async fn follow(reports: &mut OwnedReadHalf, tell: &watch::Sender<Fate>) -> Option<Ended> {
     let mut last = None;
     while let Ok(Some(report)) = next(reports).await {
         if let Report::Ended(ended) = report {

@@ -1,5 +1,6 @@
-//! Children where there are no wardens: each in a group of its own, killed when it is let go. What it has
-//! started in other groups, and what is left when the server is killed, is nobody's here.
+//! Children where there are no wardens: each in a group of its own, killed when it is let go.
+//!
+//! What it has started in other groups, and what is left when the server is killed, is nobody's here.
 
 use std::io;
 use std::path::Path;

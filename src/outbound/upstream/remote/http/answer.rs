@@ -83,6 +83,27 @@ pub(super) fn error_of(text: &str, request_id: i64) -> Option<String> {
     Some(refusal(request_id, error.get()))
 }
 
+/// Whether `text` says that there is no session. Many a server that has been started anew says so with status
+/// 400 and an error of its own code, instead of with the status 404 that the protocol has for it.
+pub(super) fn denies_session(text: &str) -> bool {
+    #[derive(Deserialize)]
+    struct Denial {
+        code: i64,
+        message: String,
+    }
+    let Ok(peek) = serde_json::from_str::<Peek<'_>>(text) else {
+        return false;
+    };
+    let denial = peek
+        .error
+        .and_then(|error| serde_json::from_str::<Denial>(error.get()).ok());
+    denial.is_some_and(|denial| {
+        let message = denial.message.to_ascii_lowercase();
+        let says_so = message.contains("session") || message.contains("not initialized");
+        matches!(denial.code, -32_001 | -32_000) && says_so
+    })
+}
+
 /// A JSON-RPC error with `error` as it was written.
 pub(super) fn refusal(request_id: i64, error: &str) -> String {
     format!(r#"{{"jsonrpc":"2.0","id":{request_id},"error":{error}}}"#)
@@ -142,6 +163,26 @@ mod tests {
             r#"{"jsonrpc":"2.0","id":7,"error":{}}"#
         );
         assert_eq!(error_of(r#"{"error":"no"}"#, 7), None);
+    }
+
+    #[test]
+    fn a_session_is_denied_in_the_words_that_servers_have_for_it() {
+        for denial in [
+            r#"{"jsonrpc":"2.0","error":{"code":-32000,"message":"Bad Request: No valid session ID provided"}}"#,
+            r#"{"error":{"code":-32000,"message":"Bad Request: Server not initialized"},"id":null}"#,
+            r#"{"error":{"code":-32001,"message":"Session not found"},"id":7}"#,
+        ] {
+            assert!(denies_session(denial), "{denial}");
+        }
+        for other in [
+            r#"{"id":7,"result":{"code":-32000,"message":"No such session"}}"#,
+            r#"{"id":null,"error":{"code":-32000,"message":"Unsupported protocol version"}}"#,
+            r#"{"id":null,"error":{"code":-32602,"message":"session"}}"#,
+            r#"{"id":null,"error":"session"}"#,
+            "session",
+        ] {
+            assert!(!denies_session(other), "{other}");
+        }
     }
 
     #[test]

@@ -57,7 +57,8 @@ pub(super) async fn exchange(channel: &Arc<Channel>, message: Outgoing) -> Resul
         return Err(channel.session_ended());
     }
     if !status.is_success() {
-        return refused(channel, request_id, method.as_deref(), response).await;
+        let asked = request_id.map(|id| (id, method.as_deref()));
+        return refused(channel, asked, in_session, response).await;
     }
     if method.as_deref() == Some("initialize") {
         channel.keep_session(response.headers());
@@ -121,24 +122,27 @@ async fn post(channel: &Channel, message: Outgoing) -> Result<(Response, bool), 
 /// the link understands better.
 async fn refused(
     channel: &Channel,
-    request_id: Option<i64>,
-    method: Option<&str>,
+    asked: Option<(i64, Option<&str>)>,
+    in_session: bool,
     response: Response,
 ) -> Result<(), Failure> {
     let status = response.status();
     let failure = Failure::of_status(status, response.headers());
-    let Some(request_id) = request_id else {
-        return Err(failure);
-    };
     if matches!(status.as_u16(), 401 | 403 | 429) || status.is_redirection() {
         return Err(failure);
     }
-    let is_json = content_type(&response) == "application/json";
-    let said = match is_json {
+    let said = match content_type(&response) == "application/json" {
         true => body(response, LEFTOVER_BYTES_MAX).await.ok(),
         false => None,
     };
     let said = said.and_then(|said| String::from_utf8(said).ok());
+    let denied = said.as_deref().is_some_and(answer::denies_session);
+    if status == StatusCode::BAD_REQUEST && in_session && denied {
+        return Err(channel.session_ended());
+    }
+    let Some((request_id, method)) = asked else {
+        return Err(failure);
+    };
     let mut answer = said.and_then(|said| answer::error_of(&said, request_id));
     if answer.is_none() && method == Some("server/discover") && status.is_client_error() {
         // A server of the older kind knows no such method, and what stands before it may say so in its own way.

@@ -203,6 +203,17 @@ async fn a_session_that_is_over_closes_the_link_and_the_request_was_not_carried_
     within(client.link.close()).await;
     assert!(server.saw_nothing(), "there is no session to end");
 
+    // A server that has been started anew may say it in another way.
+    let (mut server, mut client, stream) = start_session().await;
+    stream.status(405).await;
+    client.send(request(1, "tools/call")).await;
+    let denial =
+        r#"{"error":{"code":-32000,"message":"Bad Request: No valid session ID provided"}}"#;
+    let json = [("content-type", "application/json")];
+    server.next().await.answer(400, &json, denial).await;
+    assert!(client.failed(1).await.0);
+    client.closed().await;
+
     let (_server, mut client, stream) = start_session().await;
     stream.status(404).await;
     client.closed().await;

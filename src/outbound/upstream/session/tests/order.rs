@@ -8,7 +8,7 @@ use tokio::time::timeout;
 
 use super::{ask, open};
 use crate::mesh::upstream::{Era, UpstreamCall, UpstreamFault};
-use crate::outbound::upstream::trial::{PATIENCE, call, raw};
+use crate::outbound::upstream::trial::{Asked, PATIENCE, Wire, call, raw};
 
 /// What the server does with one call.
 #[derive(Clone, Copy, Debug)]
@@ -38,52 +38,47 @@ fn rounds() -> impl Strategy<Value = Vec<Vec<(Deed, u32, bool)>>> {
     prop::collection::vec(prop::collection::vec(one, 1..=4), 1..6)
 }
 
+async fn serve(mut wire: Wire, script: Vec<Vec<(Deed, u32, bool)>>) {
+    for round in script {
+        let mut asked = Vec::new();
+        while asked.len() < round.len() {
+            let next = wire.ordinary(Era::Sessions).await;
+            if next.method() == "tools/call" {
+                let n = next.message["params"]["arguments"]["n"].as_u64().unwrap();
+                let (deed, rank, _) = round[n as usize];
+                asked.push((rank, deed, next));
+            }
+        }
+        asked.sort_by_key(|(rank, ..)| *rank);
+        for (rank, deed, call) in asked {
+            respond(&wire, deed, rank, &call).await;
+        }
+    }
+    std::future::pending().await
+}
+
+async fn respond(wire: &Wire, deed: Deed, rank: u32, call: &Asked) -> bool {
+    let arguments = call.message["params"]["arguments"].clone();
+    let id = call.id();
+    match deed {
+        Deed::Answer => wire.answer(call, arguments).await,
+        Deed::AnswerTwice => {
+            wire.answer(call, arguments).await;
+            wire.answer(call, json!({"n": "second"})).await
+        }
+        Deed::AnswerAsText => {
+            let answer = json!({"id": id.to_string(), "result": arguments});
+            wire.say(answer.to_string()).await
+        }
+        Deed::Refuse => wire.refuse(call, i64::from(rank)).await,
+        Deed::Garbage => wire.say(json!({"id": id, "result": [1]}).to_string()).await,
+        Deed::Never => true,
+    }
+}
+
 async fn play(rounds: Vec<Vec<(Deed, u32, bool)>>) {
     let script = rounds.clone();
-    let open = open(move |mut wire| {
-        let script = script.clone();
-        async move {
-            for round in script {
-                let mut asked = Vec::new();
-                while asked.len() < round.len() {
-                    let next = wire.ordinary(Era::Sessions).await;
-                    if next.method() == "tools/call" {
-                        let n = next.message["params"]["arguments"]["n"].as_u64().unwrap();
-                        let (deed, rank, _) = round[n as usize];
-                        asked.push((rank, deed, next));
-                    }
-                }
-                asked.sort_by_key(|(rank, ..)| *rank);
-                for (rank, deed, call) in asked {
-                    let arguments = call.message["params"]["arguments"].clone();
-                    match deed {
-                        Deed::Answer => {
-                            wire.answer(&call, arguments).await;
-                        }
-                        Deed::AnswerTwice => {
-                            wire.answer(&call, arguments).await;
-                            wire.answer(&call, json!({"n": "second"})).await;
-                        }
-                        Deed::AnswerAsText => {
-                            let id = call.id().to_string();
-                            wire.say(json!({"id": id, "result": arguments}).to_string())
-                                .await;
-                        }
-                        Deed::Refuse => {
-                            wire.refuse(&call, i64::from(rank)).await;
-                        }
-                        Deed::Garbage => {
-                            wire.say(json!({"id": call.id(), "result": [1]}).to_string())
-                                .await;
-                        }
-                        Deed::Never => {}
-                    }
-                }
-            }
-            std::future::pending().await
-        }
-    })
-    .await;
+    let open = open(move |wire| serve(wire, script.clone())).await;
     for (number, round) in rounds.iter().enumerate() {
         let calls = round
             .iter()
