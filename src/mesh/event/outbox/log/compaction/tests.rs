@@ -195,9 +195,71 @@ fn a_version_that_does_not_understand_it_leaves_a_compacted_log_alone() {
     assert_eq!(fs::read_to_string(&owner).unwrap(), "agent-mesh outbox 2\n");
 }
 
+#[test]
+fn what_is_hardly_dead_stays_as_it_is() {
+    for (every, is_rewritten) in [(20, false), (12, true)] {
+        let root = tempfile::tempdir().unwrap();
+        let outbox = open(root.path());
+        for index in 0.. {
+            if outbox.log().tail().0.segment == 5 {
+                break;
+            }
+            let tenant = if index % every == 0 { "other" } else { "stuck" };
+            commit(&outbox, tenant);
+        }
+        let before = records(outbox.log());
+        let freed = outbox.log().compact(&Only(&["stuck"])).unwrap();
+        assert_eq!(freed > 0, is_rewritten, "one of {every}");
+        assert_eq!(records(outbox.log()) != before, is_rewritten);
+    }
+}
+
+#[test]
+fn many_small_files_in_a_row_become_one_though_all_of_them_is_needed() {
+    for (closed, files) in [
+        (FILES_IN_A_ROW_MAX - 1, FILES_IN_A_ROW_MAX),
+        (FILES_IN_A_ROW_MAX, 2),
+    ] {
+        let root = tempfile::tempdir().unwrap();
+        let dead = open(root.path());
+        fill(&dead, closed as u64 + 1, 1);
+        let before = records(dead.log());
+        dead.log().unlock_for_test();
+        // The heir's segments are larger.
+        let heir = Outbox::open(OutboxSettings {
+            bytes_max: 64 * OUTBOX_BYTES_MIN,
+            ..settings(root.path())
+        });
+        let log = heir.unwrap().adopt(dead.log().writer()).unwrap().unwrap();
+        log.compact(&Only(&["stuck"])).unwrap();
+        assert_eq!(log.segments_for_test().len(), files);
+        assert_eq!(records(&log), before);
+    }
+}
+
+#[test]
+fn on_a_full_disk_only_what_costs_no_room_is_done() {
+    let root = tempfile::tempdir().unwrap();
+    let disk = Arc::new(Dying {
+        left: AtomicUsize::new(usize::MAX),
+        error: io::ErrorKind::StorageFull,
+    });
+    let outbox = Outbox::open_on(settings(root.path()), disk.clone()).unwrap();
+    fill(&outbox, 4, 50);
+    disk.left.store(0, Ordering::SeqCst);
+    let refused = reserve(&outbox, "other").commit(&[event("other", 1)]);
+    assert!(refused.is_err() && outbox.stats().is_disk_full);
+    let before = records(outbox.log());
+    assert_eq!(outbox.log().compact(&Only(&["stuck"])).unwrap(), 0);
+    assert_eq!(records(outbox.log()), before);
+    assert!(outbox.log().compact(&Only(&[])).unwrap() > 0);
+    assert_eq!(outbox.log().segments_for_test().len(), 1);
+}
+
 /// A disk that takes so many more writes.
 struct Dying {
     left: AtomicUsize,
+    error: io::ErrorKind,
 }
 
 impl Disk for Dying {
@@ -206,7 +268,7 @@ impl Disk for Dying {
         if left == 0 {
             // Half of a write, as a kill may leave it.
             MachineDisk.append(file, &bytes[..bytes.len() / 2])?;
-            return Err(io::Error::other("the disk is gone"));
+            return Err(self.error.into());
         }
         self.left.store(left - 1, Ordering::SeqCst);
         MachineDisk.append(file, bytes)
@@ -218,6 +280,7 @@ fn a_compaction_that_fails_at_any_write_loses_and_doubles_nothing() {
     let root = tempfile::tempdir().unwrap();
     let disk = Arc::new(Dying {
         left: AtomicUsize::new(usize::MAX),
+        error: io::ErrorKind::Other,
     });
     let outbox = Outbox::open_on(settings(root.path()), disk.clone()).unwrap();
     fill(&outbox, 3, 100);
