@@ -200,7 +200,7 @@ impl<'call> Health<'call> {
                 Status::Unhealthy,
                 Some("its disk is full: calls are refused until there is room".to_owned()),
             )
-        } else if share >= 1.0 {
+        } else if share >= 1.0 || stats.disk_bytes >= stats.bytes_max {
             (
                 Status::Unhealthy,
                 Some("full: calls are refused until events are published".to_owned()),

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! <root>/<target>/<writer>/owner                      locked by the process that lives
-//!                          00000000000000000001.log   frames, appended and never changed
+//!                          00000000000000000001.log   frames, appended; when full, replaced by what is needed of them
 //!                          acks                       what has left on each way
 //!                          ballast                    room for what is in flight when the disk is full
 //! ```
@@ -115,7 +115,9 @@ pub struct OutboxStats {
     pub records: u64,
     /// Bytes in use, of records and of calls under way.
     pub bytes: u64,
-    /// The most bytes that may be in use.
+    /// Bytes of the files, records included that have left and whose segments have not gone yet.
+    pub disk_bytes: u64,
+    /// The most bytes that may be in use, and that the files may take up.
     pub bytes_max: u64,
     /// Whether the disk has been found full and still is.
     pub is_disk_full: bool,
@@ -157,14 +159,8 @@ impl Outbox {
         let opened = fs::create_dir_all(&target)
             .and_then(|()| Folder::create(&target, writer))
             .and_then(|folder| {
-                let fresh = Recovered {
-                    segments: Vec::new(),
-                    next_seq: 1,
-                    next_intent: 1,
-                    open: Vec::new(),
-                };
                 let (disk, damage) = (disk.clone(), damage.clone());
-                Log::open(folder, disk, segment_bytes_max, damage, fresh)
+                Log::open(folder, disk, segment_bytes_max, damage, Recovered::empty())
             })
             .and_then(|log| match log.load_ballast() {
                 Err(error) if !is_full(&error) => Err(error),
@@ -173,7 +169,7 @@ impl Outbox {
         let log = opened.map_err(|cause| cannot_open(&target, cause))?;
         describe(&target, &settings.target);
         let mut share = Share::new(settings.bytes_max);
-        share.include(log.span().clone());
+        share.include(log.usage().clone());
         Ok(Self(Arc::new(Inner {
             target,
             segment_bytes_max,
@@ -227,6 +223,7 @@ impl Outbox {
         OutboxStats {
             records: share.most_records(),
             bytes: share.bytes(),
+            disk_bytes: share.disk_bytes(),
             bytes_max: share.bytes_max(),
             is_disk_full: inner.log.is_full(),
             adopted_folders: of(&inner.adopted_folders),
@@ -249,8 +246,12 @@ impl Outbox {
 
     /// Whether so much of the outbox is used that what could linger must not.
     pub(super) fn is_pressed(&self) -> bool {
-        let share = self.0.share();
-        share.bytes() > share.bytes_max() / 8
+        self.0.share().is_pressed()
+    }
+
+    /// Whether records that have left take up so much of the disk that logs are to be compacted.
+    pub(super) fn wants_compaction(&self) -> bool {
+        self.0.share().wants_compaction()
     }
 
     /// Records that have yet to leave on `way`, those of adopted folders included.
@@ -325,7 +326,7 @@ impl Outbox {
             }
         }
         let mut share = inner.share();
-        share.include(log.span().clone());
+        share.include(log.usage().clone());
         let mut records = [0; Way::COUNT];
         for (tenant, held) in &backlog {
             for way in Way::ALL {
@@ -344,7 +345,7 @@ impl Outbox {
 
     /// Removes the folder of a log of which everything has left.
     pub(super) fn remove(&self, log: &Log) -> io::Result<()> {
-        self.0.share().exclude(log.span());
+        self.0.share().exclude(log.usage());
         log.remove()
     }
 }

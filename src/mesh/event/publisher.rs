@@ -6,6 +6,7 @@
 
 mod backoff;
 mod bus;
+mod compaction;
 mod deferral;
 mod handover;
 mod history;
@@ -14,7 +15,7 @@ mod pipeline;
 mod rules;
 mod sink;
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use serde::Serialize;
@@ -204,6 +205,7 @@ impl Publisher {
         tasks.spawn(rules.run());
         tasks.spawn(shared.clone().adopt());
         tasks.spawn(shared.clone().mend());
+        tasks.spawn(shared.clone().compact(lanes.clone()));
         if shared.settings.hand_over {
             tasks.spawn(shared.clone().adopt_hand_overs(lookout, noticed));
         }
@@ -403,15 +405,18 @@ impl Shared {
     async fn publish_adopted(self: Arc<Self>, log: Arc<Log>) {
         let lanes = self.lanes();
         let (history, bus, rules) = self.pipelines(&log, &lanes, false);
-        let adopted = || self.adopted.lock().unwrap_or_else(PoisonError::into_inner);
-        adopted().push((log.clone(), lanes));
+        self.adopted().push((log.clone(), lanes));
         tokio::join!(history.run_to_end(), bus.run_to_end(), rules.run_to_end());
-        adopted().retain(|(held, _)| !Arc::ptr_eq(held, &log));
+        self.adopted().retain(|(held, _)| !Arc::ptr_eq(held, &log));
         let writer = log.writer();
         match self.settings.outbox.remove(&log) {
             Ok(()) => tracing::info!(%writer, "published an adopted outbox"),
             Err(error) => tracing::warn!(%writer, %error, "an adopted outbox cannot be removed"),
         }
+    }
+
+    fn adopted(&self) -> MutexGuard<'_, Vec<LaidLog>> {
+        self.adopted.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     async fn mend(self: Arc<Self>) {

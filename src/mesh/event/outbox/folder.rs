@@ -5,18 +5,24 @@
 //! has lost its owner. What two processes do at the same moment ends in one of them finding the file gone.
 
 use std::fs::{self, File, TryLockError};
-use std::io::{self, Read, Write};
+use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 use ulid::Ulid;
 
-/// The version of the format of folders and frames that is written and understood here.
+/// The version of the format of folders and frames that a folder begins with.
 const FORMAT_VERSION: u32 = 1;
+
+/// The same of a folder with compacted segments, which the version before does not understand.
+const COMPACTED_VERSION: u32 = 2;
 
 /// What the file `owner` says before the version.
 const FORMAT_NAME: &str = "agent-mesh outbox ";
+
+/// What the name of a segment ends with that is to replace others.
+const UNFINISHED_SUFFIX: &str = ".log.new";
 
 /// How often a folder is begun anew after another process took it for an abandoned one.
 const CREATE_ATTEMPTS_MAX: u32 = 8;
@@ -72,8 +78,7 @@ impl Target {
 pub(in crate::mesh::event) struct Folder {
     path: PathBuf,
     writer: Ulid,
-    /// Held for its lock alone, which goes with it.
-    #[cfg_attr(not(test), expect(dead_code, reason = "its lock is what is held"))]
+    /// Held for its lock, which goes with it.
     owner: File,
 }
 
@@ -127,7 +132,12 @@ impl Folder {
     /// Takes over the folder of `writer` if its owner is gone.
     pub(super) fn take_over(target: &Path, writer: Ulid) -> io::Result<Takeover> {
         let path = target.join(writer.to_string());
-        let mut owner = match File::open(path.join("owner")) {
+        // Writable, since the version may have to be raised.
+        let opened = File::options()
+            .read(true)
+            .write(true)
+            .open(path.join("owner"));
+        let mut owner = match opened {
             Ok(owner) => owner,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 clear_unfinished(&path);
@@ -148,7 +158,7 @@ impl Folder {
             .strip_prefix(FORMAT_NAME)
             .and_then(|rest| rest.trim_end().parse::<u32>().ok());
         Ok(match version {
-            Some(FORMAT_VERSION) => Takeover::Ours(Self {
+            Some(FORMAT_VERSION | COMPACTED_VERSION) => Takeover::Ours(Self {
                 path,
                 writer,
                 owner,
@@ -181,6 +191,36 @@ impl Folder {
     /// Where the acknowledged positions are.
     pub(super) fn acks(&self) -> PathBuf {
         self.path.join("acks")
+    }
+
+    /// Where a segment is written that is to replace the one of `number`.
+    pub(super) fn unfinished_segment(&self, number: u64) -> PathBuf {
+        self.path.join(format!("{number:020}{UNFINISHED_SUFFIX}"))
+    }
+
+    /// Removes what was begun to replace segments by a process that died before it did.
+    pub(super) fn clear_unfinished_segments(&self) -> io::Result<()> {
+        for entry in fs::read_dir(&self.path)? {
+            let entry = entry?;
+            let name = entry.file_name();
+            if name.to_string_lossy().ends_with(UNFINISHED_SUFFIX) {
+                fs::remove_file(entry.path())?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes the segment of `number`.
+    pub(super) fn remove_segment(&self, number: u64) -> io::Result<()> {
+        fs::remove_file(self.segment(number))
+    }
+
+    /// Has versions that do not understand compacted segments leave this folder alone.
+    pub(super) fn raise_version(&self) -> io::Result<()> {
+        // The number has one digit, so whoever reads it finds the one or the other.
+        let mut owner = &self.owner;
+        owner.seek(SeekFrom::Start(FORMAT_NAME.len() as u64))?;
+        owner.write_all(COMPACTED_VERSION.to_string().as_bytes())
     }
 
     /// The segments and their sizes, in order.
@@ -298,7 +338,7 @@ mod tests {
         let target = target();
         drop(Folder::create(target.path(), Ulid(1)).unwrap());
         let owner = target.path().join(Ulid(1).to_string()).join("owner");
-        for text in ["agent-mesh outbox 2\n", "", "what?"] {
+        for text in ["agent-mesh outbox 3\n", "", "what?"] {
             fs::write(&owner, text).unwrap();
             assert!(matches!(
                 Folder::take_over(target.path(), Ulid(1)).unwrap(),

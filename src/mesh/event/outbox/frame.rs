@@ -3,11 +3,15 @@
 //! A frame is a header of [`HEADER_BYTES`] and a payload. The header's checksum lets a reader trust the
 //! length, so a damaged payload costs one frame; the marker lets it find the next frame after a damaged
 //! header. The marker begins with a byte that UTF-8 never has, so no caller's text can imitate a frame.
+//!
+//! A segment that was compacted begins with a gap: a header without a payload that says at which place of the
+//! log the next frame was written first. Places therefore stay what they were, whatever is left out before them.
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::path::Path;
 
+use super::log::Position;
 use crate::mesh::event::Event;
 use crate::mesh::tenant::TenantId;
 use crate::mesh::{Error, ErrorKind};
@@ -37,6 +41,8 @@ pub(in crate::mesh::event) enum Kind {
     Intent,
     /// Events of what has been done; resolves its intent.
     Commit,
+    /// Frames were left out; readers pass over it.
+    Gap,
 }
 
 /// A frame's header.
@@ -50,9 +56,10 @@ pub(in crate::mesh::event) struct Header {
     length: u32,
     /// Checksum of the payload.
     payload_crc: u32,
-    /// The number of its first event; 0 in an intent, whose event has no number yet.
+    /// The number of its first event. In an intent, the one that the next event had yet to get, so that it is known
+    /// where all events before have left; 0 in older ones. In a gap, the byte of the next frame's place.
     pub(in crate::mesh::event) seq: u64,
-    /// The intent that it is or resolves; 0 for none.
+    /// The intent that it is or resolves; 0 for none. In a gap, the segment of the next frame's place.
     pub(in crate::mesh::event) intent: u64,
 }
 
@@ -68,6 +75,7 @@ impl Header {
         bytes[4] = match self.kind {
             Kind::Intent => 1,
             Kind::Commit => 2,
+            Kind::Gap => 3,
         };
         bytes[5] = self.count;
         bytes[8..12].copy_from_slice(&self.length.to_le_bytes());
@@ -89,6 +97,7 @@ impl Header {
         let kind = match bytes.get(4)? {
             1 => Kind::Intent,
             2 => Kind::Commit,
+            3 => Kind::Gap,
             _ => return None,
         };
         let length = word(8)?;
@@ -101,6 +110,19 @@ impl Header {
             intent: long(24)?,
         })
     }
+}
+
+/// The frame that says that what follows it was first written at `place`.
+pub(super) fn gap(place: Position) -> [u8; HEADER_BYTES] {
+    let header = Header {
+        kind: Kind::Gap,
+        count: 0,
+        length: 0,
+        payload_crc: crc32fast::hash(&[]),
+        seq: place.offset,
+        intent: place.segment,
+    };
+    header.to_bytes()
 }
 
 /// A frame to be written: everything but its header, which is filled in under the writer's lock.
@@ -249,30 +271,66 @@ pub(in crate::mesh::event) struct FrameReader {
     file: File,
     buffer: Vec<u8>,
     start: usize,
+    /// The byte of the file at which the next step begins.
     offset: u64,
+    /// The place in the log at which the next step begins.
+    place: Position,
+    /// The place at which the last step's frame or damage begins.
+    found_at: Position,
     payload: std::ops::Range<usize>,
 }
 
 impl FrameReader {
-    /// A reader of the segment under `path` that begins at `offset`.
-    pub(super) fn open(path: &Path, offset: u64) -> io::Result<Self> {
-        let mut file = File::open(path)?;
-        file.seek(SeekFrom::Start(offset))?;
-        Ok(Self {
-            file,
+    /// A reader of the file of `segment` under `path` that begins with the first frame at or after `from`.
+    pub(super) fn open(path: &Path, segment: u64, from: Position) -> io::Result<Self> {
+        let mut reader = Self {
+            file: File::open(path)?,
             buffer: Vec::new(),
             start: 0,
-            offset,
+            offset: 0,
+            place: Position { segment, offset: 0 },
+            found_at: Position::default(),
             payload: 0..0,
-        })
+        };
+        if from <= reader.place {
+            return Ok(reader);
+        }
+        let length = reader.length()?;
+        if reader.pass_gaps(length)? {
+            while reader.place < from {
+                if let Step::End(_) = reader.step(length)? {
+                    break;
+                }
+                reader.pass_gaps(length)?;
+            }
+        } else {
+            reader.offset = match from.segment == segment {
+                true => from.offset,
+                false => length,
+            };
+            reader.place.offset = reader.offset;
+            reader.buffer.clear();
+            reader.file.seek(SeekFrom::Start(reader.offset))?;
+        }
+        Ok(reader)
     }
 
-    /// Where the next step begins.
+    /// The place in the log where the next step begins.
+    pub(super) fn place(&self) -> Position {
+        self.place
+    }
+
+    /// The place in the log where what the last step found begins.
+    pub(super) fn found_at(&self) -> Position {
+        self.found_at
+    }
+
+    /// The bytes of the file that have been read.
     pub(super) fn offset(&self) -> u64 {
         self.offset
     }
 
-    /// Size of the segment at this moment.
+    /// Size of the file at this moment.
     pub(super) fn length(&self) -> io::Result<u64> {
         Ok(self.file.metadata()?.len())
     }
@@ -282,8 +340,10 @@ impl FrameReader {
         self.buffer.get(self.payload.clone()).unwrap_or_default()
     }
 
-    /// The next step; nothing at or beyond `limit` is looked at.
+    /// The next step; nothing of the file at or beyond `limit` is looked at.
     pub(super) fn step(&mut self, limit: u64) -> io::Result<Step> {
+        self.pass_gaps(limit)?;
+        self.found_at = self.place;
         let left = limit.saturating_sub(self.offset);
         if !self.fill(HEADER_BYTES, limit)? {
             return Ok(Step::End(left));
@@ -306,6 +366,25 @@ impl FrameReader {
         })
     }
 
+    /// Passes over gaps, of which each says where the next frame belongs; whether there were any.
+    fn pass_gaps(&mut self, limit: u64) -> io::Result<bool> {
+        let mut has_passed = false;
+        while self.fill(HEADER_BYTES, limit)?
+            && let Some(gap) = Header::parse(&self.buffer[self.start..])
+            && gap.kind == Kind::Gap
+        {
+            let place = Position {
+                segment: gap.intent,
+                offset: gap.seq,
+            };
+            let place = place.max(self.place);
+            self.consume(gap.frame_bytes() as usize);
+            self.place = place;
+            has_passed = true;
+        }
+        Ok(has_passed)
+    }
+
     /// Passes over what is no frame, up to the next header or the end; answers how much that was.
     fn find_header(&mut self, limit: u64) -> io::Result<u64> {
         let from = self.offset;
@@ -321,9 +400,11 @@ impl FrameReader {
                 None => self.consume(self.buffer.len() - self.start - (MARKER.len() - 1)),
             }
         }
-        if limit.saturating_sub(self.offset) < HEADER_BYTES as u64 {
-            self.consume(self.buffer.len() - self.start);
-            self.offset = limit;
+        let left = limit.saturating_sub(self.offset);
+        if left < HEADER_BYTES as u64 {
+            self.start = self.buffer.len();
+            self.offset += left;
+            self.place.offset += left;
         }
         Ok(self.offset - from)
     }
@@ -331,6 +412,7 @@ impl FrameReader {
     fn consume(&mut self, bytes: usize) {
         self.start += bytes;
         self.offset += bytes as u64;
+        self.place.offset += bytes as u64;
     }
 
     /// Whether at least `wanted` bytes are at hand, after reading more of them where need be.

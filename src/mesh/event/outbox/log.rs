@@ -1,8 +1,8 @@
 //! One writer's log: segments of frames that are appended to, read back and deleted once acknowledged.
 
 mod appender;
+pub(in crate::mesh::event) mod compaction;
 
-use std::collections::VecDeque;
 use std::fs::{self, OpenOptions};
 use std::io;
 use std::path::PathBuf;
@@ -12,6 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::Notify;
 use ulid::Ulid;
 
+pub(super) use self::appender::Segment;
 use self::appender::{Appender, OpenIntent};
 use super::acks::Acks;
 use super::disk::{Disk, is_full};
@@ -52,6 +53,15 @@ pub(super) struct Damage {
     pub(super) damaged: AtomicU64,
 }
 
+/// What a log takes up on the disk.
+#[derive(Debug, Default)]
+pub(super) struct Usage {
+    /// Bytes of all segments.
+    pub(super) bytes: AtomicU64,
+    /// Bytes of the segments before the last one, which can be compacted.
+    pub(super) closed_bytes: AtomicU64,
+}
+
 /// One writer's log.
 pub(in crate::mesh::event) struct Log {
     folder: Folder,
@@ -61,18 +71,36 @@ pub(in crate::mesh::event) struct Log {
     acks: Mutex<Acks>,
     appended: [Notify; Way::COUNT],
     is_full: AtomicBool,
-    /// Bytes of frames from the lowest acknowledged position to the end.
-    span: Arc<AtomicU64>,
+    usage: Arc<Usage>,
+    /// Told when a segment is full and the next one has begun; one stored permit for who compacts.
+    rolled: Notify,
+    /// Whether the folder is gone; held while files are replaced.
+    is_removed: Mutex<bool>,
     damage: Arc<Damage>,
     damage_seen: Mutex<Position>,
 }
 
 /// What a recovery has found, to go on from.
 pub(super) struct Recovered {
-    pub(super) segments: Vec<(u64, u64)>,
+    pub(super) segments: Vec<Segment>,
+    /// Where the last segment ends.
+    pub(super) tail: Position,
     pub(super) next_seq: u64,
     pub(super) next_intent: u64,
     pub(super) open: Vec<(u64, Body)>,
+}
+
+impl Recovered {
+    /// Of a folder in which nothing has been written yet.
+    pub(super) fn empty() -> Self {
+        Self {
+            segments: Vec::new(),
+            tail: Position::default(),
+            next_seq: 1,
+            next_intent: 1,
+            open: Vec::new(),
+        }
+    }
 }
 
 impl Log {
@@ -85,20 +113,6 @@ impl Log {
         recovered: Recovered,
     ) -> io::Result<Self> {
         let acks = Acks::open(&folder.acks())?;
-        let mut base = 0;
-        let mut segments = VecDeque::new();
-        for &(number, bytes) in &recovered.segments {
-            segments.push_back((number, base));
-            base += bytes;
-        }
-        let tail =
-            recovered
-                .segments
-                .last()
-                .map_or_else(Position::default, |&(segment, offset)| Position {
-                    segment,
-                    offset,
-                });
         let open = recovered.open.into_iter().map(|(id, body)| {
             let intent = OpenIntent {
                 body,
@@ -108,18 +122,22 @@ impl Log {
             };
             (id, intent)
         });
-        let mut appender = Appender {
+        let closed = recovered
+            .segments
+            .split_last()
+            .map_or(&[][..], |(_, closed)| closed);
+        let appender = Appender {
             file: None,
-            tail,
+            tail: recovered.tail,
             next_seq: recovered.next_seq,
             next_intent: recovered.next_intent,
-            segments,
+            closed_bytes: closed.iter().map(|held| held.bytes).sum(),
+            segments: recovered.segments.into(),
             open: open.collect(),
             lows: acks.positions(),
-            released: 0,
         };
-        appender.released = appender.bytes_before(appender.low());
-        let span = appender.bytes_before(appender.tail) - appender.released;
+        let usage = Arc::new(Usage::default());
+        usage.measure(&appender);
         Ok(Self {
             folder,
             disk,
@@ -128,7 +146,9 @@ impl Log {
             acks: Mutex::new(acks),
             appended: Default::default(),
             is_full: AtomicBool::new(false),
-            span: Arc::new(AtomicU64::new(span)),
+            usage,
+            rolled: Notify::new(),
+            is_removed: Mutex::new(false),
             damage,
             damage_seen: Mutex::new(Position::default()),
         })
@@ -155,9 +175,14 @@ impl Log {
         &self.appended[way as usize]
     }
 
-    /// Bytes of frames from the lowest acknowledged position to the end, kept up to date.
-    pub(super) fn span(&self) -> &Arc<AtomicU64> {
-        &self.span
+    /// Told when a segment is full; one stored permit for who compacts the log.
+    pub(in crate::mesh::event) fn rolled(&self) -> &Notify {
+        &self.rolled
+    }
+
+    /// What it takes up on the disk, kept up to date.
+    pub(super) fn usage(&self) -> &Arc<Usage> {
+        &self.usage
     }
 
     /// Whether an append has met a full disk since the ballast was last loaded.
@@ -260,7 +285,7 @@ impl Log {
             let held = &mut appender.lows[way as usize];
             *held = low.max(*held);
             let done = appender.take_done();
-            self.measure(&appender);
+            self.usage.measure(&appender);
             done
         };
         for number in done {
@@ -282,28 +307,21 @@ impl Log {
     /// Whether everything has left on every way and no call is under way.
     pub(in crate::mesh::event) fn is_done(&self) -> bool {
         let appender = self.appender();
-        let end = appender.bytes_before(appender.tail);
-        let low = appender
-            .lows
-            .iter()
-            .map(|&low| appender.bytes_before(low))
-            .min();
-        appender.open.is_empty() && low >= Some(end)
+        appender.open.is_empty() && appender.low() >= appender.tail
     }
 
     /// Removes the log and its folder.
     pub(super) fn remove(&self) -> io::Result<()> {
+        let mut is_removed = self.is_removed();
+        *is_removed = true;
         self.folder.remove()
     }
 
-    /// The first segment at or after `number`.
-    pub(super) fn segment_from(&self, number: u64) -> Option<(u64, PathBuf)> {
+    /// The first file that has the segment of `number` or a later one, and where it is.
+    pub(super) fn segment_from(&self, number: u64) -> Option<(Segment, PathBuf)> {
         let appender = self.appender();
-        let found = appender
-            .segments
-            .partition_point(|&(held, _)| held < number);
-        let &(number, _) = appender.segments.get(found)?;
-        Some((number, self.folder.segment(number)))
+        let held = *appender.segments.get(appender.find(number))?;
+        Some((held, self.folder.segment(held.number)))
     }
 
     /// Notes damage at `position`, once however many readers meet it.
@@ -353,6 +371,12 @@ impl Log {
         self.appender.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn is_removed(&self) -> MutexGuard<'_, bool> {
+        self.is_removed
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn wake(&self) {
         for appended in &self.appended {
             appended.notify_one();
@@ -388,13 +412,8 @@ impl Log {
         {
             self.is_full.store(true, Ordering::Relaxed);
         }
-        self.measure(appender);
+        self.usage.measure(appender);
         result
-    }
-
-    fn measure(&self, appender: &Appender) {
-        let span = appender.bytes_before(appender.tail) - appender.released;
-        self.span.store(span, Ordering::Relaxed);
     }
 
     fn try_write(
@@ -424,9 +443,10 @@ impl Log {
         let Some(file) = appender.file.as_mut() else {
             return Err(io::Error::other("no segment is open"));
         };
-        let (seq, count) = match kind {
-            Kind::Intent => (0, 0),
-            Kind::Commit => (appender.next_seq, u64::from(body.count())),
+        let seq = appender.next_seq;
+        let count = match kind {
+            Kind::Commit => u64::from(body.count()),
+            Kind::Intent | Kind::Gap => 0,
         };
         let bytes = body.frame_bytes();
         if let Err(error) = self.disk.append(file, body.frame(kind, seq, intent)) {
@@ -451,8 +471,7 @@ impl Log {
             .append(true)
             .create_new(true)
             .open(self.folder.segment(number))?;
-        let base = appender.bytes_before(appender.tail);
-        appender.segments.push_back((number, base));
+        appender.push(number, appender.tail.offset);
         appender.file = Some(file);
         appender.tail = Position {
             segment: number,
@@ -465,6 +484,16 @@ impl Log {
             Ok(())
         });
         appender.open = open;
+        self.rolled.notify_one();
         repeated
+    }
+}
+
+impl Usage {
+    fn measure(&self, appender: &Appender) {
+        let closed = appender.closed_bytes;
+        self.closed_bytes.store(closed, Ordering::Relaxed);
+        self.bytes
+            .store(closed + appender.tail.offset, Ordering::Relaxed);
     }
 }

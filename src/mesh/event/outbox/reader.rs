@@ -21,6 +21,8 @@ pub(in crate::mesh::event) struct LogReader {
     position: Position,
     tail: Position,
     segment: Option<FrameReader>,
+    /// The last segment of which the file has something that is being read.
+    last: u64,
 }
 
 impl LogReader {
@@ -31,6 +33,7 @@ impl LogReader {
             position,
             tail: Position::default(),
             segment: None,
+            last: 0,
         }
     }
 
@@ -57,14 +60,14 @@ impl LogReader {
                 self.open_segment(self.position)?;
                 continue;
             };
-            let position = self.position;
-            let limit = if position.segment == self.tail.segment {
+            let limit = if self.position.segment == self.tail.segment {
                 self.tail.offset
             } else {
                 reader.length()?
             };
             let step = reader.step(limit)?;
-            self.position.offset = reader.offset();
+            let position = reader.found_at();
+            self.position = reader.place();
             match step {
                 Step::Frame(header) => return Ok(Some(Found { position, header })),
                 Step::Damaged(bytes) => self.log.note_damage(position, bytes, false),
@@ -72,12 +75,14 @@ impl LogReader {
                     if torn > 0 {
                         self.log.note_damage(position, torn, true);
                     }
-                    if position.segment == self.tail.segment {
+                    // The file's last gap, which says how far it reaches, may be damaged.
+                    let segment = self.position.segment.max(self.last);
+                    if segment == self.tail.segment {
                         self.position = self.tail;
                         return Ok(None);
                     }
                     self.open_segment(Position {
-                        segment: position.segment + 1,
+                        segment: segment + 1,
                         offset: 0,
                     })?;
                 }
@@ -85,31 +90,40 @@ impl LogReader {
         }
     }
 
-    /// Opens the segment of `position`, or the next one that is there.
+    /// Opens the file that has `position`, or the next one that is there.
     fn open_segment(&mut self, position: Position) -> io::Result<()> {
         self.segment = None;
         self.position = position;
-        let Some((number, path)) = self.log.segment_from(position.segment) else {
-            self.position = self.tail;
-            return Ok(());
-        };
-        if number != position.segment {
-            self.position = Position {
-                segment: number,
-                offset: 0,
+        let mut missed = None;
+        loop {
+            let Some((found, path)) = self.log.segment_from(position.segment) else {
+                self.position = self.tail;
+                return Ok(());
             };
-        }
-        match FrameReader::open(&path, self.position.offset) {
-            Ok(reader) => self.segment = Some(reader),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                self.log.note_damage(self.position, 0, false);
-                self.position = Position {
-                    segment: number + 1,
-                    offset: 0,
-                };
+            let number = found.number;
+            match FrameReader::open(&path, number, position) {
+                Ok(reader) => {
+                    self.last = found.last;
+                    self.position = reader.place();
+                    self.segment = Some(reader);
+                    return Ok(());
+                }
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                // It may have been compacted away after it was looked up; then another one is found now.
+                Err(_) if missed != Some(number) => missed = Some(number),
+                Err(_) => {
+                    self.position = position.max(Position {
+                        segment: number,
+                        offset: 0,
+                    });
+                    self.log.note_damage(self.position, 0, false);
+                    self.position = Position {
+                        segment: number + 1,
+                        offset: 0,
+                    };
+                    return Ok(());
+                }
             }
-            Err(error) => return Err(error),
         }
-        Ok(())
     }
 }

@@ -8,7 +8,7 @@ use super::acks::Acks;
 use super::disk::Disk;
 use super::folder::Folder;
 use super::frame::{Body, FrameReader, Kind, Step, parse_tenant};
-use super::log::{Damage, Log, Position, Recovered};
+use super::log::{Damage, Log, Position, Recovered, Segment};
 use super::share::Way;
 use crate::mesh::tenant::TenantId;
 
@@ -47,22 +47,35 @@ pub(super) fn recover(
         is_torn: false,
         damage: Vec::new(),
     };
-    let segments = folder.segments()?;
-    for &(number, bytes) in &segments {
-        let mut reader = FrameReader::open(&folder.segment(number), 0)?;
-        scan.segment(&mut reader, number, bytes)?;
+    folder.clear_unfinished_segments()?;
+    let mut segments: Vec<Segment> = Vec::new();
+    let mut tail = Position::default();
+    for (number, bytes) in folder.segments()? {
+        if segments.last().is_some_and(|before| number <= before.last) {
+            // The writer died after it had put all that was needed of this one into the one before.
+            folder.remove_segment(number)?;
+            continue;
+        }
+        let path = folder.segment(number);
+        let mut reader = FrameReader::open(&path, number, Position::default())?;
+        scan.segment(&mut reader, bytes)?;
+        tail = reader.place();
+        if tail.segment == number {
+            // What a torn end left is passed over by those who read on.
+            tail.offset = tail.offset.max(bytes);
+        }
+        segments.push(Segment {
+            number,
+            last: tail.segment,
+            bytes,
+        });
     }
     // After a loss of power the acknowledgements may have survived what they acknowledge.
-    let end = segments
-        .last()
-        .map_or_else(Position::default, |&(segment, offset)| Position {
-            segment,
-            offset,
-        });
-    scan.is_torn |= scan.acked.iter().any(|&acked| acked > end);
+    scan.is_torn |= scan.acked.iter().any(|&acked| acked > tail);
     let gap = if scan.is_torn { TORN_SEQ_GAP } else { 0 };
     let recovered = Recovered {
         segments,
+        tail,
         next_seq: scan.seq + 1 + gap,
         next_intent: scan.intent + 1,
         open: scan.open.into_iter().collect(),
@@ -75,17 +88,16 @@ pub(super) fn recover(
 }
 
 impl Scan {
-    fn segment(&mut self, reader: &mut FrameReader, segment: u64, bytes: u64) -> io::Result<()> {
+    fn segment(&mut self, reader: &mut FrameReader, bytes: u64) -> io::Result<()> {
         loop {
-            let position = Position {
-                segment,
-                offset: reader.offset(),
-            };
-            match reader.step(bytes)? {
+            let step = reader.step(bytes)?;
+            let position = reader.found_at();
+            match step {
                 Step::Frame(header) => {
                     self.intent = self.intent.max(header.intent);
                     match header.kind {
                         Kind::Intent => {
+                            self.seq = self.seq.max(header.seq.saturating_sub(1));
                             let body = Body::of_payload(reader.payload(), header.count);
                             self.open.insert(header.intent, body);
                         }
@@ -96,6 +108,7 @@ impl Scan {
                             let frame_bytes = header.frame_bytes();
                             self.count(position, reader.payload(), frame_bytes, header.count);
                         }
+                        Kind::Gap => {}
                     }
                 }
                 Step::Damaged(bytes) => {

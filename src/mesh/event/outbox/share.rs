@@ -2,11 +2,12 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::log::Usage;
 use crate::mesh::tenant::TenantId;
 use crate::mesh::{Error, ErrorKind};
 
@@ -22,6 +23,11 @@ const RELIEF_PART: u64 = 10;
 /// The most of that part that one tenant may have beyond its share, in bytes: more than it takes to remove all
 /// of its rules and alerts.
 const RELIEF_BYTES_MAX: u64 = 512 << 10;
+
+/// Of the outbox, the part that records which have left may take up before logs are compacted, and the least of
+/// it that compacting them is worth.
+const DEAD_PART: u64 = 8;
+const DEAD_PART_LEAST: u64 = 64;
 
 /// What a call does, as far as the outbox asks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,9 +90,11 @@ impl Held {
 #[derive(Debug)]
 pub(super) struct Share {
     bytes_max: u64,
-    /// Of each log: bytes from the oldest record that has not left on every way to the end.
-    spans: Vec<Arc<AtomicU64>>,
+    /// Of each log: what its files take up, records that have left included.
+    logs: Vec<Arc<Usage>>,
     reserved: u64,
+    /// What all tenants hold, what is set aside included.
+    held: u64,
     records: [u64; Way::COUNT],
     tenants: HashMap<TenantId, Held>,
 }
@@ -96,8 +104,9 @@ impl Share {
     pub(super) fn new(bytes_max: u64) -> Self {
         Self {
             bytes_max,
-            spans: Vec::new(),
+            logs: Vec::new(),
             reserved: 0,
+            held: 0,
             records: [0; Way::COUNT],
             tenants: HashMap::new(),
         }
@@ -117,7 +126,9 @@ impl Share {
             Weight::Read => self.bytes_max,
             Weight::Mutation => self.bytes_max / 10 * 9,
         };
-        if used + bytes > ceiling {
+        // What has left takes up room on the disk until its segment goes, which must not go on without end.
+        let on_disk = self.disk_bytes() + self.reserved;
+        if used + bytes > ceiling || on_disk + bytes > ceiling.max(self.bytes_max) {
             return Err(full(weight));
         }
         let held = self.tenants.get(tenant);
@@ -133,16 +144,7 @@ impl Share {
             return Err(over_share());
         }
         self.reserved += bytes;
-        match self.tenants.get_mut(tenant) {
-            Some(held) => held.reserved += bytes,
-            None => {
-                let held = Held {
-                    reserved: bytes,
-                    ..Held::default()
-                };
-                self.tenants.insert(tenant.clone(), held);
-            }
-        }
+        self.change(tenant, |held| held.reserved += bytes);
         Ok(())
     }
 
@@ -154,26 +156,20 @@ impl Share {
         });
     }
 
-    /// A log counts from now on, by its span.
-    pub(super) fn include(&mut self, span: Arc<AtomicU64>) {
-        self.spans.push(span);
+    /// A log counts from now on, by its files.
+    pub(super) fn include(&mut self, log: Arc<Usage>) {
+        self.logs.push(log);
     }
 
     /// A log no longer counts.
-    pub(super) fn exclude(&mut self, span: &Arc<AtomicU64>) {
-        self.spans.retain(|held| !Arc::ptr_eq(held, span));
+    pub(super) fn exclude(&mut self, log: &Arc<Usage>) {
+        self.logs.retain(|held| !Arc::ptr_eq(held, log));
     }
 
     /// `records` of `tenant` are about to be in a log and have yet to leave on `way`.
     pub(super) fn add(&mut self, way: Way, tenant: &TenantId, bytes: u64, records: u64) {
         self.records[way as usize] += records;
-        if let Some(held) = self.tenants.get_mut(tenant) {
-            held.backlog[way as usize] += bytes;
-        } else {
-            let mut held = Held::default();
-            held.backlog[way as usize] = bytes;
-            self.tenants.insert(tenant.clone(), held);
-        }
+        self.change(tenant, |held| held.backlog[way as usize] += bytes);
     }
 
     /// `records` of `tenant` have left on `way`, or never came to be in a log.
@@ -185,10 +181,37 @@ impl Share {
         });
     }
 
-    /// Bytes in use: of records, and of what is set aside.
+    /// Bytes in use: of records that have yet to leave on some way, and what is set aside.
     pub(super) fn bytes(&self) -> u64 {
-        let spans = self.spans.iter().map(|span| span.load(Ordering::Relaxed));
-        spans.sum::<u64>() + self.reserved
+        self.held
+    }
+
+    /// Bytes of all files, records that have left included.
+    pub(super) fn disk_bytes(&self) -> u64 {
+        let of = |log: &Arc<Usage>| log.bytes.load(Ordering::Relaxed);
+        self.logs.iter().map(of).sum()
+    }
+
+    /// Bytes of the files that could be compacted.
+    fn closed_bytes(&self) -> u64 {
+        let of = |log: &Arc<Usage>| log.closed_bytes.load(Ordering::Relaxed);
+        self.logs.iter().map(of).sum()
+    }
+
+    /// Whether so much of the outbox is used that what could linger must not.
+    pub(super) fn is_pressed(&self) -> bool {
+        let used = self.held.max(self.closed_bytes() + self.reserved);
+        used > self.bytes_max / 8
+    }
+
+    /// Whether records that have left take up so much of the disk that logs are to be compacted: the less, the
+    /// less there is left for others.
+    pub(super) fn wants_compaction(&self) -> bool {
+        let records = self.held.saturating_sub(self.reserved);
+        let dead = self.closed_bytes().saturating_sub(records);
+        let least = self.bytes_max / DEAD_PART_LEAST;
+        let room = self.bytes_max.saturating_sub(records) / 4;
+        dead > room.clamp(least, self.bytes_max / DEAD_PART)
     }
 
     /// The limit.
@@ -218,16 +241,24 @@ impl Share {
     }
 
     fn change(&mut self, tenant: &TenantId, change: impl FnOnce(&mut Held)) {
-        if let Some(held) = self.tenants.get_mut(tenant) {
-            change(held);
-            if held.reserved == 0 && held.backlog == [0; Way::COUNT] {
-                self.tenants.remove(tenant);
-                // A burst of tenants leaves no room behind that is never used again.
-                if self.tenants.capacity() > 1024
-                    && self.tenants.len() * 4 < self.tenants.capacity()
-                {
-                    self.tenants.shrink_to(self.tenants.len() * 2);
-                }
+        let Some(held) = self.tenants.get_mut(tenant) else {
+            let mut held = Held::default();
+            change(&mut held);
+            if held.bytes() > 0 {
+                self.held += held.bytes();
+                self.tenants.insert(tenant.clone(), held);
+            }
+            return;
+        };
+        let before = held.bytes();
+        change(held);
+        let after = held.bytes();
+        self.held = (self.held + after).saturating_sub(before);
+        if after == 0 {
+            self.tenants.remove(tenant);
+            // A burst of tenants leaves no room behind that is never used again.
+            if self.tenants.capacity() > 1024 && self.tenants.len() * 4 < self.tenants.capacity() {
+                self.tenants.shrink_to(self.tenants.len() * 2);
             }
         }
     }
@@ -299,7 +330,7 @@ mod tests {
             (Weight::Relief, 1100),
         ] {
             let mut share = share();
-            share.include(Arc::new(AtomicU64::new(limit - 10)));
+            share.add(Way::Bus, &acme, limit - 10, 1);
             assert!(!refused(share.reserve(&acme, weight, 10)), "{weight:?}");
             share.release(&acme, 10);
             assert!(refused(share.reserve(&acme, weight, 11)), "{weight:?}");
@@ -332,7 +363,6 @@ mod tests {
     fn what_frees_room_finds_some_beyond_a_tenants_share_but_not_without_end() {
         let (stuck, other) = (tenant("stuck"), tenant("other"));
         let mut share = share();
-        share.include(Arc::new(AtomicU64::new(550)));
         share.add(Way::Rules, &stuck, 500, 10);
         share.add(Way::Rules, &other, 50, 1);
         for weight in [Weight::Read, Weight::Mutation] {
@@ -343,7 +373,6 @@ mod tests {
         assert!(!refused(share.reserve(&other, Weight::Mutation, 1)));
         // Of a large outbox it is no more than one tenant needs.
         let mut share = Share::new(1 << 30);
-        share.include(Arc::new(AtomicU64::new(1 << 30)));
         share.add(Way::Rules, &stuck, 1 << 30, 10);
         let most = RELIEF_BYTES_MAX;
         assert!(refused(share.reserve(&stuck, Weight::Relief, most + 1)));
@@ -353,15 +382,47 @@ mod tests {
     #[test]
     fn a_newcomer_counts_as_one_who_shares() {
         let mut share = share();
-        share.add(Way::Bus, &tenant("old"), 800, 1);
-        let span = Arc::new(AtomicU64::new(600));
-        share.include(span.clone());
-        assert!(!refused(share.reserve(&tenant("old"), Weight::Read, 1)));
+        share.add(Way::Bus, &tenant("old"), 600, 1);
         assert!(refused(share.reserve(&tenant("new"), Weight::Read, 501)));
         assert!(!refused(share.reserve(&tenant("new"), Weight::Read, 399)));
         assert!(refused(share.reserve(&tenant("old"), Weight::Read, 1)));
-        share.exclude(&span);
-        assert_eq!(share.bytes(), 400);
+        assert_eq!(share.bytes(), 999);
+    }
+
+    #[test]
+    fn what_has_left_counts_only_where_the_disk_would_take_more_than_the_limit() {
+        let acme = tenant("acme");
+        let mut share = share();
+        let log = Arc::new(Usage::default());
+        share.include(log.clone());
+        log.bytes.store(MAX - 10, Ordering::Relaxed);
+        assert_eq!((share.bytes(), share.disk_bytes()), (0, MAX - 10));
+        assert!(!refused(share.reserve(&acme, Weight::Mutation, 10)));
+        share.release(&acme, 10);
+        for weight in [Weight::Mutation, Weight::Read] {
+            assert!(refused(share.reserve(&acme, weight, 11)), "{weight:?}");
+        }
+        assert!(!refused(share.reserve(&acme, Weight::Relief, 110)));
+        assert!(refused(share.reserve(&acme, Weight::Relief, 1)));
+        assert!(!refused(share.reserve(&acme, Weight::Health, 5000)));
+        share.exclude(&log);
+        assert_eq!(share.disk_bytes(), 0);
+    }
+
+    #[test]
+    fn logs_are_compacted_from_an_eighth_on_and_sooner_where_little_is_left() {
+        for (records, dead) in [(0, 125), (500, 125), (900, 25), (980, 15)] {
+            let mut share = share();
+            let log = Arc::new(Usage::default());
+            share.include(log.clone());
+            share.add(Way::Rules, &tenant("acme"), records, 1);
+            log.closed_bytes.store(records + dead, Ordering::Relaxed);
+            assert!(!share.wants_compaction(), "{records}");
+            log.closed_bytes
+                .store(records + dead + 1, Ordering::Relaxed);
+            assert!(share.wants_compaction(), "{records}");
+            assert!(share.is_pressed());
+        }
     }
 
     #[test]

@@ -108,14 +108,15 @@ fn look(path: &Path, writer: Ulid, budget: &mut u64) -> io::Result<Option<Survey
     };
     let mut open = BTreeSet::new();
     let low = acked.into_iter().min().unwrap_or_default();
+    let mut last = None;
     for (number, length) in folder::segments(path)? {
-        if number < low.segment {
+        if last.is_some_and(|last| number <= last) {
+            // What is needed of it is in the one before, and its owner is about to remove it.
             continue;
         }
-        let length = length.min(*budget);
-        *budget -= length;
-        let start = if number == low.segment { low.offset } else { 0 };
-        let mut reader = FrameReader::open(&folder::segment(path, number), start)?;
+        let mut reader = FrameReader::open(&folder::segment(path, number), number, low)?;
+        let length = length.min(reader.offset() + *budget);
+        *budget -= length.saturating_sub(reader.offset());
         loop {
             match reader.step(length)? {
                 Step::Frame(header) if header.kind == Kind::Intent => {
@@ -130,6 +131,7 @@ fn look(path: &Path, writer: Ulid, budget: &mut u64) -> io::Result<Option<Survey
                 Step::End(_) => break,
             }
         }
+        last = Some(reader.place().segment);
     }
     if !is_alive {
         found.records += open.len() as u64;

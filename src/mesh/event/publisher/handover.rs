@@ -9,8 +9,8 @@ mod object;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use futures::StreamExt;
@@ -106,10 +106,7 @@ impl Shared {
     pub(super) async fn hand_over(&self, lanes: &Lanes, until: Instant) {
         let outbox = &self.settings.outbox;
         outbox.give_up_calls();
-        let adopted = {
-            let mut adopted = self.adopted.lock().unwrap_or_else(PoisonError::into_inner);
-            std::mem::take(&mut *adopted)
-        };
+        let adopted = std::mem::take(&mut *self.adopted());
         let own = (outbox.log().clone(), lanes.clone());
         if outbox.stats().records == 0 {
             return;

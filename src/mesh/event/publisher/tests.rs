@@ -18,6 +18,7 @@ const SOON: Duration = Duration::from_secs(10);
 mod away;
 mod hand_over;
 mod rules;
+mod stuck;
 
 struct World {
     root: tempfile::TempDir,

@@ -22,7 +22,7 @@ struct Read {
 fn read(bytes: &[u8]) -> Read {
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), bytes).unwrap();
-    let mut reader = FrameReader::open(file.path(), 0).unwrap();
+    let mut reader = FrameReader::open(file.path(), 1, Position::default()).unwrap();
     let mut read = Read {
         seqs: Vec::new(),
         damaged: 0,

@@ -203,7 +203,7 @@ impl TenantDirectory for Ruled {
     }
 }
 
-fn rule(name: &str, pattern: Value, workflow: Option<&str>) -> Rule {
+pub(super) fn rule(name: &str, pattern: Value, workflow: Option<&str>) -> Rule {
     Rule {
         name: name.to_owned(),
         id: Ulid::generate(),
@@ -250,12 +250,12 @@ fn of_pattern(pattern: &Value) -> Trigger {
 }
 
 /// What every event of these tests matches that is none about alerts.
-fn every() -> Value {
+pub(super) fn every() -> Value {
     json!({ "tool": ["kv_set"] })
 }
 
 impl World {
-    fn with_rules() -> Self {
+    pub(super) fn with_rules() -> Self {
         Self {
             ruled: Some(Arc::new(Ruled::new())),
             ..Self::new()
@@ -289,7 +289,7 @@ impl World {
         self.ruled.as_ref().unwrap()
     }
 
-    async fn rule(&self, tenant: &str, rule: &Rule) {
+    pub(super) async fn rule(&self, tenant: &str, rule: &Rule) {
         let key = Keyspace::of(&tenant.parse().unwrap()).rule(&rule.name);
         let put = self.table.put(&key, rule.to_row(), Condition::Always);
         put.await.unwrap();
