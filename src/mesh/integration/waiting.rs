@@ -19,8 +19,11 @@ pub const WAIT_MAX: Duration = Duration::from_mins(5);
 /// The most calls of one user that wait for input.
 pub const WAITING_PER_USER_MAX: usize = 8;
 
-/// The most calls of all users that wait for input.
-pub const WAITING_MAX: usize = 256;
+/// The most calls of one tenant that wait for input.
+pub const WAITING_PER_TENANT_MAX: usize = 32;
+
+/// The most calls of all tenants that wait for input.
+pub const WAITING_MAX: usize = 1024;
 
 /// What the state of a waiting call begins with, as its caller gets it; the rest cannot be guessed.
 pub const STATE_PREFIX: &str = "agent-mesh:";
@@ -88,7 +91,14 @@ impl WaitingCalls<'_> {
         {
             let mut entries = self.table.entries();
             let own = entries.values().filter(|entry| self.is_own(entry)).count();
-            if own >= WAITING_PER_USER_MAX || entries.len() >= WAITING_MAX {
+            let tenants = entries
+                .values()
+                .filter(|entry| entry.tenant == *self.tenant)
+                .count();
+            let is_full = own >= WAITING_PER_USER_MAX
+                || tenants >= WAITING_PER_TENANT_MAX
+                || entries.len() >= WAITING_MAX;
+            if is_full {
                 return Err(Error::new(
                     ErrorKind::Overloaded,
                     "too many calls wait for input already",

@@ -15,6 +15,7 @@ use crate::mesh::Error;
 use crate::mesh::call::grant::Granted;
 use crate::mesh::call::operation::{Operation, ProxyCall, Report, Subject};
 use crate::mesh::call::tool::Tool;
+use crate::mesh::integration::waiting::WAIT_MAX;
 use crate::mesh::integration::{ConnectionId, ServiceId};
 use crate::mesh::limit::{Cost, Direction};
 
@@ -33,7 +34,7 @@ pub const RESULT_BYTES_MAX: usize = 1 << 20;
 pub const REMEMBERED_BYTES_MAX: usize = 256 << 10;
 
 /// What a call may take besides the upstream's own time: connecting, storing a large result.
-const OVERHEAD_MAX: Duration = Duration::from_secs(45);
+const OVERHEAD_MAX: Duration = Duration::from_secs(90);
 
 /// Calls a tool of an integrated server.
 #[derive(Debug)]
@@ -134,7 +135,8 @@ impl Operation for McpProxy {
     }
 
     fn time_max(&self, _: Duration) -> Duration {
-        self.timeout + OVERHEAD_MAX
+        // Whoever is asked for input meanwhile has time of their own.
+        self.timeout + OVERHEAD_MAX + WAIT_MAX
     }
 
     async fn serve<'call>(self, call: &Granted<'call, Self>) -> Result<McpProxyAnswer, Error> {

@@ -131,16 +131,23 @@ impl<'call, P> Integrations<'call, P> {
             ..
         } = &*broken.key;
         let owned = self.owned(service, connection).await?;
-        let mut upstream = self.open(&owned).await?;
-        // A process that takes no more may be seen to have ended a moment later.
+        // What takes no more may be seen to have ended a moment later.
         for _ in 0..END_LOOKS_MAX {
-            if !Arc::ptr_eq(&upstream, &broken.upstream) {
+            let open = self.upstream(&owned);
+            let is_same = open.is_some_and(|open| Arc::ptr_eq(&open, &broken.upstream));
+            if !is_same || !self.is_connected(&broken.key) {
                 break;
             }
             tokio::time::sleep(END_LOOK).await;
-            upstream = self.open(&owned).await?;
         }
+        let upstream = self.open(&owned).await?;
         self.reached(owned, upstream).await
+    }
+
+    fn is_connected(&self, key: &ConnectionKey) -> bool {
+        let states = self.book().upstreams().states(Some(&key.tenant));
+        let mut own = states.iter().filter(|state| state.key == *key);
+        own.any(|state| state.phase == Phase::Connected)
     }
 
     /// What the caller has, at most 5 s old.

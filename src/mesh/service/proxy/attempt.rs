@@ -8,6 +8,7 @@ use super::origin::ResultShape;
 use super::{Called, McpProxy, input, large};
 use crate::mesh::call::grant::Granted;
 use crate::mesh::integration::KnownTool;
+use crate::mesh::integration::unseen::escaped;
 use crate::mesh::store::integrations::Reached;
 use crate::mesh::upstream::UpstreamFault;
 use crate::mesh::{Error, ErrorKind};
@@ -94,8 +95,10 @@ fn called(result: Box<RawValue>, reached: &Reached, repeated: bool) -> Result<Ca
 /// the server says may be done twice.
 fn may_repeat(fault: &UpstreamFault, proxy: &McpProxy, tool: &KnownTool) -> bool {
     match fault {
-        // Where there is no room there is none a moment later either.
-        UpstreamFault::NotSent(error) => error.kind() == ErrorKind::UpstreamUnavailable,
+        // A server that says when to come again, or has no room, is as it was a moment later.
+        UpstreamFault::NotSent(error) => {
+            error.kind() == ErrorKind::UpstreamUnavailable && error.wait().is_none()
+        }
         UpstreamFault::Lost(_) => {
             tool.read_only || (tool.idempotent && proxy.idempotency_key.is_some())
         }
@@ -139,10 +142,11 @@ fn error(fault: UpstreamFault, proxy: &McpProxy, tool: &KnownTool) -> Error {
             message,
             data,
         } => refused(service.as_str(), code, &message, data.as_deref()),
-        UpstreamFault::Garbage(error) => match (error.kind(), tool.read_only) {
-            (ErrorKind::UpstreamError, false) => error.maybe_done(),
-            _ => error,
-        },
+        UpstreamFault::Garbage(error) if tool.read_only => error,
+        UpstreamFault::Garbage(error) if error.kind() == ErrorKind::Overloaded => {
+            Error::new(ErrorKind::OutcomeUnknown, error.message().to_owned()).maybe_done()
+        }
+        UpstreamFault::Garbage(error) => error.maybe_done(),
     }
 }
 
@@ -160,14 +164,8 @@ fn timed_out(service: &str, limit: Duration, is_read: bool) -> Error {
 /// What a server's own refusal is told as: its words, but nothing that a terminal or a model could take
 /// for something else.
 fn refused(service: &str, code: i64, message: &str, data: Option<&RawValue>) -> Error {
-    let said: String = message
-        .chars()
-        .take(MESSAGE_CHARS_MAX)
-        .map(|character| match character.is_control() {
-            true => ' ',
-            false => character,
-        })
-        .collect();
+    let shown: String = message.chars().take(MESSAGE_CHARS_MAX).collect();
+    let said = escaped(&shown);
     let error = Error::new(
         ErrorKind::UpstreamError,
         format!("`{service}` refused the call: {said}"),
@@ -178,8 +176,8 @@ fn refused(service: &str, code: i64, message: &str, data: Option<&RawValue>) -> 
     .detail("upstream_code", code);
     match data {
         Some(data) if data.get().len() <= DATA_BYTES_MAX => {
-            let data = serde_json::from_str::<serde_json::Value>(data.get()).unwrap_or_default();
-            error.detail("upstream_data", data)
+            let data = serde_json::from_str::<serde_json::Value>(&escaped(data.get()));
+            error.detail("upstream_data", data.unwrap_or_default())
         }
         _ => error,
     }

@@ -18,7 +18,7 @@ use super::McpProxy;
 use super::origin::ResultShape;
 use crate::mesh::call::grant::Granted;
 use crate::mesh::call::request::{Continued, InputMethods, InputWay};
-use crate::mesh::integration::waiting::{RunningCall, STATE_PREFIX};
+use crate::mesh::integration::waiting::{RunningCall, STATE_PREFIX, WAIT_MAX};
 use crate::mesh::store::integrations::Reached;
 use crate::mesh::upstream::{Era, InputRequest, Upstream, UpstreamCall, UpstreamFault};
 use crate::mesh::{Error, ErrorKind};
@@ -100,10 +100,7 @@ async fn asking<'call>(
 ) -> Result<Box<RawValue>, UpstreamFault> {
     let mut continued: Option<Box<RawValue>> = None;
     for _ in 0..ROUNDS_MAX {
-        let mut next = plain(proxy, call);
-        next.input = Some(requests.clone());
-        next.continued = continued.as_deref();
-        let result = upstream.call(next).await?;
+        let result = asked_meanwhile(proxy, call, upstream, requests, continued.as_deref()).await?;
         let asks = ResultShape::of(&result).is_some_and(|shape| shape.asks_for_input().is_some());
         if !asks {
             return Ok(result);
@@ -114,6 +111,53 @@ async fn asking<'call>(
         ErrorKind::UpstreamError,
         format!("the server asked for input {ROUNDS_MAX} times and did not go on"),
     )))
+}
+
+/// One call of a server, which may ask the caller while it runs. Who is asked may take as long as a call
+/// waits for its input; that time is not the server's.
+async fn asked_meanwhile<'call>(
+    proxy: &McpProxy,
+    call: &Granted<'call, McpProxy>,
+    upstream: &Arc<dyn Upstream>,
+    requests: &mpsc::Sender<InputRequest>,
+    continued: Option<&RawValue>,
+) -> Result<Box<RawValue>, UpstreamFault> {
+    let (sender, mut asked) = mpsc::channel::<InputRequest>(QUEUE);
+    let mut next = plain(proxy, call);
+    next.input = Some(sender);
+    next.continued = continued;
+    next.timeout = proxy.timeout + WAIT_MAX;
+    let mut running = std::pin::pin!(upstream.call(next));
+    let mut left = proxy.timeout;
+    loop {
+        let begun = call.monotonic();
+        let request = tokio::select! {
+            biased;
+            ended = &mut running => return ended,
+            Some(request) = asked.recv() => request,
+            () = tokio::time::sleep(left) => return Err(UpstreamFault::TimedOut),
+        };
+        left = left.saturating_sub(call.monotonic().saturating_sub(begun));
+        let (answer, answered) = oneshot::channel();
+        let passed_on = InputRequest {
+            method: request.method,
+            params: request.params,
+            answer,
+        };
+        if requests.send(passed_on).await.is_err() {
+            continue;
+        }
+        tokio::select! {
+            biased;
+            ended = &mut running => return ended,
+            // Dropped without an answer, the server is told that there is none.
+            answered = tokio::time::timeout(WAIT_MAX, answered) => {
+                if let Ok(Ok(given)) = answered {
+                    let _ = request.answer.send(given);
+                }
+            }
+        }
+    }
 }
 
 /// Asks the caller for everything that a stateless server's answer asks for, and gives what its next call
@@ -197,7 +241,8 @@ async fn suspending<'call>(
                 tool: &tool,
                 arguments: arguments.as_deref(),
                 continued: None,
-                timeout,
+                // Its caller's time is counted apart from that of whom it asks.
+                timeout: timeout + WAIT_MAX,
                 trace_id: trace_id.as_deref(),
                 progress,
                 input: Some(requests),
@@ -227,7 +272,7 @@ async fn resumed<'call>(
     let mut running = call
         .waiting_calls()
         .take(state, &proxy.purpose())
-        .map_err(UpstreamFault::Garbage)?;
+        .map_err(UpstreamFault::NotSent)?;
     for (name, answer) in running.asked.drain() {
         let response = continued.responses.get(&name);
         if let Some(response) = response.and_then(|response| to_raw_value(response).ok()) {
@@ -245,6 +290,7 @@ async fn ended_or_asked<'call>(
     methods: InputMethods,
 ) -> Result<Box<RawValue>, UpstreamFault> {
     let mut asked = Map::new();
+    let mut deadline = std::pin::pin!(tokio::time::sleep(proxy.timeout));
     loop {
         let gathered = async {
             match asked.is_empty() {
@@ -257,6 +303,8 @@ async fn ended_or_asked<'call>(
             ended = &mut running.result => return ended.unwrap_or_else(|_| Err(lost())),
             Some(request) = running.input.recv() => request,
             () = gathered => break,
+            // Dropped, it is cancelled at the server.
+            () = &mut deadline => return Err(UpstreamFault::TimedOut),
         };
         // Dropped, it is declined: the server is told that there is no answer.
         if !methods.has(&request.method) || asked.len() == REQUESTS_MAX {

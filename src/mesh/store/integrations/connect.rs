@@ -190,12 +190,11 @@ where
     ) -> Result<bool, Error> {
         let key = self.connection_key(service, connection);
         let row = self.connection_row(service, connection).await?;
-        if let Some(row) = &row {
+        if row.is_some() {
             let changing = self.changing(Some(self.reach.user_id())).await?;
-            if row.has_credentials || row.pending {
-                let secrets = Secrets::<P>::new(self.reach);
-                secrets.delete_credentials(service, connection).await?;
-            }
+            // Whatever the row says: an attempt that was cut off may have left some.
+            let secrets = Secrets::<P>::new(self.reach);
+            secrets.delete_credentials(service, connection).await?;
             let row_key = self
                 .keys
                 .connection(service, self.reach.user_id(), connection);

@@ -256,16 +256,11 @@ where
             )));
         };
         let read = Connected::of_row(sort, id, row);
-        // One that cannot be read may have credentials.
-        if read
-            .as_ref()
-            .map_or(true, |read| read.has_credentials || read.pending)
-        {
-            let secrets = Secrets::<P>::new(self.reach);
-            secrets
-                .delete_credentials_of(&service, &user, &connection)
-                .await?;
-        }
+        // Whatever its row says: an attempt that was cut off may have left some.
+        let secrets = Secrets::<P>::new(self.reach);
+        secrets
+            .delete_credentials_of(&service, &user, &connection)
+            .await?;
         let row_key = self.keys.connection(&service, &user, &connection);
         let deleted = self
             .reach
