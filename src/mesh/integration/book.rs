@@ -16,8 +16,10 @@ use tokio::sync::Semaphore;
 
 use super::copies::{Copies, Copy};
 use super::listing::ServicePins;
+use super::news::IntegrationsChanged;
 use super::row::{Connected, Pin, Registered, new_version};
 use super::view::{Owned, Roll, View};
+use crate::mesh::channels::Channels;
 use crate::mesh::store::key::{
     CONNECTION_PREFIX, INTEGRATION_PREFIX, Keyspace, PIN_PREFIX, RowKey,
 };
@@ -86,6 +88,8 @@ struct Inner {
     gates: Vec<tokio::sync::Mutex<()>>,
     hasher: RandomState,
     loads: Semaphore,
+    impatient: Arc<Semaphore>,
+    changes: Channels<IntegrationsChanged>,
 }
 
 /// A copy and what reading it has cost: read units.
@@ -107,6 +111,8 @@ impl IntegrationBook {
             gates: (0..GATES).map(|_| tokio::sync::Mutex::default()).collect(),
             hasher: RandomState::new(),
             loads: Semaphore::new(LOADS_MAX),
+            impatient: Arc::new(Semaphore::new(LOADS_MAX)),
+            changes: Channels::default(),
         }))
     }
 
@@ -126,24 +132,41 @@ impl IntegrationBook {
     /// What the table says.
     pub async fn view(&self, tenant: &TenantId, user: &UserId) -> Result<Seen, Error> {
         let key = (tenant.clone(), user.clone());
-        if let Some((view, is_due)) = self.find(&key) {
-            if is_due {
-                let (book, key) = (self.clone(), key);
-                tokio::spawn(async move {
-                    if let Err(error) = book.renew(&key, true).await {
-                        tracing::warn!(
-                            ?error,
-                            "the integrations of a tenant could not be read again"
-                        );
-                    }
-                });
-            }
+        if let Some(view) = self.held(&key) {
             return Ok(Seen { view, units: 0.0 });
         }
         let _turn = self.gate(&key).lock().await;
         match self.find(&key) {
             Some((view, _)) => Ok(Seen { view, units: 0.0 }),
             None => self.renew(&key, true).await,
+        }
+    }
+
+    /// The same for who would rather have nothing than wait for longer than `patience`. What is being read
+    /// then is read to the end, for the next one.
+    pub(super) async fn view_within(
+        &self,
+        tenant: &TenantId,
+        user: &UserId,
+        patience: Duration,
+    ) -> Option<Arc<View>> {
+        let key = (tenant.clone(), user.clone());
+        if let Some(view) = self.held(&key) {
+            return Some(view);
+        }
+        let permit = Arc::clone(&self.0.impatient).try_acquire_owned().ok()?;
+        let book = self.clone();
+        let reading = tokio::spawn(async move {
+            let _permit = permit;
+            let (tenant, user) = &key;
+            book.view(tenant, user).await
+        });
+        match tokio::time::timeout(patience, reading).await.ok()?.ok()? {
+            Ok(seen) => Some(seen.view),
+            Err(error) => {
+                tracing::debug!(?error, "the integrations of a tenant could not be read");
+                None
+            }
         }
     }
 
@@ -159,12 +182,26 @@ impl IntegrationBook {
     pub fn roll_changed(&self, tenant: &TenantId) {
         self.rolls().changed(|held| held == tenant);
         self.views().changed(|(held, _)| held == tenant);
+        self.announce(tenant, None);
     }
 
     /// This process has changed connections of `user`.
     pub fn connections_changed(&self, tenant: &TenantId, user: &UserId) {
         self.views()
             .changed(|(held, of)| held == tenant && of == user);
+        self.announce(tenant, Some(user));
+    }
+
+    /// What this process sees change of what its callers have.
+    pub(super) fn changes(&self) -> &Channels<IntegrationsChanged> {
+        &self.0.changes
+    }
+
+    fn announce(&self, tenant: &TenantId, user: Option<&UserId>) {
+        self.0.changes.announce(IntegrationsChanged {
+            tenant: tenant.clone(),
+            user: user.cloned(),
+        });
     }
 
     /// Writes a stamp, so that every process reads what has changed.
@@ -175,6 +212,23 @@ impl IntegrationBook {
         let row = Row::new().with_text(VERSION_ATTRIBUTE, new_version());
         let written = self.0.parts.table.put(key, row, Condition::Always).await?;
         Ok(written.units)
+    }
+
+    /// The copy that may be used, which is renewed meanwhile where it is due.
+    fn held(&self, key: &(TenantId, UserId)) -> Option<Arc<View>> {
+        let (view, is_due) = self.find(key)?;
+        if is_due {
+            let (book, key) = (self.clone(), key.clone());
+            tokio::spawn(async move {
+                if let Err(error) = book.renew(&key, true).await {
+                    tracing::warn!(
+                        ?error,
+                        "the integrations of a tenant could not be read again"
+                    );
+                }
+            });
+        }
+        Some(view)
     }
 
     /// The copy that may be used, and whether it is to be renewed by who hears it.
@@ -230,6 +284,9 @@ impl IntegrationBook {
         };
         let view = Arc::clone(&copy.value);
         self.views().keep(key.clone(), copy, changes);
+        if !is_same {
+            self.announce(tenant, Some(user));
+        }
         if let Some(before) = before.filter(|_| !is_same) {
             self.end_those_gone(&before.value, &view);
         }
@@ -391,6 +448,7 @@ impl IntegrationBook {
             owned,
             stamp,
             index: Mutex::default(),
+            direct: Mutex::default(),
         })
     }
 
