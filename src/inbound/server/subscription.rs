@@ -378,7 +378,7 @@ impl Server {
                         None,
                     ));
                 }
-                is_changed = tools_changed(&mut stream.tools, self) => {
+                is_changed = tools_changed(&mut stream.tools) => {
                     let sink = subscription.sink();
                     match is_changed && sink.notify_tool_list_changed().await.is_ok() {
                         true => continue,
@@ -402,9 +402,9 @@ impl Server {
 }
 
 /// Waits until the list of tools has changed, where that is to be told.
-async fn tools_changed(tools: &mut Option<ToolListNews>, server: &Server) -> bool {
+async fn tools_changed(tools: &mut Option<ToolListNews>) -> bool {
     match tools {
-        Some(tools) => tools.changed(server).await,
+        Some(tools) => tools.changed().await,
         None => std::future::pending().await,
     }
 }

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use rmcp::RoleServer;
 use rmcp::service::{Peer, RequestContext};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::Server;
@@ -41,30 +41,19 @@ impl ShownTools {
     }
 }
 
-/// What somebody who watches is told of its list of tools.
+/// What a stream is told of a list of tools. It is looked at in a task of its own, so that nothing else that the
+/// stream tells breaks a look off.
 pub(super) struct ToolListNews {
-    presented: Presented,
-    news: IntegrationNews,
-    /// What was shown or told last.
-    told: u64,
+    changes: mpsc::Receiver<()>,
+    /// Ends the task, with the stream.
+    _looker: DropGuard,
 }
 
 impl ToolListNews {
-    /// Waits until the list is another one than was told; `false` where the process or the identity ends.
-    /// Dropped while it waits, it may be asked again.
-    pub(super) async fn changed(&mut self, server: &Server) -> bool {
-        loop {
-            let Some(heard) = self.news.next().await else {
-                return false;
-            };
-            match server.look(&self.presented, &mut self.news, &heard).await {
-                Some(now) if now != self.told => {
-                    self.told = now;
-                    return true;
-                }
-                _ => {}
-            }
-        }
+    /// Waits until the list is another one than was told; `false` where the process ends. Dropped while it
+    /// waits, it forgets nothing.
+    pub(super) async fn changed(&mut self) -> bool {
+        self.changes.recv().await.is_some()
     }
 }
 
@@ -153,10 +142,39 @@ impl Server {
             Some(shown) => shown,
             None => self.fingerprint(caller).await.unwrap_or_default(),
         };
+        let presented = self.request(context, None).presented;
+        let (sender, changes) = mpsc::channel(1);
+        let stop = CancellationToken::new();
+        let looker = stop.clone().drop_guard();
+        let server = self.clone();
+        tokio::spawn(async move {
+            tokio::select! {
+                () = stop.cancelled() => {}
+                () = server.look_on(&presented, news, told, &sender) => {}
+            }
+        });
         ToolListNews {
-            presented: self.request(context, None).presented,
-            news,
-            told,
+            changes,
+            _looker: looker,
+        }
+    }
+
+    async fn look_on(
+        &self,
+        presented: &Presented,
+        mut news: IntegrationNews,
+        mut told: u64,
+        changes: &mpsc::Sender<()>,
+    ) {
+        while let Some(heard) = news.next().await {
+            let now = self.look(presented, &mut news, &heard).await;
+            let Some(now) = now.filter(|now| *now != told) else {
+                continue;
+            };
+            told = now;
+            if changes.send(()).await.is_err() {
+                return;
+            }
         }
     }
 

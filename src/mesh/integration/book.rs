@@ -6,6 +6,8 @@
 //! new, or after [`WHOLE_AGE_MAX`] in case a change was broken off between its row and its stamp. Changes of
 //! this process are seen at once.
 
+mod impatient;
+
 use std::collections::HashMap;
 use std::hash::{BuildHasher as _, RandomState};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -142,34 +144,6 @@ impl IntegrationBook {
         }
     }
 
-    /// The same for who would rather have nothing than wait for longer than `patience`. What is being read
-    /// then is read to the end, for the next one.
-    pub(super) async fn view_within(
-        &self,
-        tenant: &TenantId,
-        user: &UserId,
-        patience: Duration,
-    ) -> Option<Arc<View>> {
-        let key = (tenant.clone(), user.clone());
-        if let Some(view) = self.held(&key) {
-            return Some(view);
-        }
-        let permit = Arc::clone(&self.0.impatient).try_acquire_owned().ok()?;
-        let book = self.clone();
-        let reading = tokio::spawn(async move {
-            let _permit = permit;
-            let (tenant, user) = &key;
-            book.view(tenant, user).await
-        });
-        match tokio::time::timeout(patience, reading).await.ok()?.ok()? {
-            Ok(seen) => Some(seen.view),
-            Err(error) => {
-                tracing::debug!(?error, "the integrations of a tenant could not be read");
-                None
-            }
-        }
-    }
-
     /// What `user` of `tenant` has now, for who misses something that may be newer than a copy.
     ///
     /// # Errors
@@ -190,18 +164,6 @@ impl IntegrationBook {
         self.views()
             .changed(|(held, of)| held == tenant && of == user);
         self.announce(tenant, Some(user));
-    }
-
-    /// What this process sees change of what its callers have.
-    pub(super) fn changes(&self) -> &Channels<IntegrationsChanged> {
-        &self.0.changes
-    }
-
-    fn announce(&self, tenant: &TenantId, user: Option<&UserId>) {
-        self.0.changes.announce(IntegrationsChanged {
-            tenant: tenant.clone(),
-            user: user.cloned(),
-        });
     }
 
     /// Writes a stamp, so that every process reads what has changed.
