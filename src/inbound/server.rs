@@ -1,10 +1,12 @@
 //! MCP methods to calls and back: one server for each session, over what all sessions share.
 
 mod attended;
+mod direct;
 mod input;
 mod resource;
 mod subscription;
 mod task;
+mod tool_list;
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -18,16 +20,17 @@ use super::prompt;
 use super::session::Gatekeeper;
 use super::tool::argument::name_a_caller;
 use super::tool::catalog::Catalog;
-use super::tool::{CallFault, Reply};
+use super::tool::{CallFault, Called, Reply};
 use super::transport::{PresentedIdentity, RawArguments, ReplySlot};
 use crate::mesh::call::operation::Operation;
 use crate::mesh::call::request::Request;
-use crate::mesh::call::tool::{Tool, Toolset};
+use crate::mesh::call::tool::Toolset;
 use crate::mesh::call::{Answer, Backplane};
-use crate::mesh::tenant::{IdentityError, PermissionSet, Presented, TenantContext, Token};
+use crate::mesh::tenant::{IdentityError, Presented, TenantContext, Token};
 
 pub use subscription::Streams;
 use subscription::Subscriptions;
+use tool_list::ShownTools;
 
 /// The server's name in the protocol.
 pub const SERVER_NAME: &str = "agent-mesh";
@@ -52,6 +55,7 @@ pub struct Shared {
 pub struct Server {
     shared: Arc<Shared>,
     subscriptions: Arc<Subscriptions>,
+    shown_tools: Arc<ShownTools>,
 }
 
 impl Server {
@@ -60,6 +64,7 @@ impl Server {
         Self {
             shared,
             subscriptions: Arc::default(),
+            shown_tools: Arc::default(),
         }
     }
 
@@ -118,19 +123,6 @@ impl Server {
         caller.map(|_| ()).map_err(identity_error)
     }
 
-    /// What the caller may do, to show it the tools that it may call. Where requests bring tokens, one
-    /// that brings none sees all that is offered; what a token opens is decided when it is called.
-    async fn visible(
-        &self,
-        context: &RequestContext<RoleServer>,
-    ) -> Result<PermissionSet, ErrorData> {
-        match self.caller(context).await {
-            Ok(caller) => Ok(caller.permissions()),
-            Err(IdentityError::Missing) => Ok(PermissionSet::ALL),
-            Err(error) => Err(identity_error(error)),
-        }
-    }
-
     /// Whether anything here has an address: artifacts have, values that are too large for an answer, and
     /// the alerts that were raised.
     fn has_resources(&self) -> bool {
@@ -140,6 +132,11 @@ impl Server {
             .any(|family| self.shared.catalog.has(family))
     }
 
+    /// Whether there is anything that a stream could tell of.
+    fn has_streams(&self) -> bool {
+        self.has_resources() || self.has_changing_tools()
+    }
+
     /// Whether anything here can be watched.
     fn has_changing_resources(&self) -> bool {
         self.shared.catalog.has(Toolset::Artifacts) || self.shared.catalog.has(Toolset::Events)
@@ -147,7 +144,9 @@ impl Server {
 
     fn capabilities(&self) -> ServerCapabilities {
         let mut capabilities = ServerCapabilities::default();
-        capabilities.tools = Some(ToolsCapability::default());
+        let mut tools = ToolsCapability::default();
+        tools.list_changed = self.has_changing_tools().then_some(true);
+        capabilities.tools = Some(tools);
         if self.has_tasks() {
             let mut extensions = ExtensionCapabilities::new();
             extensions.insert(TASKS_EXTENSION_ID.to_owned(), JsonObject::new());
@@ -174,7 +173,7 @@ impl Gatekeeper for Server {
         context: &mut RequestContext<RoleServer>,
     ) -> Result<(), ErrorData> {
         // The library refuses what there is not, in a revision that does not have it or without resources.
-        match is_stateless(context) && self.has_resources() {
+        match is_stateless(context) && self.has_streams() {
             true => self.prepare_stream(requested, context).await,
             false => Ok(()),
         }
@@ -198,7 +197,7 @@ impl ServerHandler for Server {
     ) -> Result<CallToolResponse, ErrorData> {
         let continued = input::continued(&mut params);
         let name = params.name.as_ref();
-        let Some(tool) = Tool::named(name).filter(|&tool| self.shared.catalog.offers(tool)) else {
+        let Some(called) = self.called(name, &context).await else {
             self.require_caller(&context).await?;
             return Err(unknown_tool(name));
         };
@@ -211,10 +210,15 @@ impl ServerHandler for Server {
             (None, None) => None,
         };
         let arguments = given.as_ref().map(RawArguments::get);
-        let mut request = self.request(&context, arguments);
+        // What is for another server names nobody to us.
+        let own = arguments.filter(|_| matches!(called, Called::Own(_)));
+        let mut request = self.request(&context, own);
         request.continued = continued;
         let request_id = request.id;
-        let reply = match self.call_attended(tool, request, arguments, &context).await {
+        let reply = match self
+            .call_attended(&called, request, arguments, &context)
+            .await
+        {
             Ok(reply) => reply,
             Err(CallFault::Cursor(error)) => {
                 self.require_caller(&context).await?;
@@ -226,7 +230,7 @@ impl ServerHandler for Server {
                 None => return Err(identity_error(error)),
             },
         };
-        if let Some(task) = self.started_task(tool, &reply, &context) {
+        if let Some(task) = self.started_task(called.tool(), &reply, &context) {
             return Ok(CallToolResponse::Task(task));
         }
         let json = reply.to_json(is_stateless(&context));
@@ -243,6 +247,9 @@ impl ServerHandler for Server {
         context.peer.set_peer_info(request.clone());
         let mut result = self.negotiate_initialize(&request)?;
         result.capabilities.extensions = None;
+        if let Some(tools) = &mut result.capabilities.tools {
+            tools.list_changed = tools.list_changed.filter(|_| !self.shared.by_token);
+        }
         if let Some(resources) = &mut result.capabilities.resources {
             resources.list_changed = None;
             resources.subscribe = resources.subscribe.filter(|_| !self.shared.by_token);
@@ -282,7 +289,7 @@ impl ServerHandler for Server {
         if params.is_some_and(|params| params.cursor.is_some()) {
             return Err(cursor_error(crate::mesh::service::cursor::InvalidCursor));
         }
-        let tools = self.shared.catalog.list(self.visible(&context).await?);
+        let tools = self.listed_tools(&context).await?;
         let freshness = match is_stateless(&context) {
             true => {
                 format!(
@@ -365,7 +372,7 @@ impl ServerHandler for Server {
         &self,
         requested: &SubscriptionFilter,
     ) -> Option<SubscriptionFilter> {
-        self.has_resources()
+        self.has_streams()
             .then(|| self.acceptable_filter(requested))
     }
 

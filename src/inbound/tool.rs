@@ -22,6 +22,7 @@ use crate::mesh::call::operation::{Operation, ResourceLink};
 use crate::mesh::call::request::Request;
 use crate::mesh::call::tool::Tool;
 use crate::mesh::call::{Answer, Backplane};
+use crate::mesh::integration::ServiceId;
 use crate::mesh::service::cursor::{self, InvalidCursor};
 use crate::mesh::service::proxy::{McpProxy, McpProxyAnswer};
 use crate::mesh::tenant::IdentityError;
@@ -38,6 +39,36 @@ pub enum CallFault {
     /// Its cursor does not fit.
     #[error(transparent)]
     Cursor(#[from] InvalidCursor),
+}
+
+/// What a client means by the name of a tool.
+#[derive(Clone, Debug)]
+pub enum Called {
+    /// One of our own.
+    Own(Tool),
+    /// One of an integrated server.
+    Direct(DirectName),
+}
+
+/// A tool of an integrated server by the name under which it is listed beside our own.
+#[derive(Clone, Debug)]
+pub struct DirectName {
+    /// The integration.
+    pub service: ServiceId,
+    /// The tool, by the server's own name.
+    pub tool: String,
+    /// Whether it may be called only if it changes nothing.
+    pub only_reads: bool,
+}
+
+impl Called {
+    /// The tool of ours that does the work.
+    pub const fn tool(&self) -> Tool {
+        match self {
+            Self::Own(tool) => *tool,
+            Self::Direct(_) => Tool::McpProxy,
+        }
+    }
 }
 
 /// What a tool answers, ready for the wire.
@@ -97,6 +128,23 @@ pub fn describe(tool: Tool) -> Option<Description> {
             return None;
         }
     })
+}
+
+/// Calls what a client has named.
+///
+/// # Errors
+///
+/// As [`call`].
+pub async fn call_named(
+    backplane: &Backplane,
+    called: &Called,
+    request: Request,
+    arguments: Option<&str>,
+) -> Result<Reply, CallFault> {
+    match called {
+        Called::Own(tool) => call(backplane, *tool, request, arguments).await,
+        Called::Direct(name) => proxied(backplane, request, proxy::direct(name, arguments)).await,
+    }
 }
 
 /// Calls `tool` with `arguments`, the text of a JSON object.

@@ -7,10 +7,11 @@ use std::time::Duration;
 use futures::future::BoxFuture;
 use secrecy::SecretString;
 use serde_json::value::RawValue;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{broadcast, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use super::call::request::Progress;
+use super::integration::news::ConnectionChanged;
 use super::integration::{ConnectionId, RemoteKind, ServiceId};
 use super::store::Reply;
 use super::tenant::{TenantId, UserId};
@@ -257,6 +258,10 @@ pub trait Upstreams: Send + Sync + 'static {
 
     /// Every connection of `tenant`; of all tenants where none is named.
     fn states(&self, tenant: Option<&TenantId>) -> Vec<ConnectionState>;
+
+    /// What is told of the connections of `tenant` from now on: that a server has listed its tools anew, that a
+    /// connection broke, and that it is there again.
+    fn watch(&self, tenant: &TenantId) -> broadcast::Receiver<ConnectionChanged>;
 
     /// Whether `target` may be reached from here at all, before anything is stored or started: the
     /// operator's list of commands, the templates and their slots, the rules of egress.

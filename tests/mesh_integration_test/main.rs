@@ -18,6 +18,7 @@ mod artifact_bounds;
 mod artifacts;
 mod cursors;
 mod dashboard;
+mod direct_tools;
 mod errors;
 mod events;
 mod history;

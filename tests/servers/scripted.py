@@ -44,6 +44,7 @@ TOOLS = [
     {"name": "refuse", "description": "Refuses the call.", "inputSchema": schema()},
     {"name": "garbage", "description": "Answers with what is no message.", "inputSchema": schema()},
     {"name": "fail", "description": "Fails.", "inputSchema": schema()},
+    {"name": "grow", "description": "Has one tool more from then on, and says so.", "inputSchema": schema()},
 ]
 QUESTION = {"message": "What is your name?",
             "requestedSchema": {"type": "object", "properties": {"name": {"type": "string"}}}}
@@ -73,6 +74,7 @@ class Server:
         self.options = options
         self.file = options.file
         self.next_id = 1
+        self.grown = 0
 
     def tools(self):
         tools = [dict(tool) for tool in TOOLS]
@@ -80,6 +82,8 @@ class Server:
         if self.options.described and os.path.exists(self.options.described):
             with open(self.options.described, encoding="utf-8") as described:
                 tools[0]["description"] = described.read()
+        for number in range(self.grown):
+            tools.append({"name": "grown_%d" % number, "description": "Grew.", "inputSchema": schema()})
         return tools
 
     def answer(self, request):
@@ -167,6 +171,12 @@ class Server:
             return text(str(os.getpid()))
         if name == "fail":
             return text("it did not work", isError=True)
+        if name == "grow":
+            self.grown += 1
+            send({"method": "notifications/tools/list_changed"})
+            return text("grown")
+        if name.startswith("grown_"):
+            return text(name)
         return text("there is no tool " + name, isError=True)
 
     def add(self, line):

@@ -149,6 +149,15 @@ impl Client {
         &self.others
     }
 
+    /// Takes the first of those messages that has this method; whether there was one.
+    pub(crate) fn take_other(&mut self, method: &str) -> bool {
+        let found = self
+            .others
+            .iter()
+            .position(|other| other["method"] == method);
+        found.map(|position| self.others.remove(position)).is_some()
+    }
+
     fn try_send(&mut self, message: &Value) -> Option<()> {
         self.server.write(format!("{message}\n").as_bytes()).ok()
     }

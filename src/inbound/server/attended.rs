@@ -6,7 +6,7 @@ use rmcp::service::RequestContext;
 use tokio::sync::mpsc;
 
 use super::Server;
-use crate::inbound::tool::{self, CallFault, Reply};
+use crate::inbound::tool::{self, CallFault, Called, Reply};
 use crate::mesh::call::request::{Progress, Request};
 use crate::mesh::call::tool::Tool;
 
@@ -17,23 +17,23 @@ impl Server {
     /// Runs a tool while its progress is sent to the client, and the client is asked what the tool needs.
     pub(super) async fn call_attended(
         &self,
-        tool: Tool,
+        called: &Called,
         mut request: Request,
         arguments: Option<&str>,
         context: &RequestContext<RoleServer>,
     ) -> Result<Reply, CallFault> {
         let backplane = &self.shared.backplane;
         let mut questions = None;
-        if tool == Tool::McpProxy {
+        if called.tool() == Tool::McpProxy {
             (request.input, questions) = self.input_way(context);
         }
         let token = context.meta.get_progress_token();
         if token.is_none() && questions.is_none() {
-            return tool::call(backplane, tool, request, arguments).await;
+            return tool::call_named(backplane, called, request, arguments).await;
         }
         let (sender, mut reports) = mpsc::channel::<Progress>(PROGRESS_QUEUE);
         request.progress = token.is_some().then_some(sender);
-        let call = tool::call(backplane, tool, request, arguments);
+        let call = tool::call_named(backplane, called, request, arguments);
         let mut call = std::pin::pin!(call);
         let mut asking = std::pin::pin!(async {
             match &mut questions {

@@ -14,6 +14,7 @@ use tokio::sync::broadcast::error::RecvError;
 use tokio_util::sync::CancellationToken;
 use tokio_util::sync::DropGuard;
 
+use super::tool_list::ToolListNews;
 use super::{Server, identity_error, invalid};
 use crate::inbound::error::UNAUTHENTICATED;
 use crate::mesh::Timestamp;
@@ -78,6 +79,7 @@ struct Stream {
     ends_at: Option<Timestamp>,
     watched: Vec<(String, Watch)>,
     feed: Feed,
+    tools: Option<ToolListNews>,
     _place: Place,
 }
 
@@ -299,6 +301,7 @@ impl Server {
     /// What `subscriptions/listen` may ask for.
     pub(super) fn acceptable_filter(&self, requested: &SubscriptionFilter) -> SubscriptionFilter {
         let mut filter = SubscriptionFilter::new();
+        filter.tools_list_changed = Some(self.has_changing_tools());
         filter.resources_list_changed = Some(self.shared.catalog.has(Toolset::Artifacts));
         filter.resource_subscriptions = requested.resource_subscriptions.clone();
         filter
@@ -331,6 +334,12 @@ impl Server {
         let place = self.shared.streams.take(&tenant)?;
         // Changes are heard from here on, so that none is missed once the stream is acknowledged.
         let feed = Feed::of(&self.shared.backplane, &tenant);
+        let hears_of_tools =
+            requested.tools_list_changed == Some(true) && self.has_changing_tools();
+        let tools = match hears_of_tools {
+            true => Some(self.tool_list_news(&caller, context).await),
+            false => None,
+        };
         let mut watched = Vec::with_capacity(wanted.len());
         for uri in wanted {
             watched.push((uri.clone(), self.watch(uri, context).await?));
@@ -341,6 +350,7 @@ impl Server {
             ends_at: caller.ends_at(),
             watched,
             feed,
+            tools,
             _place: place,
         }));
         Ok(())
@@ -368,6 +378,13 @@ impl Server {
                         None,
                     ));
                 }
+                is_changed = tools_changed(&mut stream.tools) => {
+                    let sink = subscription.sink();
+                    match is_changed && sink.notify_tool_list_changed().await.is_ok() {
+                        true => continue,
+                        false => return Ok(()),
+                    }
+                }
                 news = stream.feed.next() => news,
             };
             let Some(news) = news else { return Ok(()) };
@@ -381,6 +398,14 @@ impl Server {
                 let _ = sink.notify_resource_list_changed().await;
             }
         }
+    }
+}
+
+/// Waits until the list of tools has changed, where that is to be told.
+async fn tools_changed(tools: &mut Option<ToolListNews>) -> bool {
+    match tools {
+        Some(tools) => tools.changed().await,
+        None => std::future::pending().await,
     }
 }
 

@@ -42,6 +42,11 @@ impl Catalog {
         self.toolsets.contains(&tool.toolset()) && !(self.read_only && changes)
     }
 
+    /// Whether only tools are offered that change nothing.
+    pub const fn is_read_only(&self) -> bool {
+        self.read_only
+    }
+
     /// Whether any tool of `toolset` is offered.
     pub fn has(&self, toolset: Toolset) -> bool {
         self.toolsets.contains(&toolset)

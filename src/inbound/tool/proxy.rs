@@ -3,15 +3,17 @@
 use std::time::Duration;
 
 use serde_json::json;
+use serde_json::value::RawValue;
 
+use super::DirectName;
 use super::argument::Arguments;
 use super::description::{Description, number, optional, required, text};
 use super::integrations::connection_id;
 use crate::mesh::Error;
 use crate::mesh::call::tool::Tool;
-use crate::mesh::integration::ServiceId;
 use crate::mesh::integration::tools::{NAME_BYTES_MAX, is_tool_name};
-use crate::mesh::service::proxy::{McpProxy, TIMEOUT_MS_DEFAULT, TIMEOUT_MS_MAX};
+use crate::mesh::integration::{ConnectionId, ServiceId};
+use crate::mesh::service::proxy::{McpProxy, TIMEOUT_MS_DEFAULT, TIMEOUT_MS_MAX, Way};
 use crate::mesh::store::idempotency::KEY_BYTES_MAX;
 
 /// What a client sees of `mcp_proxy`.
@@ -76,9 +78,38 @@ pub fn parse(text: Option<&str>) -> Result<McpProxy, Error> {
         arguments: given.map(ToOwned::to_owned),
         timeout: Duration::from_millis(timeout_ms.into()),
         idempotency_key: idempotency_key(&mut arguments)?,
+        way: Way::Proxy,
     };
     arguments.finish()?;
     Ok(call)
+}
+
+/// A call of a tool by the name under which it is listed beside our own. Its arguments are all the server's.
+pub fn direct(name: &DirectName, arguments: Option<&str>) -> Result<McpProxy, Error> {
+    let given = arguments.map(|text| RawValue::from_string(text.to_owned()));
+    let given = given.transpose().ok();
+    let is_object = |given: &Option<Box<RawValue>>| {
+        given
+            .as_ref()
+            .is_none_or(|given| given.get().starts_with('{'))
+    };
+    let Some(arguments) = given.filter(is_object) else {
+        return Err(Error::invalid(
+            "arguments",
+            "`arguments` must be a JSON object",
+        ));
+    };
+    Ok(McpProxy {
+        service: name.service.clone(),
+        tool: name.tool.clone(),
+        connection: ConnectionId::default(),
+        arguments,
+        timeout: Duration::from_millis(TIMEOUT_MS_DEFAULT.into()),
+        idempotency_key: None,
+        way: Way::Direct {
+            only_reads: name.only_reads,
+        },
+    })
 }
 
 /// The service and the tool that `<service>.<tool>` names; also `<service>__<tool>`, as clients show tools.

@@ -6,6 +6,8 @@
 //! new, or after [`WHOLE_AGE_MAX`] in case a change was broken off between its row and its stamp. Changes of
 //! this process are seen at once.
 
+mod impatient;
+
 use std::collections::HashMap;
 use std::hash::{BuildHasher as _, RandomState};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -16,8 +18,10 @@ use tokio::sync::Semaphore;
 
 use super::copies::{Copies, Copy};
 use super::listing::ServicePins;
+use super::news::IntegrationsChanged;
 use super::row::{Connected, Pin, Registered, new_version};
 use super::view::{Owned, Roll, View};
+use crate::mesh::channels::Channels;
 use crate::mesh::store::key::{
     CONNECTION_PREFIX, INTEGRATION_PREFIX, Keyspace, PIN_PREFIX, RowKey,
 };
@@ -86,6 +90,8 @@ struct Inner {
     gates: Vec<tokio::sync::Mutex<()>>,
     hasher: RandomState,
     loads: Semaphore,
+    impatient: Arc<Semaphore>,
+    changes: Channels<IntegrationsChanged>,
 }
 
 /// A copy and what reading it has cost: read units.
@@ -107,6 +113,8 @@ impl IntegrationBook {
             gates: (0..GATES).map(|_| tokio::sync::Mutex::default()).collect(),
             hasher: RandomState::new(),
             loads: Semaphore::new(LOADS_MAX),
+            impatient: Arc::new(Semaphore::new(LOADS_MAX)),
+            changes: Channels::default(),
         }))
     }
 
@@ -126,18 +134,7 @@ impl IntegrationBook {
     /// What the table says.
     pub async fn view(&self, tenant: &TenantId, user: &UserId) -> Result<Seen, Error> {
         let key = (tenant.clone(), user.clone());
-        if let Some((view, is_due)) = self.find(&key) {
-            if is_due {
-                let (book, key) = (self.clone(), key);
-                tokio::spawn(async move {
-                    if let Err(error) = book.renew(&key, true).await {
-                        tracing::warn!(
-                            ?error,
-                            "the integrations of a tenant could not be read again"
-                        );
-                    }
-                });
-            }
+        if let Some(view) = self.held(&key) {
             return Ok(Seen { view, units: 0.0 });
         }
         let _turn = self.gate(&key).lock().await;
@@ -159,12 +156,14 @@ impl IntegrationBook {
     pub fn roll_changed(&self, tenant: &TenantId) {
         self.rolls().changed(|held| held == tenant);
         self.views().changed(|(held, _)| held == tenant);
+        self.announce(tenant, None);
     }
 
     /// This process has changed connections of `user`.
     pub fn connections_changed(&self, tenant: &TenantId, user: &UserId) {
         self.views()
             .changed(|(held, of)| held == tenant && of == user);
+        self.announce(tenant, Some(user));
     }
 
     /// Writes a stamp, so that every process reads what has changed.
@@ -175,6 +174,23 @@ impl IntegrationBook {
         let row = Row::new().with_text(VERSION_ATTRIBUTE, new_version());
         let written = self.0.parts.table.put(key, row, Condition::Always).await?;
         Ok(written.units)
+    }
+
+    /// The copy that may be used, which is renewed meanwhile where it is due.
+    fn held(&self, key: &(TenantId, UserId)) -> Option<Arc<View>> {
+        let (view, is_due) = self.find(key)?;
+        if is_due {
+            let (book, key) = (self.clone(), key.clone());
+            tokio::spawn(async move {
+                if let Err(error) = book.renew(&key, true).await {
+                    tracing::warn!(
+                        ?error,
+                        "the integrations of a tenant could not be read again"
+                    );
+                }
+            });
+        }
+        Some(view)
     }
 
     /// The copy that may be used, and whether it is to be renewed by who hears it.
@@ -230,6 +246,9 @@ impl IntegrationBook {
         };
         let view = Arc::clone(&copy.value);
         self.views().keep(key.clone(), copy, changes);
+        if !is_same {
+            self.announce(tenant, Some(user));
+        }
         if let Some(before) = before.filter(|_| !is_same) {
             self.end_those_gone(&before.value, &view);
         }
@@ -391,6 +410,7 @@ impl IntegrationBook {
             owned,
             stamp,
             index: Mutex::default(),
+            direct: Mutex::default(),
         })
     }
 

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::direct::ToolPattern;
 use super::id::ServiceId;
 
 /// An integration as a tenant has registered it. Texts of `env`, `headers` and `args` may refer to secrets
@@ -27,6 +28,9 @@ pub struct Definition {
     /// Words for what it can do, which finding tools looks at too.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub capabilities: Vec<String>,
+    /// Which of its tools are listed beside our own, sorted.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub direct_tools: Vec<ToolPattern>,
 }
 
 /// How an integrated server is reached.
@@ -102,6 +106,25 @@ pub enum AuthMethod {
     /// `credentials.token_url`, with `credentials.scope` where there is one.
     #[serde(rename = "oauth2_client_credentials")]
     ClientCredentials,
+}
+
+impl Definition {
+    /// Whether its tool `name` is listed beside our own.
+    pub fn lists_directly(&self, name: &str) -> bool {
+        self.direct_tools
+            .iter()
+            .any(|pattern| pattern.matches(name))
+    }
+
+    /// Whether it is `other` but for the tools that are listed directly.
+    pub fn is_like(&self, other: &Self) -> bool {
+        let direct_tools = other.direct_tools.clone();
+        *other
+            == Self {
+                direct_tools,
+                ..self.clone()
+            }
+    }
 }
 
 impl Endpoint {

@@ -230,6 +230,7 @@ mod tests {
             description: None,
             category: None,
             capabilities: Vec::new(),
+            direct_tools: Vec::new(),
         }
     }
 

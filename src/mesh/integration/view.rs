@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
+use super::direct::{self, DirectTools};
 use super::id::{ConnectionId, ServiceId};
 use super::listing::{Listing, ServicePins};
 use super::row::{Connected, Registered};
@@ -36,6 +37,7 @@ pub struct View {
     pub(super) owned: BTreeMap<(ServiceId, ConnectionId), Arc<Owned>>,
     pub(super) stamp: Option<String>,
     pub(super) index: Mutex<Option<Arc<Index>>>,
+    pub(super) direct: Mutex<Option<Arc<DirectTools>>>,
 }
 
 /// A user's connection: its row, and what is known of its tools.
@@ -119,11 +121,21 @@ impl View {
         }
     }
 
+    pub(super) fn held_direct_tools(&self) -> MutexGuard<'_, Option<Arc<DirectTools>>> {
+        self.direct.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// About how many bytes it takes up, the roll apart.
     pub(super) fn weight(&self) -> usize {
         let owned = self.owned.values();
         let owned = owned.map(|owned| 4 * ENTRY_WEIGHT + owned.row.tools.len() * TOOL_WEIGHT);
-        ENTRY_WEIGHT + owned.sum::<usize>()
+        let services = self.roll.services();
+        let lists = services.map(|found| found.definition.direct_tools.is_empty());
+        let direct = match lists.into_iter().all(|is_empty| is_empty) {
+            true => 0,
+            false => direct::BYTES_MAX,
+        };
+        ENTRY_WEIGHT + owned.sum::<usize>() + direct
     }
 }
 

@@ -51,6 +51,20 @@ pub struct McpProxy {
     pub timeout: Duration,
     /// Under which key the answer is remembered.
     pub idempotency_key: Option<String>,
+    /// By which of its names it is called.
+    pub way: Way,
+}
+
+/// By which of its names a tool of an integrated server is called.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// Through `mcp_proxy`, which reaches every tool.
+    Proxy,
+    /// As one that is listed beside our own; only one that changes nothing where `only_reads`.
+    Direct {
+        /// This server is read-only.
+        only_reads: bool,
+    },
 }
 
 /// What [`McpProxy`] answers: the server's own result.

@@ -30,7 +30,7 @@ use crate::mesh::upstream::{
 use crate::mesh::{Error, ErrorKind};
 
 pub use connect::{Connecting, Made};
-pub use manage::Approval;
+pub use manage::{Approval, Defined};
 
 /// How long a server may take to list its tools.
 pub const LIST_TIME_MAX: Duration = Duration::from_secs(20);

@@ -19,7 +19,7 @@ use std::time::Duration;
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
-use tokio::sync::watch;
+use tokio::sync::{broadcast, watch};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -30,7 +30,9 @@ use self::settings::PoolSettings;
 use self::slot::{Life, Slot, Slots, Stage};
 use super::link::Links;
 use super::scrub::copy;
+use crate::mesh::channels::Channels;
 use crate::mesh::integration::ServiceId;
+use crate::mesh::integration::news::ConnectionChanged;
 use crate::mesh::store::Reply;
 use crate::mesh::tenant::TenantId;
 use crate::mesh::upstream::{
@@ -55,6 +57,8 @@ struct Inner {
     settings: PoolSettings,
     slots: Mutex<Slots>,
     census: Arc<Census>,
+    /// What is told of the connections.
+    changes: Channels<ConnectionChanged>,
     tasks: TaskTracker,
     /// Cancelled, every connection ends in an orderly way.
     stop: CancellationToken,
@@ -79,6 +83,7 @@ impl UpstreamPool {
                 settings,
                 slots: Mutex::default(),
                 census: Arc::default(),
+                changes: Channels::default(),
                 tasks: TaskTracker::new(),
                 stop: CancellationToken::new(),
                 kill: CancellationToken::new(),
@@ -251,6 +256,10 @@ impl Upstreams for UpstreamPool {
         drop(slots);
         states.sort_unstable_by(|a, b| a.key.cmp(&b.key));
         states
+    }
+
+    fn watch(&self, tenant: &TenantId) -> broadcast::Receiver<ConnectionChanged> {
+        self.inner.changes.watch(tenant)
     }
 
     fn check(&self, target: &ConnectionTarget) -> Result<(), Error> {

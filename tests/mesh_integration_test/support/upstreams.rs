@@ -5,7 +5,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use agent_mesh::mesh::channels::Channels;
 use agent_mesh::mesh::integration::ServiceId;
+use agent_mesh::mesh::integration::news::ConnectionChanged;
 use agent_mesh::mesh::store::Reply;
 use agent_mesh::mesh::tenant::TenantId;
 use agent_mesh::mesh::upstream::{
@@ -18,6 +20,7 @@ use futures::future::BoxFuture;
 use secrecy::ExposeSecret as _;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
+use tokio::sync::broadcast;
 
 type List = Arc<Vec<UpstreamTool>>;
 
@@ -45,6 +48,7 @@ pub(crate) struct ScriptedUpstreams {
     scripts: Arc<Scripts>,
     open: Mutex<HashMap<ConnectionKey, (String, Arc<Connection>)>>,
     down: Mutex<Vec<ConnectionKey>>,
+    changes: Channels<ConnectionChanged>,
 }
 
 struct Connection {
@@ -114,6 +118,7 @@ impl ScriptedUpstreams {
             scripts,
             open: Mutex::default(),
             down: Mutex::default(),
+            changes: Channels::default(),
         }
     }
 
@@ -134,12 +139,24 @@ impl ScriptedUpstreams {
         keys
     }
 
+    /// Every server has listed its tools anew.
+    pub(crate) fn list_anew(&self) {
+        let open: Vec<_> = self.open.lock().unwrap().keys().cloned().collect();
+        for key in open {
+            self.changes.announce(ConnectionChanged(Arc::new(key)));
+        }
+    }
+
     /// Every connection breaks, and those of `service` too often.
     pub(crate) fn break_all(&self, service: &str) {
         let mut open = self.open.lock().unwrap();
         let broken = open.drain().map(|(key, _)| key);
         let too_often = broken.filter(|key| key.service.as_str() == service);
-        self.down.lock().unwrap().extend(too_often);
+        let too_often: Vec<_> = too_often.collect();
+        self.down.lock().unwrap().extend(too_often.iter().cloned());
+        for key in too_often {
+            self.changes.announce(ConnectionChanged(Arc::new(key)));
+        }
     }
 }
 
@@ -206,6 +223,10 @@ impl Upstreams for ScriptedUpstreams {
         states
             .filter(|state| tenant.is_none_or(|tenant| *tenant == state.key.tenant))
             .collect()
+    }
+
+    fn watch(&self, tenant: &TenantId) -> broadcast::Receiver<ConnectionChanged> {
+        self.changes.watch(tenant)
     }
 
     fn check(&self, target: &ConnectionTarget) -> Result<(), Error> {

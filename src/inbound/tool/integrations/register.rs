@@ -1,6 +1,6 @@
 //! `integration_register`: what a client sees of it, and its arguments, by type of server.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::json;
 
@@ -11,9 +11,10 @@ use super::super::description::{
 use super::{members, service, unshown};
 use crate::mesh::Error;
 use crate::mesh::call::tool::Tool;
+use crate::mesh::integration::direct::PATTERNS_MAX;
 use crate::mesh::integration::unseen::Unseen;
 use crate::mesh::integration::{
-    AuthMethod, Definition, Endpoint, Program, RemoteAddress, RemoteKind,
+    AuthMethod, Definition, Endpoint, Program, RemoteAddress, RemoteKind, ToolPattern,
 };
 use crate::mesh::service::integrations::IntegrationRegister;
 
@@ -34,18 +35,13 @@ pub fn describe() -> Description {
     Description {
         tool: Tool::IntegrationRegister,
         title: "Register an integration",
-        text: "Register another MCP server for the tenant. Nothing is started; each user connects for themself \
-               with integration_connect. The same registration again changes nothing; another one under the \
-               same id is a conflict. stdio: `template`, or `command` with `args` and `env` where the operator \
-               allows it. http, sse, websocket: `url` with `headers`. No secrets here: write \
-               `${secret:NAME}` (`use_aws_mcp secrets set NAME`) or `${credential:FIELD}`, which each \
-               connection is given.",
+        text: "Register another MCP server for the tenant; users connect with integration_connect. The \
+               same again changes nothing, or `direct_tools` alone; all else under the same id is a conflict. \
+               stdio: `template`, or `command` with `args` and `env` if the operator allows it. http, sse, \
+               websocket: `url`, `headers`. No secrets: write `${secret:NAME}` (`use_aws_mcp secrets set NAME`) \
+               or `${credential:FIELD}` of each connection.",
         arguments: vec![
-            required(
-                "service_id",
-                text(),
-                "1 to 32 of a-z, 0-9 and -: its tools are `<service_id>.<tool>`.",
-            ),
+            required("service_id", text(), "1 to 32 of a-z, 0-9 and -."),
             required("name", text(), "A name for people."),
             required(
                 "server_type",
@@ -54,22 +50,23 @@ pub fn describe() -> Description {
             ),
             optional("template", text(), "stdio: the operator's template."),
             optional("command", text(), "stdio: a program."),
-            optional("args", texts(), "stdio: the program's arguments."),
-            optional(
-                "env",
-                texts_by_name(),
-                "stdio: variables of its environment.",
-            ),
+            optional("args", texts(), "stdio: its arguments."),
+            optional("env", texts_by_name(), "stdio: variables."),
             optional("url", text(), "Remote: https, or wss."),
             optional("headers", texts_by_name(), "Remote: of every request."),
             optional(
                 "auth_method",
                 one_of(&AuthMethod::ALL.map(AuthMethod::name)),
-                "How connections sign in.",
+                "How one signs in.",
             ),
             optional("description", text(), "What it is good for."),
-            optional("category", text(), "A word to group it by."),
+            optional("category", text(), "To group it by."),
             optional("capabilities", texts(), "Words to find it by."),
+            optional(
+                "direct_tools",
+                texts(),
+                "Listed as `<service_id>__<tool>`; `begin*` is many. Left out: as before.",
+            ),
         ],
         one_of: Vec::new(),
         results: vec![
@@ -77,7 +74,7 @@ pub fn describe() -> Description {
             result("state", json!({"type": "string", "enum": ["registered"]})),
             result(
                 "change",
-                json!({"type": "string", "enum": ["created", "unchanged"]}),
+                json!({"type": "string", "enum": ["created", "updated", "unchanged"]}),
             ),
         ],
         destructive: false,
@@ -108,6 +105,8 @@ pub fn parse(text: Option<&str>) -> Result<IntegrationRegister, Error> {
     for word in &capabilities {
         check_text(&arguments, "capabilities", word, WORD_CHARS_MAX)?;
     }
+    let direct_tools = direct_tools(&mut arguments)?;
+    let keeps_direct_tools = direct_tools.is_none();
     arguments.finish()?;
     Ok(IntegrationRegister {
         definition: Definition {
@@ -118,7 +117,9 @@ pub fn parse(text: Option<&str>) -> Result<IntegrationRegister, Error> {
             description,
             category,
             capabilities,
+            direct_tools: direct_tools.unwrap_or_default(),
         },
+        keeps_direct_tools,
     })
 }
 
@@ -250,6 +251,23 @@ fn auth_method(arguments: &mut Arguments<'_>) -> Result<AuthMethod, Error> {
         let words = AuthMethod::ALL.map(AuthMethod::name).join("`, `");
         arguments.wrong("auth_method", format!("must be one of `{words}`"))
     })
+}
+
+/// The tools that are listed directly, each once, in order, so that the same ones are the same list.
+fn direct_tools(arguments: &mut Arguments<'_>) -> Result<Option<Vec<ToolPattern>>, Error> {
+    let Some(given) = arguments.optional::<Vec<String>>("direct_tools")? else {
+        return Ok(None);
+    };
+    if given.len() > PATTERNS_MAX {
+        let what = format!("has {}; it may have {PATTERNS_MAX}", given.len());
+        return Err(arguments.wrong("direct_tools", what));
+    }
+    let patterns: Result<BTreeSet<ToolPattern>, _> =
+        given.iter().map(|text| text.parse()).collect();
+    match patterns {
+        Ok(patterns) => Ok(Some(patterns.into_iter().collect())),
+        Err(what) => Err(arguments.wrong("direct_tools", format!("each {what}"))),
+    }
 }
 
 /// A program, a template or a URL: something, on one line.

@@ -24,6 +24,7 @@ fn registered() -> Registered {
             description: None,
             category: None,
             capabilities: vec!["read".to_owned()],
+            direct_tools: Vec::new(),
         },
         id: Ulid::generate(),
         leaving: false,

@@ -256,6 +256,7 @@ fn source(service: &str, tools: &[(String, String)]) -> (Arc<Owned>, Arc<KnownTo
             description: None,
             category: None,
             capabilities: Vec::new(),
+            direct_tools: Vec::new(),
         },
         id: of,
         leaving: false,

@@ -11,7 +11,7 @@ use crate::mesh::call::tool::Tool;
 use crate::mesh::integration::row::{Pin, Registered};
 use crate::mesh::integration::view::{Owned, View};
 use crate::mesh::integration::{
-    ConnectionId, Difference, Endpoint, PinHash, Program, ServiceId, unseen,
+    ConnectionId, Difference, Endpoint, PinHash, Program, ServiceId, ToolPattern, unseen,
 };
 use crate::mesh::limit::{Cost, Direction};
 use crate::mesh::service::cursor;
@@ -66,6 +66,9 @@ struct Item {
     category: Option<String>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     capabilities: Vec<String>,
+    /// Which of its tools are listed beside our own.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    direct_tools: Vec<ToolPattern>,
     created_at: Timestamp,
     created_by: String,
     connections: Vec<Connection>,
@@ -220,6 +223,7 @@ impl Item {
             description: definition.description.clone(),
             category: definition.category.clone(),
             capabilities: definition.capabilities.clone(),
+            direct_tools: definition.direct_tools.clone(),
             created_at: registered.created_at,
             created_by: registered.created_by.to_string(),
             connections: own.map(|owned| Connection::of(owned, states)).collect(),

@@ -8,6 +8,7 @@ use crate::mesh::call::operation::{IntegrationManage, Operation, Report, Subject
 use crate::mesh::call::tool::Tool;
 use crate::mesh::integration::{Definition, leak};
 use crate::mesh::limit::{Cost, Direction};
+use crate::mesh::store::integrations::Defined;
 
 /// The most bytes of a definition as it is kept.
 const DEFINITION_BYTES_MAX: usize = 64 << 10;
@@ -21,6 +22,8 @@ const WRITE_UNITS: f64 = 5.0;
 pub struct IntegrationRegister {
     /// What is registered.
     pub definition: Definition,
+    /// Where it is registered already, the tools that are listed directly stay those that they are.
+    pub keeps_direct_tools: bool,
 }
 
 /// What [`IntegrationRegister`] answers.
@@ -53,11 +56,17 @@ impl Operation for IntegrationRegister {
     ) -> Result<IntegrationRegisterAnswer, Error> {
         let definition = &self.definition;
         check(definition)?;
-        let is_new = call.integrations().define(definition).await?;
+        let integrations = call.integrations();
+        let defined = integrations.define(definition, self.keeps_direct_tools);
+        let change = match defined.await? {
+            Defined::Created => "created",
+            Defined::Updated => "updated",
+            Defined::Unchanged => "unchanged",
+        };
         Ok(IntegrationRegisterAnswer {
             service_id: definition.service.to_string(),
             state: "registered",
-            change: if is_new { "created" } else { "unchanged" },
+            change,
         })
     }
 

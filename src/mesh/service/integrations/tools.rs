@@ -10,13 +10,14 @@ use crate::mesh::Error;
 use crate::mesh::call::grant::Granted;
 use crate::mesh::call::operation::{IntegrationRead, Operation, Report, Subject};
 use crate::mesh::call::tool::Tool;
+use crate::mesh::integration::direct::LeftOutBecause;
 use crate::mesh::integration::search::{Found, Index};
 use crate::mesh::integration::{
     ConnectionId, KnownTool, KnownTools, RefusedTool, ServiceId, unseen,
 };
 use crate::mesh::limit::{Cost, Direction};
 use crate::mesh::service::cursor;
-use crate::mesh::store::integrations::Unavailable;
+use crate::mesh::store::integrations::{Survey, Unavailable};
 
 /// The most tools of one page.
 pub const LIMIT_MAX: u32 = 200;
@@ -221,9 +222,9 @@ impl Operation for McpListTools {
             ));
         }
         let mut unavailable: Vec<Missing> = Vec::new();
-        for found in survey.unavailable {
+        for found in &survey.unavailable {
             if is_meant(&found.owned.row.service) {
-                unavailable.push(Missing::of(&found));
+                unavailable.push(Missing::of(found));
             }
         }
         for (owned, tools) in &survey.sources {
@@ -235,6 +236,7 @@ impl Operation for McpListTools {
                 ));
             }
         }
+        unavailable.extend(Missing::not_direct(&survey, is_meant));
         let index = survey.view.index(survey.sources);
         Ok(self.answer(&index, unavailable))
     }
@@ -287,6 +289,29 @@ impl Missing {
     }
 }
 
+impl Missing {
+    /// The tools that were chosen to be listed directly and cannot be: one entry for each integration.
+    fn not_direct(survey: &Survey, is_meant: impl Fn(&ServiceId) -> bool) -> Vec<Self> {
+        let mut reasons: BTreeMap<(ServiceId, LeftOutBecause), Vec<String>> = BTreeMap::new();
+        let direct = survey.view.direct_tools(survey.sources.clone(), false);
+        let meant = direct.left_out().iter();
+        for left_out in meant.filter(|left_out| is_meant(&left_out.service)) {
+            let names = reasons.entry((left_out.service.clone(), left_out.reason));
+            names.or_default().push(format!("`{}`", left_out.tool));
+        }
+        let missing = reasons.into_iter().map(|((service, reason), names)| {
+            let names = names.join(", ");
+            let message = format!("tools that are not listed directly: {names}: {reason}");
+            Self {
+                service_id: service.to_string(),
+                connection_id: None,
+                message: unseen::excerpt(&message, MESSAGE_CHARS_MAX),
+            }
+        });
+        missing.collect()
+    }
+}
+
 impl Item {
     fn of(found: Found<'_>, detail: Detail) -> Self {
         let (row, tool) = (&found.owned.row, found.tool);
@@ -336,7 +361,7 @@ impl Item {
             let raw = exact.get(name)?;
             let raw = match tool.unseen.is_none() {
                 true => raw.clone(),
-                false => to_raw_value(&escaped(members.get(name)?.clone())).ok()?,
+                false => to_raw_value(&unseen::escaped_json(members.get(name)?.clone())).ok()?,
             };
             match room.checked_sub(raw.get().len()) {
                 Some(left) => {
@@ -358,18 +383,4 @@ impl Item {
 /// A connection's id, where it is not the one that is meant where none is named.
 fn named(connection: &ConnectionId) -> Option<String> {
     (*connection != ConnectionId::default()).then(|| connection.to_string())
-}
-
-/// With every text in it escaped.
-fn escaped(value: Value) -> Value {
-    match value {
-        Value::String(text) => Value::String(unseen::escaped(&text)),
-        Value::Array(items) => Value::Array(items.into_iter().map(escaped).collect()),
-        Value::Object(members) => {
-            let members = members.into_iter();
-            let members = members.map(|(name, member)| (unseen::escaped(&name), escaped(member)));
-            Value::Object(members.collect())
-        }
-        other => other,
-    }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::value::RawValue;
 
 use super::origin::ResultShape;
-use super::{Called, McpProxy, input, large};
+use super::{Called, McpProxy, Way, input, large};
 use crate::mesh::call::grant::Granted;
 use crate::mesh::integration::KnownTool;
 use crate::mesh::integration::unseen::escaped;
@@ -70,7 +70,29 @@ fn callable<'reached>(
         .detail("parameter", "tool_name"));
     };
     known.require_pinned(service)?;
-    Ok(known)
+    match proxy.way {
+        Way::Direct { .. } if !reached.registered().definition.lists_directly(tool) => {
+            Err(not_direct(proxy))
+        }
+        Way::Direct { only_reads: true } if !known.read_only => Err(not_a_read(proxy)),
+        Way::Direct { .. } | Way::Proxy => Ok(known),
+    }
+}
+
+fn not_direct(proxy: &McpProxy) -> Error {
+    let (service, tool) = (&proxy.service, &proxy.tool);
+    let message =
+        format!("`{tool}` is not one of the tools of `{service}` that are listed directly");
+    Error::new(ErrorKind::NotFound, message).fix(format!(
+        "Call it with mcp_proxy {{\"tool_name\": \"{service}.{tool}\"}}."
+    ))
+}
+
+fn not_a_read(proxy: &McpProxy) -> Error {
+    let (service, tool) = (&proxy.service, &proxy.tool);
+    let message = format!("`{service}.{tool}` may change something, and this server is read-only");
+    Error::new(ErrorKind::NotSupported, message)
+        .fix("Call it through a server that was not started with --read-only.")
 }
 
 fn called(result: Box<RawValue>, reached: &Reached, repeated: bool) -> Result<Called, Error> {

@@ -9,8 +9,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
-/// The member of a result's `_meta` that says where it came from.
-pub const ORIGIN: &str = "com.agent-mesh/origin";
+pub use crate::mesh::integration::direct::ORIGIN;
 
 /// Where a result came from.
 #[derive(Clone, Debug, Serialize)]

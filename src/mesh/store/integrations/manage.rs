@@ -34,16 +34,32 @@ pub struct Approval {
     pub difference: Difference,
 }
 
+/// What became of a registration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Defined {
+    /// There was none of its id.
+    Created,
+    /// It was registered, and its direct tools were others.
+    Updated,
+    /// It was registered so already.
+    Unchanged,
+}
+
 impl<'call, P> Integrations<'call, P>
 where
     P: Allows<IntegrationManage>,
 {
-    /// Registers an integration; `false` where it is registered so already.
+    /// Registers an integration. Of one that is registered already only the list of direct tools may be another,
+    /// and stays as it is where `keeps_direct_tools`.
     ///
     /// # Errors
     /// `CONFLICT` where another one has its id, `QUOTA_EXCEEDED`, `NOT_SUPPORTED` where it may not be reached
     /// from here.
-    pub async fn define(&self, definition: &Definition) -> Result<bool, Error> {
+    pub async fn define(
+        &self,
+        definition: &Definition,
+        keeps_direct_tools: bool,
+    ) -> Result<Defined, Error> {
         let (service, endpoint) = (&definition.service, &definition.endpoint);
         plan::require_allowed(endpoint, self.reach.serves_many())?;
         let outline = plan::outline(endpoint);
@@ -58,11 +74,19 @@ where
                 Some(found) if found.leaving => {
                     self.remove_all(found).await?;
                 }
-                Some(found) if found.definition == *definition => return Ok(false),
+                Some(found) if found.definition == *definition => return Ok(Defined::Unchanged),
+                Some(found) if keeps_direct_tools && found.definition.is_like(definition) => {
+                    return Ok(Defined::Unchanged);
+                }
+                Some(found) if found.definition.is_like(definition) => {
+                    if self.redefine(found, definition).await? {
+                        return Ok(Defined::Updated);
+                    }
+                }
                 Some(_) => return Err(taken(service)),
                 None => {
                     if self.add(definition).await? {
-                        return Ok(true);
+                        return Ok(Defined::Created);
                     }
                 }
             }
@@ -157,6 +181,26 @@ where
             .table()
             .put(&key, registered.to_row()?, Condition::Absent { now })
             .await?;
+        self.write_units(written.units);
+        self.finish(changing).await?;
+        Ok(matches!(written.value, WriteOutcome::Done { .. }))
+    }
+
+    /// Writes another definition of what is registered; whether it was still `found`.
+    async fn redefine(&self, found: Registered, definition: &Definition) -> Result<bool, Error> {
+        let condition = Condition::Version {
+            version: found.version.clone(),
+            now: self.reach.now(),
+        };
+        let next = Registered {
+            definition: definition.clone(),
+            version: new_version(),
+            ..found
+        };
+        let changing = self.changing(None).await?;
+        let key = self.keys.integration(&definition.service);
+        let table = self.reach.table();
+        let written = table.put(&key, next.to_row()?, condition).await?;
         self.write_units(written.units);
         self.finish(changing).await?;
         Ok(matches!(written.value, WriteOutcome::Done { .. }))

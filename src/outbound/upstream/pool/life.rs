@@ -10,6 +10,7 @@ use super::Inner;
 use super::census::{Full, Place};
 use super::connection::Connection;
 use super::slot::{Life, Outcome, Stage};
+use crate::mesh::integration::news::ConnectionChanged;
 use crate::mesh::upstream::{ConnectionPlan, ConnectionTarget};
 use crate::mesh::{Error, ErrorKind};
 use crate::outbound::upstream::handshake::{Established, establish};
@@ -122,6 +123,7 @@ impl Inner {
                 self.end_link(link.as_deref()).await;
                 drop((link, place));
                 self.failed(plan, life, &error);
+                self.announce(plan);
                 life.tell(Err(Arc::new(error)));
             }
         }
@@ -140,8 +142,9 @@ impl Inner {
         let is_child = is_child(&plan.target);
         let connection = Arc::new(Connection::new(core.clone(), identity, clock, is_child));
         self.opened(plan, life, &connection);
+        self.announce(plan);
         life.tell(Ok(connection.clone()));
-        let end = self.watch(life, &connection).await;
+        let end = self.watch(plan, life, &connection).await;
         // From here on calls find the session closed.
         core.end_with(unavailable("the connection was ended"));
         if end == End::Broke {
@@ -155,8 +158,9 @@ impl Inner {
     }
 
     /// Waits until the connection breaks, is told to end, or is not needed any more.
-    async fn watch(&self, life: &Life, connection: &Connection) -> End {
+    async fn watch(&self, plan: &ConnectionPlan, life: &Life, connection: &Connection) -> End {
         let core = connection.core();
+        let mut listings = core.tools.listings();
         loop {
             let idle_at = connection.used() + self.settings.idle_max;
             let old_at = connection.opened() + self.settings.lifetime_max;
@@ -175,9 +179,16 @@ impl Inner {
                 biased;
                 () = life.stop.cancelled() => return End::Ended,
                 () = core.closed().cancelled() => return End::Broke,
+                Ok(()) = listings.changed() => self.announce(plan),
                 () = sleep_until(next) => {}
             }
         }
+    }
+
+    /// Tells whoever watches the tenant that the connection or its tools have changed.
+    fn announce(&self, plan: &ConnectionPlan) {
+        let key = Arc::new(plan.key.clone());
+        self.changes.announce(ConnectionChanged(key));
     }
 
     async fn end_link(&self, link: Option<&dyn Link>) {
@@ -255,6 +266,7 @@ impl Inner {
         if let Some(last) = last {
             last.core().tools.forget();
         }
+        self.announce(plan);
         tokio::select! {
             () = life.stop.cancelled() => {}
             () = sleep(self.settings.failure_window) => {

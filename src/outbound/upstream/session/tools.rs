@@ -104,6 +104,11 @@ impl Tools {
         self.generation.load(Ordering::Acquire)
     }
 
+    /// Rises whenever a listing has ended, however it did.
+    pub(in crate::outbound::upstream) fn listings(&self) -> watch::Receiver<u64> {
+        self.turns.subscribe()
+    }
+
     /// They are not what they were: they are listed anew soon.
     pub(super) fn changed(&self) {
         self.lock().is_stale = true;
