@@ -22,7 +22,7 @@ pub struct Sandbox {
     pub landlock_abi: u8,
     /// Files, and other processes' memory and environment.
     pub files: bool,
-    /// TCP ports.
+    /// TCP ports, and that there is no transport but TCP and UDP.
     pub network: bool,
     /// Signals to processes outside, and sockets without a file.
     pub signals: bool,

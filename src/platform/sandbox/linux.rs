@@ -24,6 +24,26 @@ const SIGNALS_ABI: u8 = 6;
 /// The families of sockets that remain: addresses of networks, and what the resolver asks the kernel with.
 const FAMILIES: [i32; 3] = [libc::AF_INET, libc::AF_INET6, libc::AF_NETLINK];
 
+/// The families of [`FAMILIES`] that carry more than one protocol.
+const INTERNET_FAMILIES: [i32; 2] = [libc::AF_INET, libc::AF_INET6];
+
+/// The protocols that remain there. Landlock's rule for ports sees neither `IPPROTO_MPTCP`, which opens
+/// plain TCP to a peer that does not speak it, nor SCTP, SMC or UDP-Lite.
+const PROTOCOLS: [i32; 3] = [libc::IPPROTO_IP, libc::IPPROTO_TCP, libc::IPPROTO_UDP];
+
+/// The types that are refused there, since protocol 0 would mean another transport than TCP and UDP.
+const REFUSED_TYPES: [i32; 3] = [libc::SOCK_RAW, libc::SOCK_SEQPACKET, libc::SOCK_DCCP];
+
+/// The bits of the second argument of `socket` that are the type; the others are flags of the descriptor.
+const TYPE_MASK: u64 = 0xf;
+
+/// The calls that connect where `MSG_FASTOPEN` is set, unseen by Landlock, and which argument holds their flags.
+const FAST_OPENING_CALLS: [(i64, u8); 3] = [
+    (libc::SYS_sendto, 3),
+    (libc::SYS_sendmsg, 2),
+    (libc::SYS_sendmmsg, 3),
+];
+
 /// Calls that get around the other rules, or that reach into other processes or the kernel.
 const REFUSED_CALLS: [i64; 13] = [
     libc::SYS_io_uring_setup,
@@ -51,28 +71,25 @@ pub fn sandbox(rules: &SandboxRules) -> io::Result<Sandbox> {
     let abi = landlock_abi();
     let enforced = landlock(rules).map_err(io::Error::other)?;
     let sockets = refuse_calls().is_ok();
-    Ok(Sandbox {
-        sockets,
-        ..with_landlock(if enforced { abi } else { 0 })
-    })
+    Ok(held(if enforced { abi } else { 0 }, sockets))
 }
 
 /// What [`sandbox`] would enforce here.
 pub fn sandbox_support() -> Sandbox {
     let seccomp = std::fs::read_to_string("/proc/sys/kernel/seccomp/actions_avail");
-    Sandbox {
-        sockets: seccomp.is_ok_and(|actions| actions.contains("errno")) && filter().is_ok(),
-        ..with_landlock(landlock_abi())
-    }
+    let sockets = seccomp.is_ok_and(|actions| actions.contains("errno")) && filter().is_ok();
+    held(landlock_abi(), sockets)
 }
 
-fn with_landlock(abi: u8) -> Sandbox {
+/// What Landlock's version `abi`, 0 for none, and the filter, where it holds `sockets`, enforce together.
+fn held(abi: u8, sockets: bool) -> Sandbox {
     Sandbox {
         landlock_abi: abi,
         files: abi >= 1,
-        network: abi >= NETWORK_ABI,
+        // Without the filter there are ways to connect that Landlock does not see.
+        network: abi >= NETWORK_ABI && sockets,
         signals: abi >= SIGNALS_ABI,
-        sockets: false,
+        sockets,
     }
 }
 
@@ -132,16 +149,16 @@ fn refuse_calls() -> Result<(), seccompiler::Error> {
 
 /// The filter of system calls. A kernel without one of them never sees it.
 fn filter() -> Result<BpfProgram, seccompiler::BackendError> {
-    let unlike = |family: i32| {
-        let family = u64::from(family.unsigned_abs());
-        SeccompCondition::new(0, SeccompCmpArgLen::Dword, SeccompCmpOp::Ne, family)
-    };
-    let conditions: Result<Vec<_>, _> = FAMILIES.into_iter().map(unlike).collect();
     let mut rules: BTreeMap<i64, Vec<SeccompRule>> = REFUSED_CALLS
         .into_iter()
         .map(|call| (call, Vec::new()))
         .collect();
-    rules.insert(libc::SYS_socket, vec![SeccompRule::new(conditions?)?]);
+    rules.insert(libc::SYS_socket, refused_sockets()?);
+    let fast_open = u64::from(libc::MSG_FASTOPEN.unsigned_abs());
+    for (call, flags) in FAST_OPENING_CALLS {
+        let condition = argument(flags, SeccompCmpOp::MaskedEq(fast_open), libc::MSG_FASTOPEN)?;
+        rules.insert(call, vec![SeccompRule::new(vec![condition])?]);
+    }
     SeccompFilter::new(
         rules,
         SeccompAction::Allow,
@@ -149,6 +166,39 @@ fn filter() -> Result<BpfProgram, seccompiler::BackendError> {
         TargetArch::try_from(std::env::consts::ARCH)?,
     )?
     .try_into()
+}
+
+/// The sockets that cannot be made: any one of these rules refuses.
+fn refused_sockets() -> Result<Vec<SeccompRule>, seccompiler::BackendError> {
+    let none_of = |index: u8, values: [i32; 3]| {
+        let unlike = |value| argument(index, SeccompCmpOp::Ne, value);
+        values
+            .into_iter()
+            .map(unlike)
+            .collect::<Result<Vec<_>, _>>()
+    };
+    let mut rules = vec![SeccompRule::new(none_of(0, FAMILIES)?)?];
+    for family in INTERNET_FAMILIES {
+        let family = argument(0, SeccompCmpOp::Eq, family)?;
+        let mut conditions = none_of(2, PROTOCOLS)?;
+        conditions.push(family.clone());
+        rules.push(SeccompRule::new(conditions)?);
+        for kind in REFUSED_TYPES {
+            let kind = argument(1, SeccompCmpOp::MaskedEq(TYPE_MASK), kind)?;
+            rules.push(SeccompRule::new(vec![family.clone(), kind])?);
+        }
+    }
+    Ok(rules)
+}
+
+/// A comparison of a call's argument that the kernel takes as an `int`, so its upper half does not count.
+fn argument(
+    index: u8,
+    operator: SeccompCmpOp,
+    value: i32,
+) -> Result<SeccompCondition, seccompiler::BackendError> {
+    let value = u64::from(value.unsigned_abs());
+    SeccompCondition::new(index, SeccompCmpArgLen::Dword, operator, value)
 }
 
 #[cfg(test)]
@@ -217,6 +267,46 @@ mod tests {
                 std::net::TcpStream::connect(address).unwrap_err();
                 std::net::TcpListener::bind("127.0.0.1:0").unwrap_err();
             }
+        });
+    }
+
+    #[test]
+    fn ports_are_not_held_where_the_filter_is_missing() {
+        let enforced = held(NETWORK_ABI, false);
+        assert!(enforced.files && !enforced.network && !enforced.sockets);
+        assert!(held(NETWORK_ABI, true).network);
+        assert!(!held(NETWORK_ABI - 1, true).network);
+    }
+
+    #[test]
+    fn only_tcp_and_udp_are_spoken() {
+        use rustix::net::{AddressFamily, Protocol, SocketType, ipproto, socket};
+        let number = |number: u32| Some(Protocol::from_raw(number.try_into().unwrap()));
+        within(&SandboxRules::default(), |enforced| {
+            if !enforced.sockets {
+                return;
+            }
+            let refused = |family, kind, protocol| {
+                let made = socket(family, kind, protocol).map(drop);
+                let why = format!("{family:?} {kind:?} {protocol:?}");
+                assert_eq!(made, Err(rustix::io::Errno::PERM), "{why}");
+            };
+            for family in [AddressFamily::INET, AddressFamily::INET6] {
+                // ICMP, IGMP, before and after TCP and UDP, DCCP, ICMPv6, SCTP, UDP-Lite, SMC, MPTCP.
+                for protocol in [1, 2, 5, 7, 16, 18, 33, 58, 132, 136, 256, 262] {
+                    refused(family, SocketType::STREAM, number(protocol));
+                    refused(family, SocketType::DGRAM, number(protocol));
+                }
+                refused(family, SocketType::RAW, Some(ipproto::TCP));
+                refused(family, SocketType::SEQPACKET, None);
+                refused(family, SocketType::from_raw(6 | 0x80000), None);
+            }
+            let family = AddressFamily::INET;
+            socket(family, SocketType::STREAM, None).unwrap();
+            socket(family, SocketType::STREAM, Some(ipproto::TCP)).unwrap();
+            socket(family, SocketType::DGRAM, None).unwrap();
+            socket(family, SocketType::DGRAM, Some(ipproto::UDP)).unwrap();
+            socket(AddressFamily::NETLINK, SocketType::RAW, None).unwrap();
         });
     }
 }

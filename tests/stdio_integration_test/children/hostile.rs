@@ -1,11 +1,15 @@
 //! A child that tries everything to get at what is not its own.
 
+use std::collections::BTreeMap;
 use std::net::TcpListener;
 
+use agent_mesh::mesh::integration::Template;
+use agent_mesh::mesh::upstream::ConnectionTarget;
+use agent_mesh::outbound::upstream::link::Links;
 use agent_mesh::platform;
 
 use super::CANARY;
-use super::program::Home;
+use super::program::{Child, Home, SCRIPT, plan, template};
 use crate::requirement::left_out;
 
 /// Whether the kernel enforces what `part` says.
@@ -209,6 +213,71 @@ async fn it_reaches_no_port_that_is_not_listed_and_no_local_socket() {
         let code = "import ctypes; libc = ctypes.CDLL(None); result = libc.syscall(425, 8, 0)";
         assert_eq!(child.run(code).await.unwrap(), serde_json::json!(-1));
     }
+    child.close().await;
+}
+
+#[tokio::test]
+async fn it_connects_by_no_way_that_goes_around_the_ports() {
+    if !enforced("network") {
+        return;
+    }
+    let mut home = Home::new();
+    let [listed, closed] = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
+    let [listed_port, port] =
+        [&listed, &closed].map(|listener| listener.local_addr().unwrap().port());
+    let template = Template {
+        ports: vec![listed_port],
+        ..template(&["-c", SCRIPT, "--root={root}"], "[a-z]*")
+    };
+    home.settings.templates = BTreeMap::from([("script".to_owned(), template)]).into();
+    let target = ConnectionTarget::Template {
+        template: "script".to_owned(),
+        slots: BTreeMap::from([("root".to_owned(), "a".to_owned())]),
+        env: BTreeMap::new(),
+    };
+    let mut child = Child::new(home.links().open(&plan("ada", target)).await.unwrap());
+    let tries = [
+        // MPTCP, SCTP, UDP-Lite, and a type that means SCTP by itself.
+        "socket.socket(socket.AF_INET, socket.SOCK_STREAM, 262)".to_owned(),
+        "socket.socket(socket.AF_INET6, socket.SOCK_STREAM, 262)".to_owned(),
+        "socket.socket(socket.AF_INET, socket.SOCK_STREAM, 132)".to_owned(),
+        "socket.socket(socket.AF_INET, socket.SOCK_DGRAM, 136)".to_owned(),
+        "socket.socket(socket.AF_INET, socket.SOCK_SEQPACKET)".to_owned(),
+        // TCP Fast Open, alone and among other flags.
+        format!("socket.socket().sendto(b'x', 0x20000000, ('127.0.0.1', {port}))"),
+        format!("socket.socket().sendto(b'x', 0x20004040, ('127.0.0.1', {port}))"),
+        format!("socket.socket().sendmsg([b'x'], [], 0x20000000, ('127.0.0.1', {port}))"),
+    ];
+    for code in tries {
+        let refused = child.run(&format!("import socket; {code}")).await;
+        assert!(
+            refused
+                .as_ref()
+                .is_err_and(|why| why.starts_with("PermissionError: [Errno 1]")),
+            "{code}: {refused:?}"
+        );
+    }
+    // Refused before the messages, which are none, are looked at.
+    let code = "import ctypes, socket\n\
+                libc = ctypes.CDLL(None, use_errno=True)\n\
+                made = socket.socket()\n\
+                result = [libc.sendmmsg(made.fileno(), None, 1, 0x20000000), ctypes.get_errno()]";
+    assert_eq!(child.run(code).await.unwrap(), serde_json::json!([-1, 1]));
+    closed.set_nonblocking(true).unwrap();
+    assert_eq!(
+        closed.accept().unwrap_err().kind(),
+        std::io::ErrorKind::WouldBlock
+    );
+    // The plain way to a port that is listed is open, and so is sending there and to a name server.
+    let code = format!(
+        "import socket\n\
+         made = socket.create_connection(('127.0.0.1', {listed_port}), timeout=10)\n\
+         sent = made.sendmsg([b'x'], [], socket.MSG_NOSIGNAL)\n\
+         asked = socket.socket(socket.AF_INET, socket.SOCK_DGRAM).sendto(b'x', 0, ('127.0.0.1', 9))\n\
+         result = [sent, asked]"
+    );
+    assert_eq!(child.run(&code).await.unwrap(), serde_json::json!([1, 1]));
+    listed.accept().unwrap();
     child.close().await;
 }
 
