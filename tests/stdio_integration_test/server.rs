@@ -86,6 +86,8 @@ impl Start {
             "eventbridge",
             "sns",
             "states",
+            "secrets",
+            "upstream",
             "workflows_running",
             "alerts_per_day",
         ];
