@@ -10,6 +10,7 @@ pub mod limit;
 pub mod service;
 pub mod store;
 pub mod tenant;
+mod text_id;
 pub mod upstream;
 pub mod workflow;
 

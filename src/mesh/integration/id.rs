@@ -1,10 +1,9 @@
 //! Ids of integrations and connections: parsed once, at the edge, and safe inside physical keys ever after.
 
-use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use crate::mesh::text_id::text_id;
 
 /// Ids that no integration may have: the tools of this server begin with them.
 pub const RESERVED: [&str; 8] = [
@@ -93,35 +92,6 @@ impl FromStr for ConnectionId {
             false => Err(InvalidIntegrationId::Connection),
         }
     }
-}
-
-macro_rules! text_id {
-    ($id:ident) => {
-        impl fmt::Display for $id {
-            fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-                formatter.write_str(&self.0)
-            }
-        }
-
-        impl fmt::Debug for $id {
-            fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-                formatter.write_str(&self.0)
-            }
-        }
-
-        impl Serialize for $id {
-            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-                serializer.serialize_str(&self.0)
-            }
-        }
-
-        impl<'de> Deserialize<'de> for $id {
-            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
-                text.parse().map_err(serde::de::Error::custom)
-            }
-        }
-    };
 }
 
 text_id!(ServiceId);

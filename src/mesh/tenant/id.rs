@@ -1,11 +1,11 @@
 //! Ids of tenants and users: parsed once, at the edge, and safe inside physical keys ever after.
 
-use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use sha2::{Digest, Sha256};
+
+use crate::mesh::text_id::text_id;
 
 /// A tenant: `[a-z0-9]`, then up to 31 of `[a-z0-9-]`, not ending in `-`. It cannot hold `#` or `/`,
 /// so a physical key that ends it with one of them cannot be read as another tenant's.
@@ -113,35 +113,6 @@ fn base32(bytes: &[u8]) -> String {
         }
     }
     text
-}
-
-macro_rules! text_id {
-    ($id:ident) => {
-        impl fmt::Display for $id {
-            fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-                formatter.write_str(&self.0)
-            }
-        }
-
-        impl fmt::Debug for $id {
-            fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-                formatter.write_str(&self.0)
-            }
-        }
-
-        impl Serialize for $id {
-            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-                serializer.serialize_str(&self.0)
-            }
-        }
-
-        impl<'de> Deserialize<'de> for $id {
-            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
-                text.parse().map_err(serde::de::Error::custom)
-            }
-        }
-    };
 }
 
 text_id!(TenantId);
