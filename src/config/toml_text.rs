@@ -5,7 +5,7 @@ use std::path::Path;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::mistake::{Mistakes, Place};
+use super::mistake::{Mistakes, Place, did_you_mean};
 
 /// The text of one TOML file, and where its lines begin.
 pub(crate) struct TomlText<'text> {
@@ -49,6 +49,77 @@ impl<'text> TomlText<'text> {
     /// The line of a key or a value.
     pub(crate) fn place_of<T>(&self, spanned: &Spanned<T>) -> Place {
         self.place(spanned.span().start)
+    }
+}
+
+/// A file that is read strictly: what is wrong with it is gathered, and read on.
+pub(crate) struct StrictToml<'text> {
+    /// The file.
+    pub(crate) text: TomlText<'text>,
+    /// What is wrong with it so far.
+    pub(crate) mistakes: Mistakes,
+}
+
+impl<'text> StrictToml<'text> {
+    /// The file at `path` with this text, of which nothing has been read.
+    pub(crate) fn new(path: &'text Path, text: &'text str) -> Self {
+        Self {
+            text: TomlText::new(path, text),
+            mistakes: Mistakes::default(),
+        }
+    }
+
+    /// The root table; nothing where the text is no TOML.
+    pub(crate) fn parse(&mut self) -> Option<DeTable<'text>> {
+        self.text.parse(&mut self.mistakes)
+    }
+
+    /// The table at `key`, where there is one.
+    pub(crate) fn table<'t, 'i>(
+        &mut self,
+        parent: &'t DeTable<'i>,
+        prefix: &str,
+        key: &str,
+    ) -> Option<&'t DeTable<'i>> {
+        let value = parent.get(key)?;
+        self.as_table(value, &format!("{prefix}{key}"))
+    }
+
+    pub(crate) fn as_table<'t, 'i>(
+        &mut self,
+        value: &'t Spanned<DeValue<'i>>,
+        name: &str,
+    ) -> Option<&'t DeTable<'i>> {
+        match value.get_ref() {
+            DeValue::Table(table) => Some(table),
+            other => {
+                let message = format!("it must be a table, not {}", kind_of(other));
+                self.mistake(value, name, message);
+                None
+            }
+        }
+    }
+
+    pub(crate) fn refuse_unknown(&mut self, table: &DeTable<'_>, prefix: &str, known: &[&str]) {
+        for (key, _) in table {
+            let name: &str = key.get_ref();
+            if !known.contains(&name) {
+                let near = did_you_mean(name, known.iter().copied());
+                let message = format!("there is no such setting{near}");
+                let place = self.text.place_of(key);
+                self.mistakes
+                    .add_at(place, format!("{prefix}{name}"), message);
+            }
+        }
+    }
+
+    pub(crate) fn mistake<T>(
+        &mut self,
+        at: &Spanned<T>,
+        name: impl Into<String>,
+        message: impl Into<String>,
+    ) {
+        self.mistakes.add_at(self.text.place_of(at), name, message);
     }
 }
 

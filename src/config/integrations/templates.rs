@@ -10,7 +10,7 @@ use toml::de::{DeTable, DeValue};
 use super::shareable;
 use crate::config::mistake::{ConfigErrors, Mistakes, Place, did_you_mean};
 use crate::config::read_bounded;
-use crate::config::toml_text::{TomlText, integer, kind_of};
+use crate::config::toml_text::{StrictToml, integer, kind_of};
 use crate::mesh::integration::template::{ArgumentPattern, DEFAULT_PORTS, is_slot_name};
 use crate::mesh::integration::{Slot, Template, Templates};
 
@@ -57,18 +57,16 @@ pub(super) fn parse(
     warnings: &mut Vec<String>,
 ) -> Result<Templates, ConfigErrors> {
     let mut parser = Parser {
-        toml: TomlText::new(path, text),
-        mistakes: Mistakes::default(),
+        toml: StrictToml::new(path, text),
         private,
         warnings,
     };
     let templates = parser.root();
-    parser.mistakes.unless(Arc::new(templates))
+    parser.toml.mistakes.unless(Arc::new(templates))
 }
 
 struct Parser<'text> {
-    toml: TomlText<'text>,
-    mistakes: Mistakes,
+    toml: StrictToml<'text>,
     private: &'text [&'text Path],
     warnings: &'text mut Vec<String>,
 }
@@ -76,23 +74,24 @@ struct Parser<'text> {
 impl Parser<'_> {
     fn root(&mut self) -> BTreeMap<String, Template> {
         let mut templates = BTreeMap::new();
-        let Some(root) = self.toml.parse(&mut self.mistakes) else {
+        let Some(root) = self.toml.parse() else {
             return templates;
         };
-        self.refuse_unknown(&root, "", &["templates"]);
-        let Some(table) = self.table(&root, "", "templates") else {
+        self.toml.refuse_unknown(&root, "", &["templates"]);
+        let Some(table) = self.toml.table(&root, "", "templates") else {
             return templates;
         };
         if table.len() > ITEMS_MAX {
             let place = Place::new(Path::new("templates"), 0);
-            self.mistakes
+            self.toml
+                .mistakes
                 .add_at(place, "templates", format!("there are at most {ITEMS_MAX}"));
         }
         for (key, value) in table {
             let id: &str = key.get_ref();
             if !is_template_id(id) {
                 let message = "a template's id is 1 to 32 of a-z, 0-9 and -";
-                self.mistake(key, format!("templates.{id}"), message);
+                self.toml.mistake(key, format!("templates.{id}"), message);
             }
             if let Some(template) = self.template(id, value) {
                 templates.insert(id.to_owned(), template);
@@ -103,13 +102,13 @@ impl Parser<'_> {
 
     fn template(&mut self, id: &str, value: &Spanned<DeValue<'_>>) -> Option<Template> {
         let name = format!("templates.{id}");
-        let table = self.as_table(value, &name)?;
+        let table = self.toml.as_table(value, &name)?;
         let prefix = format!("{name}.");
-        self.refuse_unknown(table, &prefix, &TEMPLATE_KEYS);
+        self.toml.refuse_unknown(table, &prefix, &TEMPLATE_KEYS);
         let program = match table.get("program") {
             Some(program) => self.program(program, &prefix),
             None => {
-                self.mistake(
+                self.toml.mistake(
                     value,
                     format!("{prefix}program"),
                     "it is needed: an absolute path",
@@ -138,7 +137,8 @@ impl Parser<'_> {
         let name = format!("{prefix}program");
         let path = PathBuf::from(self.text(value, &name)?);
         if !path.is_absolute() {
-            self.mistake(value, name, "it must be an absolute path");
+            self.toml
+                .mistake(value, name, "it must be an absolute path");
             return None;
         }
         if super::find(&path.to_string_lossy(), "").is_none() {
@@ -164,14 +164,14 @@ impl Parser<'_> {
                 continue;
             };
             match ArgumentPattern::parse(text) {
-                Err(message) => self.mistake(item, &name, message),
+                Err(message) => self.toml.mistake(item, &name, message),
                 Ok(arg) => {
                     for slot in arg.slots() {
                         used.insert(slot.to_owned());
                         if !slots.contains_key(slot) {
                             let near = did_you_mean(slot, slots.keys().map(String::as_str));
                             let message = format!("`slots` says nothing of {{{slot}}}{near}");
-                            self.mistake(item, &name, message);
+                            self.toml.mistake(item, &name, message);
                         }
                     }
                     args.push(arg);
@@ -182,21 +182,22 @@ impl Parser<'_> {
             && let Some(value) = table.get("slots")
         {
             let name = format!("{prefix}slots.{unused}");
-            self.mistake(value, name, "no argument has this slot");
+            self.toml.mistake(value, name, "no argument has this slot");
         }
         args
     }
 
     fn slots(&mut self, table: &DeTable<'_>, prefix: &str) -> BTreeMap<String, Slot> {
         let mut slots = BTreeMap::new();
-        let Some(entries) = self.table(table, prefix, "slots") else {
+        let Some(entries) = self.toml.table(table, prefix, "slots") else {
             return slots;
         };
         for (key, value) in entries {
             let slot_name: &str = key.get_ref();
             let name = format!("{prefix}slots.{slot_name}");
             if !is_slot_name(slot_name) {
-                self.mistake(key, &name, "a slot's name is 1 to 32 of a-z, 0-9 and _");
+                self.toml
+                    .mistake(key, &name, "a slot's name is 1 to 32 of a-z, 0-9 and _");
             }
             let slot = match value.get_ref() {
                 DeValue::String(pattern) => Slot::pattern(pattern),
@@ -219,7 +220,7 @@ impl Parser<'_> {
                 Ok(slot) => {
                     slots.insert(slot_name.to_owned(), slot);
                 }
-                Err(message) => self.mistake(value, name, message),
+                Err(message) => self.toml.mistake(value, name, message),
             }
         }
         slots
@@ -233,10 +234,11 @@ impl Parser<'_> {
                 continue;
             };
             if !is_variable(text) {
-                self.mistake(item, &name, format!("\"{text}\" is no name of a variable"));
+                self.toml
+                    .mistake(item, &name, format!("\"{text}\" is no name of a variable"));
             } else if SET_BY_US.contains(&text) {
                 let message = format!("{text} is set by this server for every child");
-                self.mistake(item, &name, message);
+                self.toml.mistake(item, &name, message);
             } else {
                 names.insert(text.to_owned());
             }
@@ -267,7 +269,7 @@ impl Parser<'_> {
                     }
                     paths.push(path);
                 }
-                Err(message) => self.mistake(item, &name, message),
+                Err(message) => self.toml.mistake(item, &name, message),
             }
         }
         paths
@@ -288,7 +290,9 @@ impl Parser<'_> {
             };
             match port.filter(|port| *port > 0) {
                 Some(port) => ports.push(port),
-                None => self.mistake(item, &name, "a port is a whole number from 1 to 65535"),
+                None => self
+                    .toml
+                    .mistake(item, &name, "a port is a whole number from 1 to 65535"),
             }
         }
         ports
@@ -307,12 +311,13 @@ impl Parser<'_> {
         match value.get_ref() {
             DeValue::Array(items) if items.len() <= ITEMS_MAX => items.iter().collect(),
             DeValue::Array(_) => {
-                self.mistake(value, name, format!("it has at most {ITEMS_MAX} items"));
+                self.toml
+                    .mistake(value, name, format!("it has at most {ITEMS_MAX} items"));
                 Vec::new()
             }
             other => {
                 let message = format!("it must be a list, not {}", kind_of(other));
-                self.mistake(value, name, message);
+                self.toml.mistake(value, name, message);
                 Vec::new()
             }
         }
@@ -323,50 +328,10 @@ impl Parser<'_> {
             DeValue::String(text) => Some(text),
             other => {
                 let message = format!("it must be a text, not {}", kind_of(other));
-                self.mistake(value, name, message);
+                self.toml.mistake(value, name, message);
                 None
             }
         }
-    }
-
-    fn table<'t, 'i>(
-        &mut self,
-        parent: &'t DeTable<'i>,
-        prefix: &str,
-        key: &str,
-    ) -> Option<&'t DeTable<'i>> {
-        let value = parent.get(key)?;
-        self.as_table(value, &format!("{prefix}{key}"))
-    }
-
-    fn as_table<'t, 'i>(
-        &mut self,
-        value: &'t Spanned<DeValue<'i>>,
-        name: &str,
-    ) -> Option<&'t DeTable<'i>> {
-        match value.get_ref() {
-            DeValue::Table(table) => Some(table),
-            other => {
-                let message = format!("it must be a table, not {}", kind_of(other));
-                self.mistake(value, name, message);
-                None
-            }
-        }
-    }
-
-    fn refuse_unknown(&mut self, table: &DeTable<'_>, prefix: &str, known: &[&str]) {
-        for (key, _) in table {
-            let name: &str = key.get_ref();
-            if !known.contains(&name) {
-                let near = did_you_mean(name, known.iter().copied());
-                let message = format!("there is no such setting{near}");
-                self.mistake(key, format!("{prefix}{name}"), message);
-            }
-        }
-    }
-
-    fn mistake<T>(&mut self, at: &Spanned<T>, name: impl Into<String>, message: impl Into<String>) {
-        self.mistakes.add_at(self.toml.place_of(at), name, message);
     }
 }
 

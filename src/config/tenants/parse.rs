@@ -10,8 +10,8 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use crate::config::automation::{SharedNames, logical_name};
-use crate::config::mistake::{ConfigErrors, Mistakes, did_you_mean};
-use crate::config::toml_text::{TomlText, integer, kind_of};
+use crate::config::mistake::ConfigErrors;
+use crate::config::toml_text::{StrictToml, integer, kind_of};
 use crate::config::{arn, check};
 use crate::mesh::tenant::{Limits, TenantId, TenantRecord, TenantStatus};
 
@@ -85,36 +85,35 @@ const TENANT_KEYS: [&str; 6] = [
 /// Every mistake in it, each with its line.
 pub(super) fn parse(path: &Path, text: &str, shared: &SharedNames) -> Result<Parsed, ConfigErrors> {
     let mut parser = Parser {
-        toml: TomlText::new(path, text),
-        mistakes: Mistakes::default(),
+        toml: StrictToml::new(path, text),
         shared,
     };
     let parsed = parser.parse_root();
-    parser.mistakes.unless(parsed)
+    parser.toml.mistakes.unless(parsed)
 }
 
 struct Parser<'text> {
-    toml: TomlText<'text>,
-    mistakes: Mistakes,
+    toml: StrictToml<'text>,
     shared: &'text SharedNames,
 }
 
 impl Parser<'_> {
     fn parse_root(&mut self) -> Parsed {
-        let Some(root) = self.toml.parse(&mut self.mistakes) else {
+        let Some(root) = self.toml.parse() else {
             return Parsed::default();
         };
-        self.refuse_unknown(&root, "", &["defaults", "tenants"]);
+        self.toml
+            .refuse_unknown(&root, "", &["defaults", "tenants"]);
         let mut limits = Limits::default();
-        if let Some(defaults) = self.table(&root, "", "defaults") {
-            self.refuse_unknown(defaults, "defaults.", &["limits"]);
-            if let Some(table) = self.table(defaults, "defaults.", "limits") {
+        if let Some(defaults) = self.toml.table(&root, "", "defaults") {
+            self.toml.refuse_unknown(defaults, "defaults.", &["limits"]);
+            if let Some(table) = self.toml.table(defaults, "defaults.", "limits") {
                 self.read_limits(table, "defaults.limits.", &mut limits);
             }
         }
         let default_limits = Arc::new(limits);
         let mut records = HashMap::new();
-        if let Some(tenants) = self.table(&root, "", "tenants") {
+        if let Some(tenants) = self.toml.table(&root, "", "tenants") {
             for (key, value) in tenants {
                 if let Some(record) = self.read_tenant(key, value, &default_limits) {
                     records.insert(record.id.clone(), Arc::new(record));
@@ -137,13 +136,14 @@ impl Parser<'_> {
         let name = format!("tenants.{}", key.get_ref());
         let id = key.get_ref().parse::<TenantId>();
         if let Err(error) = &id {
-            self.mistakes
-                .add_at(self.toml.place_of(key), &name, error.to_string());
+            self.toml
+                .mistakes
+                .add_at(self.toml.text.place_of(key), &name, error.to_string());
         }
-        let table = self.as_table(value, &name)?;
+        let table = self.toml.as_table(value, &name)?;
         let prefix = format!("{name}.");
-        self.refuse_unknown(table, &prefix, &TENANT_KEYS);
-        let limits = match self.table(table, &prefix, "limits") {
+        self.toml.refuse_unknown(table, &prefix, &TENANT_KEYS);
+        let limits = match self.toml.table(table, &prefix, "limits") {
             None => Arc::clone(default_limits),
             Some(own) => {
                 let mut limits = Limits::clone(default_limits);
@@ -181,7 +181,7 @@ impl Parser<'_> {
             other => Err(format!("it must be a text, not {}", kind_of(other))),
         };
         status.unwrap_or_else(|message| {
-            self.mistake(value, format!("{prefix}status"), message);
+            self.toml.mistake(value, format!("{prefix}status"), message);
             TenantStatus::Active
         })
     }
@@ -196,7 +196,7 @@ impl Parser<'_> {
                 "it must be a list of texts, not {}",
                 kind_of(value.get_ref())
             );
-            self.mistake(value, name, message);
+            self.toml.mistake(value, name, message);
             return Vec::new();
         };
         let mut issuers = Vec::with_capacity(items.len());
@@ -205,10 +205,10 @@ impl Parser<'_> {
                 DeValue::String(text) if !text.trim().is_empty() => {
                     issuers.push(text.trim().to_owned());
                 }
-                DeValue::String(_) => self.mistake(item, &name, "an issuer is empty"),
+                DeValue::String(_) => self.toml.mistake(item, &name, "an issuer is empty"),
                 other => {
                     let message = format!("an issuer must be a text, not {}", kind_of(other));
-                    self.mistake(item, &name, message);
+                    self.toml.mistake(item, &name, message);
                 }
             }
         }
@@ -217,7 +217,7 @@ impl Parser<'_> {
 
     fn read_limits(&mut self, table: &DeTable<'_>, prefix: &str, limits: &mut Limits) {
         let names: Vec<&str> = LIMITS.iter().map(|limit| limit.name).collect();
-        self.refuse_unknown(table, prefix, &names);
+        self.toml.refuse_unknown(table, prefix, &names);
         for limit in LIMITS {
             if let Some(value) = self.read_number(table, prefix, limit.name, &limit.range) {
                 (limit.set)(limits, value);
@@ -246,7 +246,7 @@ impl Parser<'_> {
         match number {
             Ok(number) => Some(number),
             Err(message) => {
-                self.mistake(value, format!("{prefix}{key}"), message);
+                self.toml.mistake(value, format!("{prefix}{key}"), message);
                 None
             }
         }
@@ -262,7 +262,7 @@ impl Parser<'_> {
         shared: &Arc<BTreeMap<String, String>>,
         check: fn(&str) -> Result<String, String>,
     ) -> Arc<BTreeMap<String, String>> {
-        let Some(entries) = self.table(table, prefix, key) else {
+        let Some(entries) = self.toml.table(table, prefix, key) else {
             return Arc::clone(shared);
         };
         let mut names = BTreeMap::clone(shared);
@@ -270,7 +270,7 @@ impl Parser<'_> {
             let logical: &str = entry.get_ref();
             let name = format!("{prefix}{key}.{logical}");
             if let Err(message) = logical_name(logical) {
-                self.mistake(entry, &name, message);
+                self.toml.mistake(entry, &name, message);
             }
             let arn = match value.get_ref() {
                 DeValue::String(text) => check(text.trim()),
@@ -280,53 +280,10 @@ impl Parser<'_> {
                 Ok(arn) => {
                     names.insert(logical.to_owned(), arn);
                 }
-                Err(message) => self.mistake(value, name, message),
+                Err(message) => self.toml.mistake(value, name, message),
             }
         }
         Arc::new(names)
-    }
-
-    /// The table at `key`, where there is one.
-    fn table<'t, 'i>(
-        &mut self,
-        parent: &'t DeTable<'i>,
-        prefix: &str,
-        key: &str,
-    ) -> Option<&'t DeTable<'i>> {
-        let value = parent.get(key)?;
-        self.as_table(value, &format!("{prefix}{key}"))
-    }
-
-    fn as_table<'t, 'i>(
-        &mut self,
-        value: &'t Spanned<DeValue<'i>>,
-        name: &str,
-    ) -> Option<&'t DeTable<'i>> {
-        match value.get_ref() {
-            DeValue::Table(table) => Some(table),
-            other => {
-                let message = format!("it must be a table, not {}", kind_of(other));
-                self.mistake(value, name, message);
-                None
-            }
-        }
-    }
-
-    fn refuse_unknown(&mut self, table: &DeTable<'_>, prefix: &str, known: &[&str]) {
-        for (key, _) in table {
-            let name: &str = key.get_ref();
-            if !known.contains(&name) {
-                let near = did_you_mean(name, known.iter().copied());
-                let message = format!("there is no such setting{near}");
-                let place = self.toml.place_of(key);
-                self.mistakes
-                    .add_at(place, format!("{prefix}{name}"), message);
-            }
-        }
-    }
-
-    fn mistake<T>(&mut self, at: &Spanned<T>, name: impl Into<String>, message: impl Into<String>) {
-        self.mistakes.add_at(self.toml.place_of(at), name, message);
     }
 }
 
