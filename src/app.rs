@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::config::{self, Backend, Config, Identity, JwksSource, JwtSettings};
-use crate::inbound::server::{Server, Shared, Streams};
+use crate::inbound::server::{Server, Shared, Streams, Unasked};
 use crate::inbound::task::RunTools;
 use crate::inbound::tool::catalog::Catalog;
 use crate::mesh::call::sequence::IdSequence;
@@ -132,9 +132,13 @@ impl App {
         })
     }
 
-    /// A server for a new session.
+    /// A server for a new session over pipes.
     pub fn server(&self) -> Server {
-        Server::new(Arc::clone(&self.shared))
+        let unasked = match self.shared.backplane.serves_many {
+            true => Unasked::Untold,
+            false => Unasked::Told,
+        };
+        Server::new(Arc::clone(&self.shared), unasked)
     }
 
     /// What all sessions share.
@@ -186,7 +190,6 @@ fn shared(config: &Config, backplane: Backplane) -> Arc<Shared> {
     Arc::new(Shared {
         backplane: Arc::new(backplane),
         catalog: catalog(config),
-        by_token: matches!(config.identity, Identity::Jwt(_)),
         streams: Streams::default(),
     })
 }

@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use rmcp::model::*;
 use rmcp::service::{RequestContext, SubscriptionContext};
-use rmcp::{ErrorData, RoleServer, ServerHandler};
+use rmcp::{ErrorData, Peer, RoleServer, ServerHandler};
 
 use super::error::{cursor_error, identity_error, method_error};
 use super::prompt;
@@ -44,8 +44,6 @@ pub struct Shared {
     pub backplane: Arc<Backplane>,
     /// The tools that are offered.
     pub catalog: Catalog,
-    /// Whether every request says by a token whose it is; nothing unsolicited is sent then.
-    pub by_token: bool,
     /// The streams that are open.
     pub streams: Streams,
 }
@@ -56,16 +54,43 @@ pub struct Server {
     shared: Arc<Shared>,
     subscriptions: Arc<Subscriptions>,
     shown_tools: Arc<ShownTools>,
+    unasked: Unasked,
+}
+
+/// What a client is told that is no answer to a request that is under way.
+#[derive(Clone, Debug)]
+pub enum Unasked {
+    /// Whatever concerns it: one caller is at the other end for as long as the session lasts.
+    Told,
+    /// Nothing: each request is another caller's.
+    Untold,
+    /// What concerns it, on this stream of its own where it has opened one; its requests come one by one.
+    Streamed(Option<Peer<RoleServer>>),
 }
 
 impl Server {
-    /// A server for a new session.
-    pub fn new(shared: Arc<Shared>) -> Self {
+    /// A server for a new session, whose client is told `unasked`.
+    pub fn new(shared: Arc<Shared>, unasked: Unasked) -> Self {
         Self {
             shared,
+            unasked,
             subscriptions: Arc::default(),
             shown_tools: Arc::default(),
         }
+    }
+
+    /// Where a client is told what it has not asked for; nothing where it is not.
+    fn listener(&self, context: &RequestContext<RoleServer>) -> Option<Peer<RoleServer>> {
+        match &self.unasked {
+            Unasked::Told => Some(context.peer.clone()),
+            Unasked::Untold => None,
+            Unasked::Streamed(stream) => stream.clone(),
+        }
+    }
+
+    /// Whether this client is told nothing that it has not asked for.
+    fn is_untold(&self) -> bool {
+        matches!(self.unasked, Unasked::Untold)
     }
 
     /// The request as the mesh sees it. The identity that came with it is in the extensions, put there by
@@ -248,11 +273,11 @@ impl ServerHandler for Server {
         let mut result = self.negotiate_initialize(&request)?;
         result.capabilities.extensions = None;
         if let Some(tools) = &mut result.capabilities.tools {
-            tools.list_changed = tools.list_changed.filter(|_| !self.shared.by_token);
+            tools.list_changed = tools.list_changed.filter(|_| !self.is_untold());
         }
         if let Some(resources) = &mut result.capabilities.resources {
             resources.list_changed = None;
-            resources.subscribe = resources.subscribe.filter(|_| !self.shared.by_token);
+            resources.subscribe = resources.subscribe.filter(|_| !self.is_untold());
         }
         Ok(result)
     }

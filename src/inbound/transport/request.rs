@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use rmcp::model::Extensions;
 
@@ -66,6 +66,39 @@ impl fmt::Debug for PresentedIdentity {
             .field("token", &self.token.as_ref().map(|_| "..."))
             .field("foreign", &self.foreign)
             .finish()
+    }
+}
+
+/// The token under which the requests of a connection are made; none where its client is anonymous. A session
+/// whose client comes back with a newer token goes on under that.
+#[derive(Default)]
+pub struct Bearer(Mutex<Option<String>>);
+
+impl Bearer {
+    /// A connection that brings `token`.
+    pub fn new(token: Option<String>) -> Self {
+        Self(Mutex::new(token))
+    }
+
+    /// Goes on under `token`.
+    pub fn renew(&self, token: Option<String>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = token;
+    }
+
+    /// What a request of this connection presents.
+    pub(super) fn identity(&self) -> PresentedIdentity {
+        let token = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        PresentedIdentity {
+            token: token.clone(),
+            foreign: false,
+        }
+    }
+}
+
+/// Says whether there is a token, never which.
+impl fmt::Debug for Bearer {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "Bearer({:?})", self.identity())
     }
 }
 

@@ -1,0 +1,1 @@
+//! The listener, with a front of its own behind it.
