@@ -334,10 +334,8 @@ fn resolver(
         Identity::Jwt(settings) => {
             let location = jwks_location(settings)?;
             let keys: Arc<dyn KeySource> = Arc::new(Jwks::new(location, Arc::clone(clock)));
-            let settings = TokenSettings {
-                issuers: settings.issuers.clone(),
-                audiences: settings.audiences.clone(),
-            };
+            let settings =
+                TokenSettings::of_messages(settings.issuers.clone(), settings.audiences.clone());
             Ok(Resolver::of_tokens(settings, keys, directory))
         }
     }

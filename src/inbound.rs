@@ -4,6 +4,7 @@ pub mod error;
 pub mod prompt;
 pub mod server;
 pub mod session;
+pub mod sign_in;
 pub mod task;
 pub mod tool;
 pub mod transport;

@@ -147,8 +147,8 @@ impl PermissionSet {
     }
 }
 
-/// What a caller is to its tenant.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+/// What a caller is to its tenant; the greater role may do all that the lesser one may.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Role {
     /// Reads.
     Viewer,

@@ -1,0 +1,1 @@
+//! What HTTP clients are answered that may not do what they ask for.
