@@ -7,6 +7,7 @@ use crate::config::{self, Backend, Config, Identity, JwksSource, JwtSettings};
 use crate::inbound::server::{Server, Shared, Streams, Unasked};
 use crate::inbound::task::RunTools;
 use crate::inbound::tool::catalog::Catalog;
+use crate::mesh::audit::Audit;
 use crate::mesh::call::sequence::IdSequence;
 use crate::mesh::call::tool::Toolset;
 use crate::mesh::call::{Backplane, CALL_TIME_MAX};
@@ -18,6 +19,7 @@ use crate::mesh::event::{
 use crate::mesh::integration::waiting::WaitingTable;
 use crate::mesh::integration::{BookParts, IntegrationBook};
 use crate::mesh::limit::Limiter;
+use crate::mesh::policy::Policy;
 use crate::mesh::store::mail::MailPolicy;
 use crate::mesh::store::{Bucket, Bus, BusRules, Table};
 use crate::mesh::tenant::{
@@ -74,12 +76,13 @@ impl App {
             bytes_max: config.events.outbox_bytes_max,
             clock: Arc::clone(&clock),
         })?;
+        let audit = Audit::off();
         let parts = Parts {
             table: Arc::new(AwsTable::new(Arc::clone(&connection))),
             bucket: Arc::new(AwsBucket::new(Arc::clone(&connection))),
             bus: Arc::new(AwsBus::new(Arc::clone(&connection))),
             tenants: Arc::clone(&config.tenants) as _,
-            rollup: Rollup::new(outbox.clone(), Arc::clone(&clock)),
+            rollup: Rollup::new(outbox.clone(), audit.clone(), Arc::clone(&clock)),
             connection,
             outbox,
             clock,
@@ -94,6 +97,8 @@ impl App {
         } = parts;
         let backplane = Backplane {
             resolver: resolver(config, &parts.tenants, &clock)?,
+            policy: Policy::off(),
+            audit,
             limiter: Limiter::new(),
             publisher,
             rollup: parts.rollup,

@@ -1,5 +1,6 @@
 //! The rules: who calls, what is allowed, what it costs, what is done and what is recorded of it.
 
+pub mod audit;
 pub mod call;
 pub mod channels;
 pub mod clock;
@@ -7,6 +8,7 @@ pub mod error;
 pub mod event;
 pub mod integration;
 pub mod limit;
+pub mod policy;
 pub mod service;
 pub mod store;
 pub mod tenant;

@@ -143,7 +143,11 @@ pub async fn call_named(
 ) -> Result<Reply, CallFault> {
     match called {
         Called::Own(tool) => call(backplane, *tool, request, arguments).await,
-        Called::Direct(name) => proxied(backplane, request, proxy::direct(name, arguments)).await,
+        Called::Direct(name) => {
+            let mut request = request;
+            backplane.note_arguments(&mut request, || proxy::arguments_of(name, arguments));
+            proxied(backplane, request, proxy::direct(name, arguments)).await
+        }
     }
 }
 
@@ -155,9 +159,10 @@ pub async fn call_named(
 pub async fn call(
     backplane: &Backplane,
     tool: Tool,
-    request: Request,
+    mut request: Request,
     arguments: Option<&str>,
 ) -> Result<Reply, CallFault> {
+    backplane.note_arguments(&mut request, || arguments.unwrap_or("{}"));
     match tool {
         Tool::KvGet => answered(backplane, request, kv::get(arguments)).await,
         Tool::KvSet => answered(backplane, request, kv::set(arguments)).await,

@@ -1,5 +1,6 @@
 //! The path of a call: who calls, may they, is there room, is it recorded, then the work, its event, the answer.
 
+pub mod arguments;
 pub mod grant;
 pub mod health;
 pub mod operation;
@@ -14,6 +15,7 @@ use std::time::Duration;
 
 use futures::FutureExt as _;
 
+use crate::mesh::audit::Audit;
 use crate::mesh::channels::Channels;
 use crate::mesh::error::READ_FIRST;
 use crate::mesh::event::rules::{AlertRaised, RuleBook};
@@ -21,6 +23,7 @@ use crate::mesh::event::{Event, EventReads, Outbox, Publisher, Rollup};
 use crate::mesh::integration::IntegrationBook;
 use crate::mesh::integration::waiting::WaitingTable;
 use crate::mesh::limit::Limiter;
+use crate::mesh::policy::Policy;
 use crate::mesh::store::artifacts::Change;
 use crate::mesh::store::mail::MailPolicy;
 use crate::mesh::store::{Bucket, Bus, BusRules, SecretStore, Table, Topics};
@@ -28,6 +31,7 @@ use crate::mesh::tenant::{IdentityError, Resolver, TenantContext};
 use crate::mesh::workflow::{RunBook, WorkflowNames};
 use crate::mesh::{Clock, Error, ErrorKind};
 
+use arguments::ArgumentsHash;
 use grant::Granted;
 use operation::Operation;
 use request::Request;
@@ -43,6 +47,8 @@ pub const CALL_TIME_MAX: Duration = Duration::from_secs(60);
 pub struct Backplane {
     /// Who is calling.
     pub resolver: Resolver,
+    /// What the operator's policy service says of it.
+    pub policy: Policy,
     /// What they may use.
     pub limiter: Limiter,
     /// Where what happens is recorded before anyone is told.
@@ -51,6 +57,8 @@ pub struct Backplane {
     pub publisher: Publisher,
     /// What is recorded of many calls at once: refusals, and reads where the operator wants it so.
     pub rollup: Rollup,
+    /// What an auditor is told of.
+    pub audit: Audit,
     /// Whether the process serves many tenants, so that figures of the whole are none of a caller's.
     pub serves_many: bool,
     /// Whether each read is an event of its own.
@@ -106,14 +114,20 @@ impl Backplane {
         request: Request,
         operation: Result<O, Error>,
     ) -> Result<Answer<O::Answer>, IdentityError> {
-        let context = self
-            .resolver
-            .resolve(&request.presented, self.clock.now())
-            .await?;
+        let now = self.clock.now();
+        let context = match self.resolver.resolve(&request.presented, now).await {
+            Ok(context) => context,
+            Err(error) => {
+                let tool = Some(O::TOOL);
+                self.audit.refused_identity(error, tool, request.id, now);
+                return Err(error);
+            }
+        };
         self.runs.note_active(context.tenant_id());
         let arrived = Arrived::new(self, request, context);
 
-        let admitted = match arrived.permit(operation).admit() {
+        let authorized = arrived.permit(operation).authorize().await;
+        let admitted = match authorized.admit() {
             Ok(admitted) => admitted,
             Err(refused) => return Ok(refused),
         };
@@ -128,6 +142,14 @@ impl Backplane {
 
         let outcome = self.serve(&begun.grant(), operation).await;
         Ok(begun.publish(outcome))
+    }
+
+    /// Has `request` carry the hash of its arguments, a JSON object, where anybody wants to know it. A call that
+    /// comes without is known by the names and keys that its event tells.
+    pub fn note_arguments<T: AsRef<str>>(&self, request: &mut Request, text: impl FnOnce() -> T) {
+        if self.policy.is_on() || self.audit.is_on() {
+            request.arguments = Some(ArgumentsHash::of(text().as_ref()));
+        }
     }
 
     /// The event of a call, with the outcome still unknown.

@@ -5,6 +5,8 @@
 #[allow(dead_code, reason = "nobody runs them")]
 #[path = "cases"]
 mod twins {
+    #[path = "admit_unauthorized_compiles.rs"]
+    mod admit_unauthorized;
     #[path = "answer_twice_compiles.rs"]
     mod answer_twice;
     #[path = "answer_without_an_event_compiles.rs"]

@@ -112,6 +112,15 @@ pub fn direct(name: &DirectName, arguments: Option<&str>) -> Result<McpProxy, Er
     })
 }
 
+/// The arguments of `mcp_proxy` that a call by the name of a tool stands for.
+pub fn arguments_of(name: &DirectName, arguments: Option<&str>) -> String {
+    let called = serde_json::Value::from(format!("{}.{}", name.service, name.tool));
+    match arguments {
+        Some(arguments) => format!("{{\"arguments\":{arguments},\"tool_name\":{called}}}"),
+        None => format!("{{\"tool_name\":{called}}}"),
+    }
+}
+
 /// The service and the tool that `<service>.<tool>` names; also `<service>__<tool>`, as clients show tools.
 fn split(name: &str) -> Result<(ServiceId, &str), String> {
     let parts = name.split_once('.').or_else(|| name.split_once("__"));

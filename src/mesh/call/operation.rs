@@ -83,7 +83,7 @@ pub struct Report {
 }
 
 /// The names and keys that an event tells: the members of its `data`.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize)]
 pub struct Subject(Map<String, Value>);
 
 impl Subject {

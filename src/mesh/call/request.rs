@@ -4,6 +4,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use ulid::Ulid;
 
+use super::arguments::ArgumentsHash;
 use super::operation::Subject;
 use super::tool::Tool;
 use crate::mesh::Timestamp;
@@ -20,6 +21,8 @@ pub struct Request {
     pub presented: Presented,
     /// The caller's trace, 32 hex digits.
     pub trace_id: Option<String>,
+    /// The hash of the arguments as they came in, where anybody wants to know it.
+    pub arguments: Option<ArgumentsHash>,
     /// Set when the caller no longer wants the answer.
     pub cancelled: CancellationToken,
     /// Where progress goes, if the caller asked for it. Reports that do not fit are dropped.
@@ -101,6 +104,7 @@ impl Request {
             id: Ulid::generate(),
             presented,
             trace_id: None,
+            arguments: None,
             cancelled: CancellationToken::new(),
             progress: None,
             input: InputWay::Refused,
@@ -116,6 +120,14 @@ impl Request {
                 message: message.to_owned(),
             });
         }
+    }
+
+    /// What tells the arguments of this call, which is about `subject`, from those of others.
+    pub(super) fn arguments_hash(&self, subject: &Subject) -> ArgumentsHash {
+        self.arguments.unwrap_or_else(|| {
+            let subject = serde_json::to_string(subject);
+            ArgumentsHash::of(subject.as_deref().unwrap_or("{}"))
+        })
     }
 
     /// The event of this request, with the outcome still unknown.

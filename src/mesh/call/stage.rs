@@ -13,6 +13,7 @@ use super::tool::{Effect, Tool};
 use super::{Backplane, EventReads};
 use crate::mesh::event::{Committed, Event, Outcome, Slot, Weight};
 use crate::mesh::limit::{Admission, Cost, Direction};
+use crate::mesh::policy::{Permit, Question};
 use crate::mesh::tenant::{Permission, TenantContext};
 use crate::mesh::{Error, ErrorKind};
 
@@ -32,9 +33,16 @@ pub struct Judged<'mesh, O> {
     verdict: Result<O, Error>,
 }
 
+/// A call that the operator's policy does not stand against, as far as it may be done at all.
+pub struct Authorized<'mesh, O> {
+    arrived: Arrived<'mesh>,
+    subject: Subject,
+    verdict: Result<(O, Permit), Error>,
+}
+
 /// A call for which there is room.
 pub struct Admitted<'mesh, O> {
-    judged: Judged<'mesh, O>,
+    authorized: Authorized<'mesh, O>,
     admission: Admission,
 }
 
@@ -132,20 +140,65 @@ pub(in crate::mesh) fn denied(context: &TenantContext, permission: Permission) -
 }
 
 impl<'mesh, O: Operation> Judged<'mesh, O> {
+    /// Asks the operator's policy service, where there is one, about a call that may be done otherwise.
+    pub(super) async fn authorize(self) -> Authorized<'mesh, O> {
+        let Self {
+            arrived,
+            subject,
+            verdict,
+        } = self;
+        let verdict = match verdict {
+            Ok(operation) => arrived
+                .permitted::<O>(&subject)
+                .await
+                .map(|permit| (operation, permit)),
+            Err(error) => Err(error),
+        };
+        Authorized {
+            arrived,
+            subject,
+            verdict,
+        }
+    }
+}
+
+impl Arrived<'_> {
+    async fn permitted<O: Operation>(&self, subject: &Subject) -> Result<Permit, Error> {
+        let question = || Question {
+            tenant_id: self.context.tenant_id().clone(),
+            user_id: self.context.user_id().clone(),
+            role: self.context.role().name(),
+            tool: O::TOOL.name(),
+            permission: O::Needs::PERMISSION.name(),
+            arguments_sha256: self.request.arguments_hash(subject),
+            subject: subject.clone(),
+            request_id: self.request.id,
+            trace_id: self.request.trace_id.clone(),
+        };
+        let policy = &self.backplane.policy;
+        policy.permit(&self.request.cancelled, question).await
+    }
+}
+
+impl<'mesh, O: Operation> Authorized<'mesh, O> {
     /// Takes a place and the expected cost from the tenant's limits. A call that will be refused anyway
     /// counts as a request and costs nothing else.
-    pub(super) fn admit(self) -> Result<Admitted<'mesh, O>, Answer<O::Answer>> {
+    ///
+    /// # Errors
+    /// The answer to a call that a limit refuses.
+    pub fn admit(self) -> Result<Admitted<'mesh, O>, Answer<O::Answer>> {
         let Arrived {
             backplane, context, ..
         } = &self.arrived;
-        let cost = self.verdict.as_ref().map_or(Cost::NONE, Operation::cost);
+        let verdict = self.verdict.as_ref();
+        let cost = verdict.map_or(Cost::NONE, |(operation, _)| operation.cost());
         let now = backplane.clock.monotonic();
         match backplane
             .limiter
             .admit(context.tenant_id(), context.limits(), &cost, now)
         {
             Ok(admission) => Ok(Admitted {
-                judged: self,
+                authorized: self,
                 admission,
             }),
             Err(refusal) => Err(self.arrived.refuse(O::TOOL, refusal.into())),
@@ -169,7 +222,7 @@ impl Arrived<'_> {
 }
 
 impl<'mesh, O: Operation> Admitted<'mesh, O> {
-    /// Takes a place in the outbox.
+    /// Takes a place in the outbox, where the audit log is able to record the call as well.
     pub(super) fn reserve(self) -> Result<Reserved<'mesh, O>, Answer<O::Answer>> {
         let weight = match O::TOOL.effect() {
             _ if O::TOOL.is_way_out() => Weight::Relief,
@@ -179,13 +232,17 @@ impl<'mesh, O: Operation> Admitted<'mesh, O> {
         };
         let Arrived {
             backplane, context, ..
-        } = &self.judged.arrived;
-        match backplane.outbox.reserve(context.tenant_id(), weight) {
+        } = &self.authorized.arrived;
+        let reserved = match backplane.audit.ready() {
+            Ok(()) => backplane.outbox.reserve(context.tenant_id(), weight),
+            Err(error) => Err(error),
+        };
+        match reserved {
             Ok(slot) => Ok(Reserved {
                 admitted: self,
                 slot,
             }),
-            Err(error) => Err(self.judged.arrived.refuse(O::TOOL, error)),
+            Err(error) => Err(self.authorized.arrived.refuse(O::TOOL, error)),
         }
     }
 }
@@ -195,21 +252,25 @@ impl<'mesh, O: Operation> Reserved<'mesh, O> {
     /// What may not be done is answered here, and its event recorded.
     pub(super) fn begin(self) -> Result<(Begun<'mesh, O>, O), Answer<O::Answer>> {
         let Reserved {
-            admitted: Admitted { judged, admission },
+            admitted:
+                Admitted {
+                    authorized,
+                    admission,
+                },
             mut slot,
         } = self;
-        let Judged {
+        let Authorized {
             arrived,
             subject,
             verdict,
-        } = judged;
+        } = authorized;
         let Arrived {
             backplane,
             request,
             context,
             started,
         } = arrived;
-        let operation = verdict.and_then(|operation| {
+        let operation = verdict.and_then(|(operation, _permit)| {
             if O::TOOL.effect() == Effect::Mutation {
                 let mut intent = backplane.event_of(&request, &context, O::TOOL);
                 intent.data = subject.clone().into_data(Vec::new());
@@ -275,7 +336,10 @@ impl<'mesh, O: Operation> Begun<'mesh, O> {
             }
         };
         event.bytes = report.bytes;
+        let audit = &backplane.audit;
+        let arguments = audit.is_on().then(|| request.arguments_hash(&self.subject));
         event.data = self.subject.into_data(report.facts);
+        audit.call(&event, context.role(), arguments);
         let mut record = held(&record);
         if record.is_open() {
             if is_rolled_up(backplane, O::TOOL, event.outcome) {

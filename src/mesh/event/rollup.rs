@@ -10,6 +10,7 @@ use ulid::Ulid;
 
 use super::outbox::{Outbox, Weight};
 use super::record::{Event, Outcome, Priority};
+use crate::mesh::audit::Audit;
 use crate::mesh::tenant::{TenantId, UserId};
 use crate::mesh::{Clock, Timestamp};
 
@@ -81,6 +82,7 @@ pub struct Rollup(Arc<Inner>);
 struct Inner {
     outbox: Outbox,
     clock: Arc<dyn Clock>,
+    audit: Audit,
     pending: Mutex<HashMap<Key, Pending>>,
 }
 
@@ -103,11 +105,12 @@ struct Pending {
 }
 
 impl Rollup {
-    /// A rollup into `outbox`.
-    pub fn new(outbox: Outbox, clock: Arc<dyn Clock>) -> Self {
+    /// A rollup into `outbox`; refused calls go to `audit` as well.
+    pub fn new(outbox: Outbox, audit: Audit, clock: Arc<dyn Clock>) -> Self {
         Self(Arc::new(Inner {
             outbox,
             clock,
+            audit,
             pending: Mutex::default(),
         }))
     }
@@ -126,6 +129,7 @@ impl Rollup {
     pub fn flush_due(&self) {
         let now = self.0.clock.monotonic();
         self.flush(|pending| pending.due <= now);
+        self.0.audit.flush_due(self.0.clock.now());
     }
 
     /// Writes all events.
@@ -172,9 +176,15 @@ impl Rollup {
                 self.keep(key, pending);
                 continue;
             };
-            if let Err(error) = slot.commit(&[pending.to_event()]) {
-                tracing::debug!(?error, "calls that were rolled up cannot be recorded yet");
-                self.keep(key, pending);
+            let event = pending.to_event();
+            match slot.commit(std::slice::from_ref(&event)) {
+                // Reads that are rolled up have had their own lines there.
+                Ok(_) if event.outcome == Outcome::Limited => self.0.audit.refused_calls(&event),
+                Ok(_) => {}
+                Err(error) => {
+                    tracing::debug!(?error, "calls that were rolled up cannot be recorded yet");
+                    self.keep(key, pending);
+                }
             }
         }
     }

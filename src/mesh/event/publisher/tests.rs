@@ -7,6 +7,7 @@ use std::time::Instant;
 use serde_json::Value;
 
 use super::*;
+use crate::mesh::audit::Audit;
 use crate::mesh::event::counters::tally::Tally;
 use crate::mesh::event::fakes::{FakeBucket, FakeBus, FakeDirectory, FakeTable, event};
 use crate::mesh::event::outbox::{OutboxSettings, Target, Weight};
@@ -83,7 +84,7 @@ impl World {
                 .ruled
                 .as_ref()
                 .map(|ruled| ruled.parts(&self.table, &self.clock)),
-            rollup: Rollup::new(outbox.clone(), self.clock.clone()),
+            rollup: Rollup::new(outbox.clone(), Audit::off(), self.clock.clone()),
             retention_days: 30,
             clock: self.clock.clone(),
             pace: self.pace,

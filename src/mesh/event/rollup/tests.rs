@@ -25,7 +25,7 @@ impl World {
             clock: clock.clone(),
         })
         .unwrap();
-        let rollup = Rollup::new(outbox.clone(), clock.clone());
+        let rollup = Rollup::new(outbox.clone(), Audit::off(), clock.clone());
         Self {
             _root: root,
             outbox,

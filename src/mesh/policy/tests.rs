@@ -1,0 +1,1 @@
+//! The policy against a service that the test answers for.
