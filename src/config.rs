@@ -7,6 +7,7 @@ mod check;
 mod document;
 pub mod environment;
 mod events;
+pub mod http;
 mod identity;
 pub mod integrations;
 mod log;
@@ -25,6 +26,7 @@ pub use backend::{Backend, BackendChoice};
 pub use document::{example, settings_table_markdown};
 pub use environment::Environment;
 pub use events::{EventReads, EventSettings};
+pub use http::HttpSettings;
 pub use identity::{DEFAULT_TENANT, Identity, JwksSource, JwtSettings, LocalCaller};
 pub use integrations::IntegrationSettings;
 pub use log::{LogFormat, LogLevel, LogSettings};
@@ -80,6 +82,8 @@ pub struct Config {
     pub automation: AutomationSettings,
     /// Which other servers may be reached, and what their processes may do.
     pub integrations: IntegrationSettings,
+    /// How `serve` listens.
+    pub http: HttpSettings,
     /// What is logged, and how.
     pub log: LogSettings,
     /// What of the SDK's own environment tells one target from another.
@@ -196,6 +200,7 @@ impl Config {
             .map(PathBuf::as_path)
             .collect();
         let integrations = IntegrationSettings::read(reader, environment, &private, &mut warnings);
+        let http = HttpSettings::read(reader);
         let log = LogSettings::read(reader);
         let sources = TenantSources {
             path: tenants_path,
@@ -223,6 +228,7 @@ impl Config {
             events,
             automation,
             integrations,
+            http,
             log,
             aws: AwsEnvironment::read(environment),
             file,

@@ -1,6 +1,7 @@
 //! What faces the client: transports, sessions, MCP methods, tools.
 
 pub mod error;
+pub mod front;
 pub mod prompt;
 pub mod server;
 pub mod session;

@@ -44,7 +44,7 @@ pub const PREFIX: &str = "AGENT_MESH_";
 pub(crate) const TEST_PREFIX: &str = "AGENT_MESH_TEST_";
 
 macro_rules! settings {
-    ($($name:ident = $variable:literal $(or $also:literal)?, $kind:expr, $example:literal, $default:literal, $meaning:literal;)*) => {
+    ($($name:ident = $variable:literal $(or $also:literal)? $($masked:ident)?, $kind:expr, $example:literal, $default:literal, $meaning:literal;)*) => {
         $(
             #[doc = $meaning]
             pub static $name: Setting = Setting {
@@ -54,13 +54,15 @@ macro_rules! settings {
                 meaning: $meaning,
                 default: $default,
                 example: $example,
-                secret: false,
+                secret: settings!(@secret $($masked)?),
             };
         )*
 
         /// Every setting that this version knows, in the order of documents.
         pub static SETTINGS: &[&Setting] = &[$(&$name),*];
     };
+    (@secret) => { false };
+    (@secret masked) => { true };
     (@also) => { None };
     (@also $also:literal) => { Some($also) };
 }
@@ -139,6 +141,35 @@ settings! {
         "Hosts, addresses and networks that integrations may reach besides public ones";
     ALLOW_LOOPBACK_HTTP = "AGENT_MESH_ALLOW_LOOPBACK_HTTP", Kind::Switch, "true", "`false`",
         "Whether integrations may reach this machine over plain http";
+    BIND = "AGENT_MESH_BIND", Kind::Text, "0.0.0.0:8080", "`127.0.0.1:8080`",
+        "Where `serve` listens: an address of this machine and a port";
+    PUBLIC_URL = "AGENT_MESH_PUBLIC_URL", Kind::Text, "https://mesh.example", "the address it listens on",
+        "The address by which clients reach `serve`, as they write it";
+    ALLOWED_HOSTS = "AGENT_MESH_ALLOWED_HOSTS", Kind::List, "mesh.internal.example", "none",
+        "Further names that requests may call `serve` by in their `Host`";
+    CORS_ORIGINS = "AGENT_MESH_CORS_ORIGINS", Kind::List, "https://app.example", "none",
+        "The origins whose web pages may ask `serve`";
+    CORS_HEADERS = "AGENT_MESH_CORS_HEADERS", Kind::List, "x-request-id", "none",
+        "Further headers that those pages may send";
+    CORS_CREDENTIALS = "AGENT_MESH_CORS_CREDENTIALS", Kind::Switch, "true", "`false`",
+        "Whether browsers send cookies and certificates along for those pages";
+    CORS_MAX_AGE_S = "AGENT_MESH_CORS_MAX_AGE_S", Kind::Number, "600", "600",
+        "For how many seconds a browser need not ask again: 0 to 86400";
+    TLS_CERT = "AGENT_MESH_TLS_CERT", Kind::Path, "/etc/agent-mesh/tls.crt", "none: plain HTTP",
+        "The certificate of `serve` and those that signed it, as PEM; read anew when it changes";
+    TLS_KEY = "AGENT_MESH_TLS_KEY", Kind::Path, "/etc/agent-mesh/tls.key", "none: plain HTTP",
+        "The private key of that certificate, as PEM";
+    STATE_KEYS = "AGENT_MESH_STATE_KEYS" masked, Kind::List,
+        "8B8TzTrlZ6SSjMXgqvlvWCsyaZoVcWgSRHdNqGYTqIk=", "one for each process, forgotten with it",
+        "The keys that seal what clients carry, base64 of 32 bytes each; the first one seals, the others still open";
+    CONNECTIONS_MAX = "AGENT_MESH_CONNECTIONS_MAX", Kind::Number, "16384", "16384",
+        "The most connections that `serve` holds: 16 to 1000000, and three quarters of the files that it may open";
+    STREAMS_MAX = "AGENT_MESH_STREAMS_MAX", Kind::Number, "4096", "4096",
+        "The most sessions with an open stream, of which a tenant has a quarter at most: 4 to 1000000";
+    DRAIN_DELAY_MS = "AGENT_MESH_DRAIN_DELAY_MS", Kind::Number, "5000", "0",
+        "How long `serve` goes on with new requests once it is told to end, so that a load balancer can notice: 0 to 300000";
+    DRAIN_TIME_MS = "AGENT_MESH_DRAIN_TIME_MS", Kind::Number, "30000", "10000",
+        "How long requests may take to end after that: 0 to 300000";
     LOG_LEVEL = "LOG_LEVEL", Kind::Word(&["error", "warn", "info", "debug", "trace"]), "info", "`info`",
         "How much is logged";
     RUST_LOG = "RUST_LOG", Kind::Text, "info,agent_mesh=debug", "none",
@@ -148,7 +179,7 @@ settings! {
 }
 
 /// Settings of the contract that this version cannot honour yet: setting one is no mistake, but is said.
-pub(crate) const LATER: &[&str] = &["AGENT_MESH_STATE_KEYS", "AGENT_MESH_LOG_DIR"];
+pub(crate) const LATER: &[&str] = &["AGENT_MESH_LOG_DIR"];
 
 impl Setting {
     /// Its name in a file: the variable's without its prefix, in lower case.

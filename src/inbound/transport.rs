@@ -322,6 +322,7 @@ impl<R: AsyncRead + Send + Unpin> LineTransport<R> {
         extensions.insert(ReplySlot::new(flight));
         if let Some(bearer) = &self.bearer {
             extensions.insert(bearer.identity());
+            extensions.insert(self.link.scope().clone());
         }
         ClientJsonRpcMessage::request(request, id)
     }

@@ -19,20 +19,25 @@ mod tests;
 mod tls;
 
 use std::future::Future;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
+use axum::middleware;
 use axum::routing::post;
-use http::{HeaderMap, HeaderValue, StatusCode};
-use rmcp::{ErrorData, Peer, RoleServer};
-use secrecy::SecretSlice;
+use http::HeaderMap;
+use rmcp::model::ErrorCode;
+use rmcp::{Peer, RoleServer};
 use tokio_util::sync::CancellationToken;
+use tower_http::compression::CompressionLayer;
+use tower_http::compression::predicate::{NotForContentType, Predicate, SizeAbove};
 
 use crate::inbound::session::Gatekeeper;
+use crate::inbound::sign_in::Challenge;
 use crate::mesh::Timestamp;
+use crate::mesh::tenant::Permission;
 use body::BodyBudget;
 use sessions::Sessions;
 
@@ -57,13 +62,19 @@ pub const KEEP_ALIVE: Duration = Duration::from_secs(15);
 /// How long a session of the older revisions may be gone on with.
 pub const SESSION_TIME_MAX: Duration = Duration::from_hours(24);
 
+/// From which size on answers are compressed, in bytes: below it takes longer than it saves.
+const COMPRESSED_BYTES_LEAST: u16 = 8 * 1024;
+
 /// What stands behind a listener.
 pub trait Front: Send + Sync + 'static {
     /// What answers.
     type Handler: Gatekeeper;
 
-    /// Who makes a request that brings `token`.
-    fn caller(&self, token: Option<&str>) -> impl Future<Output = Result<Caller, Refused>> + Send;
+    /// Who makes a request with these headers.
+    fn caller(&self, headers: &HeaderMap) -> impl Future<Output = Result<Caller, Refused>> + Send;
+
+    /// What a request is told whose token's scope leaves `permission` out.
+    fn out_of_scope(&self, permission: Permission) -> Refused;
 
     /// What answers one request that is not part of a session with an open stream.
     fn handler(&self) -> Self::Handler;
@@ -76,8 +87,10 @@ pub trait Front: Send + Sync + 'static {
 }
 
 /// Who makes a request.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone)]
 pub struct Caller {
+    /// The token that the request brought; none where its caller is anonymous.
+    pub token: Option<String>,
     /// Stands for the caller: equal for equal ones only, and tells nobody who it is.
     pub key: [u8; 16],
     /// Who shares with the caller what there is of streams: the tenant.
@@ -89,36 +102,15 @@ pub struct Caller {
 /// Why a request is not let in.
 #[derive(Clone, Debug)]
 pub struct Refused {
-    /// 401, or 403 where signing in again would not help.
-    pub status: StatusCode,
-    /// What `WWW-Authenticate` says.
-    pub challenge: Option<HeaderValue>,
+    /// What HTTP says.
+    pub challenge: Challenge,
     /// What the body says.
-    pub error: ErrorData,
-}
-
-/// What a listener serves, and how.
-#[derive(Debug)]
-pub struct HttpSettings {
-    /// The address and port.
-    pub bind: SocketAddr,
-    /// Who may ask, by `Host` and `Origin`.
-    pub gate: Gate,
-    /// What web pages may do.
-    pub cors: Option<Cors>,
-    /// The certificate and its key; plain HTTP without.
-    pub tls: Option<TlsFiles>,
-    /// The keys that seal the ids of sessions, the first one for new ones.
-    pub keys: Vec<SecretSlice<u8>>,
-    /// The most connections.
-    pub connections_max: usize,
-    /// The most sessions with an open stream.
-    pub streams_max: usize,
+    pub code: ErrorCode,
 }
 
 /// What the routes share.
 pub(crate) struct Http<F: Front> {
-    front: F,
+    pub(crate) front: F,
     keys: SessionKeys,
     sessions: Arc<Sessions<F::Handler>>,
     bodies: BodyBudget,
@@ -159,19 +151,21 @@ impl<F: Front> Http<F> {
             .layer(DefaultBodyLimit::disable())
             .with_state(Arc::clone(self))
     }
-
-    /// Who makes a request with these headers, and under which token.
-    pub(crate) async fn caller(
-        &self,
-        headers: &HeaderMap,
-    ) -> Result<(Caller, Option<String>), Refused> {
-        let token = gate::bearer(headers)?;
-        let caller = self.front.caller(token).await?;
-        Ok((caller, token.map(str::to_owned)))
-    }
 }
 
 /// Whether an address is this machine's own.
 fn is_loopback(address: IpAddr) -> bool {
     address.to_canonical().is_loopback()
+}
+
+/// Puts what every route has before `routes`: the gate, what browsers ask, and compression.
+pub(crate) fn guarded(routes: Router, gate: Gate, cors: Option<&Cors>) -> Router {
+    let compression = CompressionLayer::new().compress_when(
+        SizeAbove::new(COMPRESSED_BYTES_LEAST).and(NotForContentType::new("text/event-stream")),
+    );
+    let mut routes = routes.layer(compression);
+    if let Some(cors) = cors {
+        routes = routes.layer(cors.layer());
+    }
+    routes.layer(middleware::from_fn_with_state(Arc::new(gate), gate::guard))
 }

@@ -18,6 +18,7 @@ use super::id::Id;
 use super::limits::Limits;
 use super::message::{Message, Refusal};
 use super::output::{Kind, Lines, Output};
+use crate::inbound::sign_in::ScopeSlot;
 
 /// The code of what a server that is shutting down does not do any more.
 pub(super) const SHUTTING_DOWN: ErrorCode = ErrorCode(-32012);
@@ -32,6 +33,8 @@ pub(crate) struct Link {
     injected: Mutex<VecDeque<Message>>,
     /// What the ids of our own requests begin with, where they have to differ from those of other sessions.
     id_prefix: Option<String>,
+    /// Where handlers leave what a token's scope lacks, where the client can be told so.
+    scope: ScopeSlot,
     /// The code of the first answer that is an error; 0 while there is none.
     first_error: AtomicI32,
     refusals: AtomicU64,
@@ -48,6 +51,7 @@ impl Link {
             input_ended: CancellationToken::new(),
             injected: Mutex::default(),
             id_prefix,
+            scope: ScopeSlot::default(),
             first_error: AtomicI32::new(0),
             refusals: AtomicU64::new(0),
         })
@@ -76,6 +80,11 @@ impl Link {
     pub(super) fn first_error(&self) -> Option<ErrorCode> {
         let code = self.first_error.load(Ordering::Relaxed);
         (code != 0).then_some(ErrorCode(code))
+    }
+
+    /// Where handlers leave what a token's scope lacks.
+    pub(super) fn scope(&self) -> &ScopeSlot {
+        &self.scope
     }
 
     /// The lines that have gathered for the client, for one who sends them on by himself.

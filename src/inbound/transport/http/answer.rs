@@ -4,7 +4,6 @@ use axum::body::Body;
 use axum::response::Response;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderValue, StatusCode};
-use rmcp::ErrorData;
 use serde_json::json;
 
 use super::Refused;
@@ -43,26 +42,22 @@ pub(crate) fn fault(status: StatusCode, code: &str, message: &str) -> Response {
     response
 }
 
-/// A fault that is told as JSON-RPC tells it, without the id of a message.
-pub(super) fn protocol_fault(status: StatusCode, error: &ErrorData) -> Response {
-    let mut body = json!({ "code": error.code.0, "message": error.message });
-    if let (Some(data), Some(body)) = (&error.data, body.as_object_mut()) {
-        body.insert("data".to_owned(), data.clone());
-    }
-    let body = json!({ "jsonrpc": "2.0", "error": body });
-    json_text(status, body.to_string())
-}
-
 /// There is too much at the moment.
 pub(super) fn overloaded(message: &str) -> Response {
     fault(StatusCode::SERVICE_UNAVAILABLE, "OVERLOADED", message)
 }
 
 impl From<Refused> for Response {
-    fn from(refused: Refused) -> Self {
-        let mut response = protocol_fault(refused.status, &refused.error);
-        if let Some(challenge) = refused.challenge {
-            response.headers_mut().insert(WWW_AUTHENTICATE, challenge);
+    fn from(Refused { challenge, code }: Refused) -> Self {
+        let message = format!("{}; {}", challenge.message, challenge.fix);
+        let body = json!({ "jsonrpc": "2.0", "error": { "code": code.0, "message": message } });
+        let mut response = json_text(challenge.status, body.to_string());
+        let headers = response.headers_mut();
+        if let Some(value) = challenge.www_authenticate {
+            headers.insert(WWW_AUTHENTICATE, value);
+        }
+        if let Some(wait) = challenge.retry_after {
+            headers.insert(RETRY_AFTER, wait.as_secs().max(1).into());
         }
         response
     }

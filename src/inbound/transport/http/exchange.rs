@@ -19,6 +19,7 @@ use super::answer::{self, json_text};
 use super::{KEEP_ALIVE, event_stream};
 use crate::inbound::error::{SHUTTING_DOWN, TENANT_SUSPENDED, UNAUTHENTICATED};
 use crate::inbound::session::{self, Gatekeeper};
+use crate::mesh::tenant::Permission;
 
 /// What the client takes, by its `Accept`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,6 +54,8 @@ pub(super) struct Answered {
     pub(super) response: Response,
     /// The revision that a handshake has agreed on.
     pub(super) agreed: Option<ProtocolVersion>,
+    /// What the scope of the caller's token leaves out, where that is why the request was refused.
+    pub(super) out_of_scope: Option<Permission>,
 }
 
 impl Exchange {
@@ -105,8 +108,7 @@ impl Exchange {
             Ok(Some(lines)) => return self.stream(Some(lines)),
             Err(_) => return self.stream(None),
         };
-        let agreed = self.agreed();
-        Answered { response, agreed }
+        self.answered(response)
     }
 
     /// For a client that takes no streams: the answer, without what was said before it.
@@ -120,12 +122,15 @@ impl Exchange {
                 break self.json(text.get(start..).unwrap_or_default().to_vec());
             }
         };
-        let agreed = self.agreed();
-        Answered { response, agreed }
+        self.answered(response)
     }
 
-    fn agreed(&self) -> Option<ProtocolVersion> {
-        self.link.traffic.version()
+    fn answered(&self, response: Response) -> Answered {
+        Answered {
+            response,
+            agreed: self.link.traffic.version(),
+            out_of_scope: self.link.scope().missing(),
+        }
     }
 
     fn json(&self, mut text: Vec<u8>) -> Response {
@@ -156,7 +161,7 @@ impl Exchange {
     }
 
     fn stream(self, first: Option<Lines>) -> Answered {
-        let agreed = self.agreed();
+        let agreed = self.link.traffic.version();
         let first = match first {
             Some(lines) => Next::Lines(lines),
             None => Next::Sign,
@@ -188,6 +193,7 @@ impl Exchange {
         Answered {
             response: event_stream::response(events),
             agreed,
+            out_of_scope: None,
         }
     }
 

@@ -1,4 +1,4 @@
-//! Who may ask at all: the `Host` and `Origin` of a request, its bearer token, and what web pages may do.
+//! Who may ask at all: the `Host` and `Origin` of a request, and what web pages may do.
 //!
 //! A web page can have a browser send requests to a listener on the reader's own machine, and with a name that
 //! it has resolve to 127.0.0.1 even read the answers. Such a request says by `Host` or `Origin` where it comes from.
@@ -11,12 +11,11 @@ use std::time::Duration;
 use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::Response;
-use http::header::{AUTHORIZATION, HOST, ORIGIN};
+use http::header::{HOST, ORIGIN};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
-use rmcp::ErrorData;
 use tower_http::cors::{AllowOrigin, CorsLayer};
 
-use super::{Refused, answer, is_loopback};
+use super::{answer, is_loopback};
 
 /// Headers of ours that a web page may send besides those that the operator names.
 const REQUEST_HEADERS: [&str; 8] = [
@@ -205,32 +204,6 @@ impl Cors {
     }
 }
 
-/// The bearer token of a request; nothing where it brings none. A token in the address is never looked at.
-pub(crate) fn bearer(headers: &HeaderMap) -> Result<Option<&str>, Refused> {
-    let malformed = || Refused {
-        status: StatusCode::BAD_REQUEST,
-        challenge: HeaderValue::from_str("Bearer error=\"invalid_request\"").ok(),
-        error: ErrorData::invalid_request(
-            "the Authorization header is sent once, as `Bearer` and the token",
-            None,
-        ),
-    };
-    let mut values = headers.get_all(AUTHORIZATION).iter();
-    let Some(value) = values.next() else {
-        return Ok(None);
-    };
-    if values.next().is_some() {
-        return Err(malformed());
-    }
-    let text = value.to_str().map_err(|_| malformed())?;
-    let (scheme, token) = text.split_once(' ').ok_or_else(malformed)?;
-    let token = token.trim();
-    if !scheme.eq_ignore_ascii_case("bearer") || token.is_empty() {
-        return Err(malformed());
-    }
-    Ok(Some(token))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -312,23 +285,5 @@ mod tests {
         ] {
             assert!(!with(origin), "{origin}");
         }
-    }
-
-    #[test]
-    fn a_token_is_sent_once_and_as_a_bearer() {
-        assert_eq!(bearer(&headers(&[])).unwrap(), None);
-        assert_eq!(
-            bearer(&headers(&[("authorization", "bearer  abc ")])).unwrap(),
-            Some("abc")
-        );
-        for value in ["Basic abc", "Bearer", "Bearer ", "abc"] {
-            assert!(
-                bearer(&headers(&[("authorization", value)])).is_err(),
-                "{value}"
-            );
-        }
-        let mut twice = headers(&[("authorization", "Bearer a")]);
-        twice.append(AUTHORIZATION, HeaderValue::from_static("Bearer b"));
-        assert!(bearer(&twice).is_err());
     }
 }

@@ -56,7 +56,7 @@ impl<F: Front> Http<F> {
     async fn post(&self, headers: &HeaderMap, body: Body) -> Result<Response, Response> {
         let accepts = accepts(headers)?;
         require_json(headers)?;
-        let (caller, token) = self.caller(headers).await?;
+        let caller = self.front.caller(headers).await?;
         let read = self.bodies.read(body, FRAME_BYTES_MAX, BODY_TIME_MAX);
         let read = read.await?;
         let Some(message) = message::decode(read.bytes, BATCH_MESSAGES_MAX) else {
@@ -73,7 +73,7 @@ impl<F: Front> Http<F> {
         };
         match message {
             Message::Request(_) | Message::Batch(_) | Message::Refused(_) => {
-                let bearer = Arc::new(Bearer::new(token));
+                let bearer = Arc::new(Bearer::new(caller.token.clone()));
                 let mut exchange = self.begin(message, session, bearer)?;
                 exchange.0.keep(read.place);
                 Ok(self.answer(exchange, accepts, &caller).await)
@@ -198,7 +198,11 @@ impl<F: Front> Http<F> {
         let Answered {
             mut response,
             agreed,
+            out_of_scope,
         } = exchange.respond(accepts).await;
+        if let Some(permission) = out_of_scope {
+            return self.front.out_of_scope(permission).into();
+        }
         if let (Some(client), Some(version)) = (handshake, agreed) {
             let id = self.keys.seal(&caller.key, &client, version);
             let id = id.and_then(|id| HeaderValue::try_from(id).ok());
@@ -213,7 +217,7 @@ impl<F: Front> Http<F> {
         if !accepts(headers)?.events {
             return Err(not_acceptable());
         }
-        let (caller, token) = self.caller(headers).await?;
+        let caller = self.front.caller(headers).await?;
         let Some(session) = self.named_session(headers, &caller)? else {
             return Err(answer::fault(
                 StatusCode::METHOD_NOT_ALLOWED,
@@ -228,7 +232,7 @@ impl<F: Front> Http<F> {
             .open(session.nonce, &caller.share, end.clone());
         let stream = stream
             .map_err(|_| overloaded("too many sessions have a stream open; try again shortly"))?;
-        let bearer = Arc::new(Bearer::new(token));
+        let bearer = Arc::new(Bearer::new(caller.token.clone()));
         let agreed = session.client.protocol_version.clone();
         let transport = LineTransport::taken(None, Some(agreed), bearer, None);
         let link = transport.link();
@@ -261,7 +265,7 @@ impl<F: Front> Http<F> {
     }
 
     async fn delete(&self, headers: &HeaderMap) -> Result<Response, Response> {
-        let (caller, _) = self.caller(headers).await?;
+        let caller = self.front.caller(headers).await?;
         match self.named_session(headers, &caller)? {
             Some(session) => {
                 self.sessions.end(session.nonce);
