@@ -9,6 +9,7 @@ mod process;
 mod protection;
 mod sandbox;
 mod signal;
+mod stamp;
 mod terminal;
 
 pub use account::login_name;
@@ -20,4 +21,5 @@ pub use process::{ProcessEntry, descendants, own_program, process, process_memor
 pub use protection::not_dumpable;
 pub use sandbox::{Sandbox, SandboxRules, sandbox, sandbox_support};
 pub use signal::shutdown_signal;
+pub use stamp::{FileStamp, is_open_to_others};
 pub use terminal::{HiddenTyping, hide_typing};

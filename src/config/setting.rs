@@ -102,6 +102,29 @@ settings! {
         "The issuers whose tokens are taken; needed under identity `jwt`";
     JWT_AUDIENCE = "AGENT_MESH_JWT_AUDIENCE", Kind::List, "agent-mesh", "none",
         "The audiences that a token may be meant for; needed under identity `jwt`";
+    JWT_ALGORITHMS = "AGENT_MESH_JWT_ALGORITHMS", Kind::List, "EdDSA,ES256", "`EdDSA,ES256,RS256`",
+        "How tokens may be signed";
+    JWT_LIFETIME_MAX_S = "AGENT_MESH_JWT_LIFETIME_MAX_S", Kind::Number, "3600", "none",
+        "The longest lifetime of a bearer token over HTTP, in seconds; tokens in messages have 300 s";
+    JWT_LEEWAY_S = "AGENT_MESH_JWT_LEEWAY_S", Kind::Number, "5", "5",
+        "How far the clocks of issuer and server may differ: 0 to 60 s";
+    JWT_CLAIM_TENANT = "AGENT_MESH_JWT_CLAIM_TENANT", Kind::Text, "https://example.com/tenant", "`tenant_id`",
+        "The claim of the tenant; dots lead into objects, a name with `/` or `:` is taken whole";
+    JWT_CLAIM_USER = "AGENT_MESH_JWT_CLAIM_USER", Kind::Text, "preferred_username", "`sub`",
+        "The claim of the user";
+    JWT_CLAIM_ROLE = "AGENT_MESH_JWT_CLAIM_ROLE", Kind::Text, "realm_access.roles", "`role`",
+        "The claim of the role: viewer, user or admin, or a list of which the greatest counts";
+    JWT_CLAIM_SCOPE = "AGENT_MESH_JWT_CLAIM_SCOPE", Kind::Text, "scp", "`scope`",
+        "The claim of the scopes that narrow the role; `none`: the role alone decides";
+    TOKENS_FILE = "AGENT_MESH_TOKENS_FILE", Kind::Path, "/var/lib/agent-mesh/tokens.toml",
+        "`tokens.toml` in the data folder",
+        "The file of static tokens for HTTP, which `use_aws_mcp tokens` writes; reloaded when it changes";
+    ANONYMOUS = "AGENT_MESH_ANONYMOUS", Kind::Switch, "true", "`false`",
+        "Whether requests without a token are let in over HTTP, on this machine only";
+    ANONYMOUS_TENANT = "AGENT_MESH_ANONYMOUS_TENANT", Kind::Text, "local", "`local`",
+        "The tenant of requests without a token";
+    ANONYMOUS_ROLE = "AGENT_MESH_ANONYMOUS_ROLE", Kind::Word(&["viewer", "user", "admin"]), "viewer", "`viewer`",
+        "The role of requests without a token";
     TENANTS_FILE = "AGENT_MESH_TENANTS_FILE", Kind::Path, "/etc/agent-mesh/tenants.toml",
         "none: only the tenant that the environment names",
         "The file of tenants and limits, reloaded when it changes";

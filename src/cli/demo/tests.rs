@@ -55,6 +55,6 @@ fn the_tenants_of_the_demonstration_are_a_valid_file() {
         .ok();
     let path = folder.path().join("tenants.toml");
     let tenants =
-        crate::config::TenantsFile::open(Some(&path), None, crate::config::SharedNames::default());
+        crate::config::TenantsFile::open(Some(&path), Vec::new(), crate::config::SharedNames::default());
     assert_eq!(tenants.unwrap().count(), 2);
 }
