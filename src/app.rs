@@ -1,9 +1,13 @@
 //! Joins configuration, backends, services and transports; the only file that knows them all.
 
+pub mod sign_in;
+
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::config::{self, Backend, Config, Identity, JwksSource, JwtSettings};
+use tokio_util::sync::CancellationToken;
+
+use crate::config::{self, Backend, Config, Identity};
 use crate::inbound::server::{Server, Shared, Streams, Unasked};
 use crate::inbound::task::RunTools;
 use crate::inbound::tool::catalog::Catalog;
@@ -22,9 +26,7 @@ use crate::mesh::limit::Limiter;
 use crate::mesh::policy::Policy;
 use crate::mesh::store::mail::MailPolicy;
 use crate::mesh::store::{Bucket, Bus, BusRules, Table};
-use crate::mesh::tenant::{
-    EnvironmentIdentity, KeySource, Limits, Resolver, TenantDirectory, TokenSettings,
-};
+use crate::mesh::tenant::TenantDirectory;
 use crate::mesh::upstream::Upstreams;
 use crate::mesh::workflow::{
     LocalMachines, RunBook, RunBookParts, WatchPace, Watcher, WorkflowNames,
@@ -35,7 +37,6 @@ use crate::outbound::aws::{
     Connection,
 };
 use crate::outbound::embedded::{EmbeddedCloud, EmbeddedSettings, FolderMachines};
-use crate::outbound::jwks::{InvalidLocation, Jwks, JwksLocation};
 use crate::outbound::upstream::child::{self, ChildLinks, ChildSettings};
 use crate::outbound::upstream::remote::{EgressPolicy, RemoteLinks, RemoteSettings};
 use crate::outbound::upstream::{PoolSettings, ServerLinks, UpstreamPool};
@@ -68,6 +69,20 @@ impl App {
         clock: Arc<dyn Clock>,
         upstreams: Option<Arc<dyn Upstreams>>,
     ) -> Result<Self, Error> {
+        Self::open_over(Carrier::Pipes, config, clock, upstreams).await
+    }
+
+    /// As [`App::open_with`], for requests that come over `carrier`.
+    ///
+    /// # Errors
+    /// As [`App::open`]; over HTTP also what is wrong with the file of static tokens.
+    pub async fn open_over(
+        carrier: Carrier,
+        config: &Config,
+        clock: Arc<dyn Clock>,
+        upstreams: Option<Arc<dyn Upstreams>>,
+    ) -> Result<Self, Error> {
+        let serves_many = carrier.serves_many(config);
         let (settings, embedded) = backend(config, &clock)?;
         let connection = Connection::new(settings, Arc::clone(&clock));
         let outbox = Outbox::open(OutboxSettings {
@@ -90,20 +105,20 @@ impl App {
         let runs = parts.runs(config);
         let watcher = runs.watch();
         let rules = parts.rules(config, &runs);
-        let integrations = parts.integrations(config, upstreams);
+        let integrations = parts.integrations(config, serves_many, upstreams);
         let publisher = parts.publisher(config, &rules);
         let Parts {
             connection, clock, ..
         } = parts;
         let backplane = Backplane {
-            resolver: resolver(config, &parts.tenants, &clock)?,
+            resolver: sign_in::resolver(carrier, config, &parts.tenants, &clock)?,
             policy: Policy::off(),
             audit,
             limiter: Limiter::new(),
             publisher,
             rollup: parts.rollup,
             outbox: parts.outbox,
-            serves_many: matches!(config.identity, Identity::Jwt(_)),
+            serves_many,
             event_reads: event_reads(config),
             table: parts.table,
             bucket: parts.bucket,
@@ -169,6 +184,12 @@ impl App {
         }
     }
 
+    /// Stops workflows once `ending` is cancelled: their steps end while the last requests do.
+    pub async fn stop_when(&self, ending: CancellationToken) {
+        ending.cancelled().await;
+        self.stop_workflows().await;
+    }
+
     /// Stops workflows and publishes what waits in the outbox, as far as that goes within `time`. What does not go is handed
     /// over through the bucket on AWS, and what cannot be stays in the outbox for the next process.
     pub async fn close(self, time: Duration) {
@@ -186,6 +207,25 @@ impl App {
                 events = drained.left,
                 "events stay in the outbox for the next process"
             );
+        }
+    }
+}
+
+/// Over what requests come, which decides how they say whose they are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Carrier {
+    /// Standard input and output, of one user or, by tokens in the messages, of many.
+    Pipes,
+    /// HTTP, by bearer tokens.
+    Http,
+}
+
+impl Carrier {
+    /// Whether callers of several tenants may come.
+    const fn serves_many(self, config: &Config) -> bool {
+        match self {
+            Self::Pipes => matches!(config.identity, Identity::Jwt(_)),
+            Self::Http => true,
         }
     }
 }
@@ -258,11 +298,12 @@ impl Parts {
     fn integrations(
         &self,
         config: &Config,
+        serves_many: bool,
         upstreams: Option<Arc<dyn Upstreams>>,
     ) -> IntegrationBook {
         let clock = Arc::clone(&self.clock);
         let upstreams = upstreams.unwrap_or_else(|| {
-            let links = Arc::new(server_links(config, &clock));
+            let links = Arc::new(server_links(config, serves_many, &clock));
             Arc::new(UpstreamPool::new(
                 links,
                 Arc::clone(&clock),
@@ -296,14 +337,19 @@ impl Parts {
     }
 }
 
-/// What leads to other servers: processes and addresses.
-fn server_links(config: &Config, clock: &Arc<dyn Clock>) -> ServerLinks {
+/// What leads to other servers: processes and addresses. A process that serves many starts no programs that
+/// one of them names.
+fn server_links(config: &Config, serves_many: bool, clock: &Arc<dyn Clock>) -> ServerLinks {
     let settings = &config.integrations;
     let rules = settings.egress_allow.iter();
     let rules = rules.filter_map(|rule| rule.parse().ok()).collect();
     let egress = EgressPolicy::new(rules, settings.allow_loopback_http);
     let remote = RemoteLinks::new(RemoteSettings { egress }, Arc::clone(clock));
-    let children = ChildLinks::new(child_settings(config, clock));
+    let children = child_settings(config, clock);
+    let children = ChildLinks::new(ChildSettings {
+        commands: children.commands.filter(|_| !serves_many),
+        ..children
+    });
     ServerLinks::new(children, remote)
 }
 
@@ -312,37 +358,6 @@ const fn event_reads(config: &Config) -> EventReads {
     match config.events.reads {
         config::EventReads::Each => EventReads::Each,
         config::EventReads::Rollup => EventReads::Rollup,
-    }
-}
-
-/// Who calls is told by the environment, or by a token in each request.
-fn resolver(
-    config: &Config,
-    directory: &Arc<dyn TenantDirectory>,
-    clock: &Arc<dyn Clock>,
-) -> Result<Resolver, Error> {
-    let directory = Arc::clone(directory);
-    match &config.identity {
-        Identity::Env => {
-            let caller = config.caller.clone();
-            let identity = EnvironmentIdentity {
-                tenant: caller.tenant,
-                user: caller.user,
-                role: caller.role,
-            };
-            Ok(Resolver::of_environment(
-                identity,
-                Arc::new(Limits::default()),
-                directory,
-            ))
-        }
-        Identity::Jwt(settings) => {
-            let location = jwks_location(settings)?;
-            let keys: Arc<dyn KeySource> = Arc::new(Jwks::new(location, Arc::clone(clock)));
-            let settings =
-                TokenSettings::of_messages(settings.issuers.clone(), settings.audiences.clone());
-            Ok(Resolver::of_tokens(settings, keys, directory))
-        }
     }
 }
 
@@ -362,16 +377,6 @@ fn mail_policy(config: &Config) -> MailPolicy {
     match config.backend.backend {
         Backend::Embedded if domains.is_empty() => MailPolicy::Anywhere,
         _ => MailPolicy::Domains(domains.clone()),
-    }
-}
-
-/// Where the keys are that verify tokens.
-pub(crate) fn jwks_location(settings: &JwtSettings) -> Result<JwksLocation, Error> {
-    match &settings.jwks {
-        JwksSource::File(path) => Ok(JwksLocation::File(path.clone())),
-        JwksSource::Url(url) => url.parse().map_err(|error: InvalidLocation| {
-            Error::internal("the address of the keys cannot be used").caused_by(error)
-        }),
     }
 }
 

@@ -12,6 +12,7 @@ mod integrations;
 mod json_text;
 pub mod output;
 mod secrets;
+mod serve;
 mod settings;
 pub mod stdio;
 mod tools;
@@ -85,6 +86,8 @@ enum Command {
     Doctor(doctor::Arguments),
     /// Add this server to a desktop client, or create what it needs on AWS
     Init(init::Arguments),
+    /// Serve clients by address: streamable HTTP, with sign-in
+    Serve(serve::Arguments),
     /// List, describe and call the tools
     Tools(tools::Arguments),
     /// See what has happened
@@ -174,25 +177,27 @@ fn run_configured(
     output: &mut Output,
 ) -> ExitStatus {
     let colour = environment.allows_colour() && std::io::stderr().is_terminal();
-    let log = log_settings(config, command.is_none());
+    let serves = matches!(command, None | Some(Command::Serve(_)));
+    let log = log_settings(config, serves);
     let telemetry = Telemetry::start(&log, colour);
     if let Err(error) = &telemetry {
         output.error(&format!("logging could not be started: {error}"));
         return ExitStatus::Failure;
     }
-    if command.is_none() {
+    if serves {
         tracing::info!("backend: {}", config.backend.reason);
     }
     for warning in &config.warnings {
         match command {
-            None => tracing::warn!("{warning}"),
+            _ if serves => tracing::warn!("{warning}"),
             // The doctor tells them itself.
             Some(Command::Doctor(_)) => {}
-            Some(_) => output.error(&format!("{} {warning}", Paint::Warning.on("warning:"))),
+            _ => output.error(&format!("{} {warning}", Paint::Warning.on("warning:"))),
         }
     }
     match command {
         Some(Command::Doctor(arguments)) => doctor::run(&arguments, config, output),
+        Some(Command::Serve(arguments)) => serve::run(&arguments, config, output),
         Some(Command::Init(arguments)) => init::run(&arguments, config, environment, output),
         Some(Command::Tools(arguments)) => tools::run(&arguments, config, output),
         Some(Command::Events(arguments)) => events::run(&arguments, config, output),

@@ -10,7 +10,7 @@ use http::HeaderName;
 use secrecy::SecretSlice;
 
 use super::check;
-use super::identity::existing_file;
+use super::jwt::existing_file;
 use super::setting::{
     ALLOWED_HOSTS, BIND, CONNECTIONS_MAX, CORS_CREDENTIALS, CORS_HEADERS, CORS_MAX_AGE_S,
     CORS_ORIGINS, DRAIN_DELAY_MS, DRAIN_TIME_MS, PUBLIC_URL, STATE_KEYS, STREAMS_MAX, TLS_CERT,

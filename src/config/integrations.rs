@@ -9,7 +9,7 @@ use ipnet::IpNet;
 
 use super::check;
 use super::environment::Environment;
-use super::identity::existing_file;
+use super::jwt::existing_file;
 use super::setting::{
     ALLOW_LOOPBACK_HTTP, ALLOWED_COMMANDS, CHILD_PATHS, EGRESS_ALLOW, Setting, TEMPLATES_FILE,
 };

@@ -44,7 +44,7 @@ pub const PREFIX: &str = "AGENT_MESH_";
 pub(crate) const TEST_PREFIX: &str = "AGENT_MESH_TEST_";
 
 macro_rules! settings {
-    ($($name:ident = $variable:literal $(or $also:literal)? $($masked:ident)?, $kind:expr, $example:literal, $default:literal, $meaning:literal;)*) => {
+    ($($name:ident = $variable:literal $(or $also:literal)? $(as $masked:ident)?, $kind:expr, $example:literal, $default:literal, $meaning:literal;)*) => {
         $(
             #[doc = $meaning]
             pub static $name: Setting = Setting {
@@ -104,6 +104,29 @@ settings! {
         "The issuers whose tokens are taken; needed under identity `jwt`";
     JWT_AUDIENCE = "AGENT_MESH_JWT_AUDIENCE", Kind::List, "agent-mesh", "none",
         "The audiences that a token may be meant for; needed under identity `jwt`";
+    JWT_ALGORITHMS = "AGENT_MESH_JWT_ALGORITHMS", Kind::List, "EdDSA,ES256", "`EdDSA,ES256,RS256`",
+        "How tokens may be signed";
+    JWT_LIFETIME_MAX_S = "AGENT_MESH_JWT_LIFETIME_MAX_S", Kind::Number, "3600", "none",
+        "The longest lifetime of a bearer token over HTTP, in seconds; tokens in messages have 300 s";
+    JWT_LEEWAY_S = "AGENT_MESH_JWT_LEEWAY_S", Kind::Number, "5", "5",
+        "How far the clocks of issuer and server may differ: 0 to 60 s";
+    JWT_CLAIM_TENANT = "AGENT_MESH_JWT_CLAIM_TENANT", Kind::Text, "https://example.com/tenant", "`tenant_id`",
+        "The claim of the tenant; dots lead into objects, a name with `/` or `:` is taken whole";
+    JWT_CLAIM_USER = "AGENT_MESH_JWT_CLAIM_USER", Kind::Text, "preferred_username", "`sub`",
+        "The claim of the user";
+    JWT_CLAIM_ROLE = "AGENT_MESH_JWT_CLAIM_ROLE", Kind::Text, "realm_access.roles", "`role`",
+        "The claim of the role: viewer, user or admin, or a list of which the greatest counts";
+    JWT_CLAIM_SCOPE = "AGENT_MESH_JWT_CLAIM_SCOPE", Kind::Text, "scp", "`scope`",
+        "The claim of the scopes that narrow the role; `none`: the role alone decides";
+    TOKENS_FILE = "AGENT_MESH_TOKENS_FILE", Kind::Path, "/var/lib/agent-mesh/tokens.toml",
+        "`tokens.toml` in the data folder",
+        "The file of static tokens for HTTP, which `use_aws_mcp tokens` writes; reloaded when it changes";
+    ANONYMOUS = "AGENT_MESH_ANONYMOUS", Kind::Switch, "true", "`false`",
+        "Whether requests without a token are let in over HTTP, on this machine only";
+    ANONYMOUS_TENANT = "AGENT_MESH_ANONYMOUS_TENANT", Kind::Text, "local", "`local`",
+        "The tenant of requests without a token";
+    ANONYMOUS_ROLE = "AGENT_MESH_ANONYMOUS_ROLE", Kind::Word(&["viewer", "user", "admin"]), "viewer", "`viewer`",
+        "The role of requests without a token";
     TENANTS_FILE = "AGENT_MESH_TENANTS_FILE", Kind::Path, "/etc/agent-mesh/tenants.toml",
         "none: only the tenant that the environment names",
         "The file of tenants and limits, reloaded when it changes";
@@ -159,7 +182,7 @@ settings! {
         "The certificate of `serve` and those that signed it, as PEM; read anew when it changes";
     TLS_KEY = "AGENT_MESH_TLS_KEY", Kind::Path, "/etc/agent-mesh/tls.key", "none: plain HTTP",
         "The private key of that certificate, as PEM";
-    STATE_KEYS = "AGENT_MESH_STATE_KEYS" masked, Kind::List,
+    STATE_KEYS = "AGENT_MESH_STATE_KEYS" as masked, Kind::List,
         "8B8TzTrlZ6SSjMXgqvlvWCsyaZoVcWgSRHdNqGYTqIk=", "one for each process, forgotten with it",
         "The keys that seal what clients carry, base64 of 32 bytes each; the first one seals, the others still open";
     CONNECTIONS_MAX = "AGENT_MESH_CONNECTIONS_MAX", Kind::Number, "16384", "16384",

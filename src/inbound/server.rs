@@ -18,6 +18,7 @@ use rmcp::{ErrorData, Peer, RoleServer, ServerHandler};
 use super::error::{cursor_error, identity_error, method_error};
 use super::prompt;
 use super::session::Gatekeeper;
+use super::sign_in::{ScopeSlot, missing_scope};
 use super::tool::argument::name_a_caller;
 use super::tool::catalog::Catalog;
 use super::tool::{CallFault, Called, Reply};
@@ -127,7 +128,10 @@ impl Server {
         let request_id = answer.request_id();
         match answer.into_result() {
             Ok(answer) => Ok((answer, request_id)),
-            Err(error) => Err(method_error(&error, request_id)),
+            Err(error) => {
+                ScopeSlot::note(&context.extensions, missing_scope(&error));
+                Err(method_error(&error, request_id))
+            }
         }
     }
 
@@ -255,6 +259,7 @@ impl ServerHandler for Server {
                 None => return Err(identity_error(error)),
             },
         };
+        ScopeSlot::note(&context.extensions, reply.missing_scope);
         if let Some(task) = self.started_task(called.tool(), &reply, &context) {
             return Ok(CallToolResponse::Task(task));
         }

@@ -12,6 +12,7 @@ use crate::mesh::tenant::{IdentityError, Permission};
 pub use challenge::Challenge;
 pub use resource::{InvalidPublicUrl, ProtectedResource, WELL_KNOWN};
 pub use scope::ScopeSlot;
+pub(in crate::inbound) use scope::missing_scope;
 
 /// How clients sign in to this server over HTTP.
 #[derive(Clone, Debug, Default)]

@@ -58,7 +58,7 @@ async fn keys(settings: &JwtSettings, clock: &Arc<dyn Clock>, time_max: Duration
     };
     let fix = "make it a JWKS with EdDSA, ES256 or RS256 keys that this machine can read, or correct \
                AGENT_MESH_JWKS; with LOG_LEVEL=warn this command tells what was wrong with it";
-    let location = match app::jwks_location(settings) {
+    let location = match app::sign_in::jwks_location(settings) {
         Ok(location) => location,
         Err(error) => return Check::fault("keys", format!("{place}: {error:?}"), fix),
     };

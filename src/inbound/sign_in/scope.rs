@@ -19,20 +19,19 @@ impl ScopeSlot {
         self.0.get().copied()
     }
 
-    /// Leaves with the request of these extensions what `error` says of the scope.
-    pub(in crate::inbound) fn note(extensions: &Extensions, error: &Error) {
-        if let (Some(slot), Some(permission)) = (extensions.get::<Self>(), lacking(error)) {
+    /// Leaves with the request of these extensions what its caller's scope leaves out.
+    pub(in crate::inbound) fn note(extensions: &Extensions, missing: Option<Permission>) {
+        if let (Some(slot), Some(permission)) = (extensions.get::<Self>(), missing) {
             // The first one counts; a request is refused once.
             let _ = slot.0.set(permission);
         }
     }
 }
 
-/// The permission that a scope leaves out, where that is what an error says.
-fn lacking(error: &Error) -> Option<Permission> {
-    let scope = error.details().get("scope")?.as_str()?;
-    let is_denied = error.kind() == ErrorKind::PermissionDenied;
-    Permission::ALL
-        .into_iter()
-        .find(|permission| is_denied && permission.name() == scope)
+/// The permission that the scope of the caller's token leaves out, where that is what an error says.
+pub(in crate::inbound) fn missing_scope(error: &Error) -> Option<Permission> {
+    if error.kind() != ErrorKind::PermissionDenied {
+        return None;
+    }
+    Permission::named(error.details().get("scope")?.as_str()?)
 }

@@ -63,7 +63,7 @@ pub const KEEP_ALIVE: Duration = Duration::from_secs(15);
 pub const SESSION_TIME_MAX: Duration = Duration::from_hours(24);
 
 /// From which size on answers are compressed, in bytes: below it takes longer than it saves.
-const COMPRESSED_BYTES_LEAST: u16 = 8 * 1024;
+const COMPRESSED_BYTES_LEAST: u64 = 8 * 1024;
 
 /// What stands behind a listener.
 pub trait Front: Send + Sync + 'static {
@@ -109,7 +109,7 @@ pub struct Refused {
 }
 
 /// What the routes share.
-pub(crate) struct Http<F: Front> {
+pub struct Http<F: Front> {
     pub(crate) front: F,
     keys: SessionKeys,
     sessions: Arc<Sessions<F::Handler>>,
@@ -122,7 +122,7 @@ pub(crate) struct Http<F: Front> {
 
 impl<F: Front> Http<F> {
     /// What answers at `/mcp`, until `ending` is cancelled.
-    pub(crate) fn new(
+    pub fn new(
         front: F,
         keys: SessionKeys,
         streams_max: usize,
@@ -141,7 +141,7 @@ impl<F: Front> Http<F> {
     }
 
     /// The route `/mcp`.
-    pub(crate) fn routes(self: &Arc<Self>) -> Router {
+    pub fn routes(self: &Arc<Self>) -> Router {
         let route = post(mcp::post::<F>)
             .get(mcp::get::<F>)
             .delete(mcp::delete::<F>);
@@ -159,7 +159,7 @@ fn is_loopback(address: IpAddr) -> bool {
 }
 
 /// Puts what every route has before `routes`: the gate, what browsers ask, and compression.
-pub(crate) fn guarded(routes: Router, gate: Gate, cors: Option<&Cors>) -> Router {
+pub fn guarded(routes: Router, gate: Gate, cors: Option<&Cors>) -> Router {
     let compression = CompressionLayer::new().compress_when(
         SizeAbove::new(COMPRESSED_BYTES_LEAST).and(NotForContentType::new("text/event-stream")),
     );

@@ -119,9 +119,10 @@ impl<'mesh> Arrived<'mesh> {
     }
 }
 
-/// The failure that the caller lacks `permission`.
-pub(in crate::mesh) fn denied(context: &TenantContext, permission: Permission) -> Error {
-    let permission = permission.name();
+/// The failure that the caller lacks the permission that is `needed`. Where only the token's scope leaves it out, `scope` of the
+/// details says so: the same user may get another token.
+pub(in crate::mesh) fn denied(context: &TenantContext, needed: Permission) -> Error {
+    let permission = needed.name();
     if context.origin().run.is_some() {
         let message = format!(
             "the user of this run lacks the permission `{permission}`, or did when it was started"
@@ -130,13 +131,19 @@ pub(in crate::mesh) fn denied(context: &TenantContext, permission: Permission) -
             .fix("Let somebody start it who has the permission; a rule starts it as whoever made the rule.")
             .detail("permission", permission);
     }
-    let message = format!(
-        "the role `{}` lacks the permission `{permission}`",
-        context.role().name()
-    );
-    Error::new(ErrorKind::PermissionDenied, message)
-        .fix("Ask an administrator of the tenant for a role, or a token whose scope, has it.")
-        .detail("permission", permission)
+    let error =
+        |message| Error::new(ErrorKind::PermissionDenied, message).detail("permission", permission);
+    if context.scope_lacks(needed) {
+        let message = format!("the scope of the token lacks the permission `{permission}`");
+        return error(message)
+            .fix("Sign in again, and ask for the scope of that name too.")
+            .detail("scope", permission);
+    }
+    let role = context.role().name();
+    error(format!(
+        "the role `{role}` lacks the permission `{permission}`"
+    ))
+    .fix("Ask an administrator of the tenant for a role that has it.")
 }
 
 impl<'mesh, O: Operation> Judged<'mesh, O> {

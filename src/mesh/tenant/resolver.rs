@@ -216,7 +216,7 @@ impl Resolver {
     pub fn only_tenant(&self) -> Option<&TenantId> {
         match &self.way {
             Way::Environment { unlisted, .. } => Some(&unlisted.id),
-            Way::Bearer(way) => way.only_tenant(),
+            Way::Bearer(_) => None,
         }
     }
 

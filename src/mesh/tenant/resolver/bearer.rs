@@ -75,14 +75,6 @@ impl BearerWay {
         }
     }
 
-    /// The only tenant that callers can be of, where that is certain.
-    pub(super) fn only_tenant(&self) -> Option<&TenantId> {
-        match &self.anonymous {
-            Some((tenant, _)) if self.signed.is_none() && self.tokens.is_none() => Some(tenant),
-            _ => None,
-        }
-    }
-
     pub(super) async fn resolve(
         &self,
         directory: &dyn TenantDirectory,
