@@ -12,7 +12,8 @@ use super::{App, Carrier, sign_in};
 use crate::config::{Config, HttpSettings};
 use crate::inbound::front::MeshFront;
 use crate::inbound::transport::http::{
-    self, Cors, Drain, Gate, Http, Listener, ListenerSettings, Origin, SILENCE_MAX, SessionKeys, TlsFiles,
+    self, Cors, Drain, Gate, Http, Listener, ListenerSettings, Origin, SILENCE_MAX, SessionKeys,
+    TlsFiles,
 };
 use crate::mesh::upstream::Upstreams;
 use crate::mesh::{Clock, Error, SystemClock};

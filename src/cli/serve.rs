@@ -61,11 +61,17 @@ fn end() -> Result<End, Error> {
     let told = end.clone();
     tokio::spawn(async move {
         let name = first.await;
-        tracing::info!(signal = name, "told to end; requests under way are finished first");
+        tracing::info!(
+            signal = name,
+            "told to end; requests under way are finished first"
+        );
         told.begin.cancel();
         if let Ok(again) = platform::shutdown_signal() {
             let name = again.await;
-            tracing::warn!(signal = name, "told to end again; requests under way are cut off");
+            tracing::warn!(
+                signal = name,
+                "told to end again; requests under way are cut off"
+            );
             told.cut.cancel();
         }
     });
