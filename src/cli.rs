@@ -14,6 +14,7 @@ pub mod output;
 mod secrets;
 mod settings;
 pub mod stdio;
+mod tokens;
 mod tools;
 mod version;
 mod workflows;
@@ -91,6 +92,8 @@ enum Command {
     Events(events::Arguments),
     /// Keep, list and remove the secrets that integrations refer to
     Secrets(secrets::Arguments),
+    /// Make, list and revoke the tokens by which clients sign in over HTTP
+    Tokens(tokens::Arguments),
     /// Check, list and run workflows
     Workflows(workflows::Arguments),
     /// Import integrations from desktop clients, and see their processes
@@ -191,12 +194,18 @@ fn run_configured(
             Some(_) => output.error(&format!("{} {warning}", Paint::Warning.on("warning:"))),
         }
     }
+    if command.is_none() {
+        for warning in &config.stdio_warnings {
+            tracing::warn!("{warning}");
+        }
+    }
     match command {
         Some(Command::Doctor(arguments)) => doctor::run(&arguments, config, output),
         Some(Command::Init(arguments)) => init::run(&arguments, config, environment, output),
         Some(Command::Tools(arguments)) => tools::run(&arguments, config, output),
         Some(Command::Events(arguments)) => events::run(&arguments, config, output),
         Some(Command::Secrets(arguments)) => secrets::run(&arguments, config, environment, output),
+        Some(Command::Tokens(arguments)) => tokens::run(&arguments, config, output),
         Some(Command::Workflows(arguments)) => workflows::run(&arguments, config, output),
         Some(Command::Integrations(arguments)) => {
             integrations::run(&arguments, config, environment, output)

@@ -7,6 +7,7 @@ mod identity;
 mod outbox;
 mod report;
 mod settings;
+mod sign_in;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -56,7 +56,9 @@ impl SignInSettings {
             let source = reader.source(setting);
             if !is_open && source != Source::Default {
                 let off = ANONYMOUS.variable;
-                warnings.push(format!("{source} is set but does nothing while {off} is off"));
+                warnings.push(format!(
+                    "{source} is set but does nothing while {off} is off"
+                ));
             }
         }
         let is_begun = !jwt.given.is_empty();
@@ -76,6 +78,11 @@ impl SignInSettings {
         self.tokens_file_is_named || self.tokens_file.exists()
     }
 
+    /// The variables that signed tokens need and nobody has set, where some of them are set.
+    pub fn jwt_missing(&self) -> impl Iterator<Item = &'static str> {
+        self.jwt_missing.iter().map(|setting| setting.variable)
+    }
+
     /// Whether these settings will do for a server that listens at `bind`.
     ///
     /// # Errors
@@ -84,10 +91,7 @@ impl SignInSettings {
     pub fn check(&self, bind: SocketAddr) -> Result<(), ConfigErrors> {
         let mut mistakes = Mistakes::default();
         for setting in &self.jwt_missing {
-            let message = format!(
-                "signed tokens need it too; for example {}",
-                setting.example
-            );
+            let message = format!("signed tokens need it too; for example {}", setting.example);
             mistakes.add(setting.variable, message);
         }
         if self.anonymous.is_some() && !bind.ip().is_loopback() {

@@ -168,7 +168,8 @@ fn a_file_that_is_too_large_is_refused_and_one_at_the_edge_is_not() {
     let folder = Folder::with(&format!("#{}", "x".repeat(most - 1)));
     assert_eq!(folder.open().count(), 0);
     folder.write(&format!("#{}", "x".repeat(most)));
-    let errors = TenantsFile::open(Some(&folder.path()), Vec::new(), SharedNames::default()).unwrap_err();
+    let errors =
+        TenantsFile::open(Some(&folder.path()), Vec::new(), SharedNames::default()).unwrap_err();
     assert!(
         errors.to_string().contains("larger than 16 MiB"),
         "{errors}"

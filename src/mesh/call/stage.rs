@@ -123,9 +123,8 @@ pub(in crate::mesh) fn denied(context: &TenantContext, needed: Permission) -> Er
             .fix("Let somebody start it who has the permission; a rule starts it as whoever made the rule.")
             .detail("permission", permission);
     }
-    let error = |message| {
-        Error::new(ErrorKind::PermissionDenied, message).detail("permission", permission)
-    };
+    let error =
+        |message| Error::new(ErrorKind::PermissionDenied, message).detail("permission", permission);
     if context.scope_lacks(needed) {
         let message = format!("the scope of the token lacks the permission `{permission}`");
         return error(message)

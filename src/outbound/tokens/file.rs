@@ -8,9 +8,7 @@ use ulid::Ulid;
 
 use super::{FILE_BYTES_MAX, TOKENS_MAX, TokensFault};
 use crate::mesh::Timestamp;
-use crate::mesh::tenant::{
-    Permission, PermissionSet, StaticToken, TenantId, TokenHash, UserId,
-};
+use crate::mesh::tenant::{Permission, PermissionSet, StaticToken, TenantId, TokenHash, UserId};
 
 /// What stands above the tokens.
 const HEADING: &str = "\

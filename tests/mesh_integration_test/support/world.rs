@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use agent_mesh::app::App;
+use agent_mesh::app::{App, Carrier};
 use agent_mesh::config::{Config, Environment, Flags, TenantsFile};
 use agent_mesh::inbound::tool::describe;
 use agent_mesh::mesh::call::tool::Tool;
@@ -60,6 +60,7 @@ pub(crate) struct Plan {
     variables: Vec<(&'static str, String)>,
     tenants: Option<String>,
     by_token: bool,
+    over_http: bool,
     clock: Option<Arc<ManualClock>>,
     folder: Option<Arc<TempDir>>,
     machines: Vec<(&'static str, &'static str)>,
@@ -92,6 +93,12 @@ impl Plan {
     /// Every request says by a token whose it is.
     pub(crate) fn by_token(mut self) -> Self {
         self.by_token = true;
+        self
+    }
+
+    /// Requests say whose they are as they do over HTTP.
+    pub(crate) fn over_http(mut self) -> Self {
+        self.over_http = true;
         self
     }
 
@@ -136,7 +143,9 @@ impl Plan {
         if let Some(issuer) = &issuer {
             let file = path.join("keys.json");
             std::fs::write(&file, issuer.key_set()).expect("a file");
-            variables.push(("AGENT_MESH_IDENTITY", "jwt".to_owned()));
+            if !self.over_http {
+                variables.push(("AGENT_MESH_IDENTITY", "jwt".to_owned()));
+            }
             variables.push(("AGENT_MESH_JWKS", text(&file)));
             variables.push(("AGENT_MESH_JWT_ISSUER", ISSUER.to_owned()));
             variables.push(("AGENT_MESH_JWT_AUDIENCE", AUDIENCE.to_owned()));
@@ -159,7 +168,11 @@ impl Plan {
         let scripts = self.scripts.unwrap_or_default();
         let upstreams = Arc::new(ScriptedUpstreams::new(Arc::clone(&scripts)));
         let given = Arc::clone(&upstreams) as Arc<dyn Upstreams>;
-        let app = App::open_with(&config, Arc::clone(&clock), Some(given))
+        let carrier = match self.over_http {
+            true => Carrier::Http,
+            false => Carrier::Pipes,
+        };
+        let app = App::open_over(carrier, &config, Arc::clone(&clock), Some(given))
             .await
             .expect("an application");
         World {
