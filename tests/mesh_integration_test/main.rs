@@ -32,6 +32,7 @@ mod model;
 mod protocol;
 mod resources;
 mod rules;
+mod sign_in;
 mod tables;
 mod tasks;
 mod tools;
