@@ -1,6 +1,8 @@
 //! Settings: flags, environment and file into typed values, all mistakes at once.
 
 mod arn;
+mod audit;
+mod authorizer;
 mod automation;
 mod backend;
 mod check;
@@ -11,6 +13,7 @@ mod identity;
 pub mod integrations;
 mod log;
 mod mistake;
+pub mod secret_file;
 pub mod setting;
 mod source;
 pub mod tenants;
@@ -20,6 +23,8 @@ mod toolset;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+pub use audit::{AUDIT_KEY_BYTES_LEAST, AUDIT_KEY_BYTES_MOST, AuditSettings, audit_key};
+pub use authorizer::AuthorizerSettings;
 pub use automation::{AutomationSettings, LOGICAL_NAME_BYTES_MAX, SharedNames};
 pub use backend::{Backend, BackendChoice};
 pub use document::{example, settings_table_markdown};
@@ -78,6 +83,10 @@ pub struct Config {
     pub events: EventSettings,
     /// What rules, alerts and workflows may reach.
     pub automation: AutomationSettings,
+    /// The policy service that decides about each call, where there is one.
+    pub authorizer: Option<AuthorizerSettings>,
+    /// The audit log, where one is kept.
+    pub audit: Option<AuditSettings>,
     /// Which other servers may be reached, and what their processes may do.
     pub integrations: IntegrationSettings,
     /// What is logged, and how.
@@ -189,12 +198,12 @@ impl Config {
         let read_only = reader.read(&READ_ONLY, false, check::switch);
         let events = EventSettings::read(reader);
         let automation = AutomationSettings::read(reader, &mut warnings);
+        let authorizer = AuthorizerSettings::read(reader, &mut warnings);
+        let audit = AuditSettings::read(reader, &mut warnings);
         let private = [&data_dir, &outbox_dir, &tenants_path, &file];
-        let private: Vec<&Path> = private
-            .into_iter()
-            .flatten()
-            .map(PathBuf::as_path)
-            .collect();
+        let private = private.into_iter().flatten().map(PathBuf::as_path);
+        let audit_log = audit.as_ref().map(|audit| audit.log.as_path());
+        let private: Vec<&Path> = private.chain(audit_log).collect();
         let integrations = IntegrationSettings::read(reader, environment, &private, &mut warnings);
         let log = LogSettings::read(reader);
         let sources = TenantSources {
@@ -222,6 +231,8 @@ impl Config {
             read_only,
             events,
             automation,
+            authorizer,
+            audit,
             integrations,
             log,
             aws: AwsEnvironment::read(environment),
