@@ -1,5 +1,6 @@
 //! Commands: one file each, parsed by clap.
 
+mod audit;
 mod child;
 mod completions;
 mod config;
@@ -101,6 +102,8 @@ enum Command {
     Workflows(workflows::Arguments),
     /// Import integrations from desktop clients, and see their processes
     Integrations(integrations::Arguments),
+    /// Check the audit log
+    Audit(audit::Arguments),
     /// Show, check or explain the settings
     Config(config::Arguments),
     /// Print a shell's completions
@@ -209,6 +212,7 @@ fn run_configured(
         Some(Command::Init(arguments)) => init::run(&arguments, config, environment, output),
         Some(Command::Tools(arguments)) => tools::run(&arguments, config, output),
         Some(Command::Events(arguments)) => events::run(&arguments, config, output),
+        Some(Command::Audit(arguments)) => audit::run(&arguments, config, output),
         Some(Command::Secrets(arguments)) => secrets::run(&arguments, config, environment, output),
         Some(Command::Tokens(arguments)) => tokens::run(&arguments, config, output),
         Some(Command::Workflows(arguments)) => workflows::run(&arguments, config, output),

@@ -29,6 +29,7 @@ mod isolation;
 mod kv;
 mod limits;
 mod model;
+mod oversight;
 mod protocol;
 mod resources;
 mod rules;

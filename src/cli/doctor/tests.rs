@@ -298,3 +298,25 @@ fn the_ways_to_sign_in_are_told_and_what_is_wrong_with_the_tokens() {
     assert_eq!(status, ExitStatus::Found, "{report}");
     assert_eq!(said(&report, "tokens").0, "fault", "{report}");
 }
+
+#[test]
+fn a_policy_service_that_does_not_answer_is_a_fault_and_an_audit_log_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let nobody = {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        format!("http://{}", listener.local_addr().unwrap())
+    };
+    let variables = [
+        ("AGENT_MESH_AUTHORIZER_URL", nobody.as_str()),
+        ("AGENT_MESH_AUDIT_LOG", "audit.jsonl"),
+    ];
+    let (status, report) = look_at(folder.path(), &variables);
+    assert_eq!(status, ExitStatus::Found, "{report}");
+    assert_fixes(&report);
+    let policy = check(&report, "oversight", "policy");
+    assert_eq!(policy["state"], "fault", "{policy}");
+    assert!(policy["message"].as_str().unwrap().contains(&nobody));
+    let audit = &check(&report, "oversight", "audit log")["message"];
+    assert!(audit.as_str().unwrap().contains("plain hash"), "{audit}");
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+}
