@@ -273,8 +273,8 @@ pub trait Upstreams: Send + Sync + 'static {
     /// Ends all that there is under `key`, at once: each connection, its child and all that the child has started.
     fn disconnect<'a>(&'a self, key: &'a ConnectionKey) -> BoxFuture<'a, ()>;
 
-    /// Removes what the children of an integration's connections have kept on this machine. All of them have
-    /// been ended before.
+    /// Ends all connections to an integration, of all users of the tenant, and removes what their children have kept
+    /// on this machine.
     fn forget<'a>(&'a self, tenant: &'a TenantId, service: &'a ServiceId) -> BoxFuture<'a, ()>;
 
     /// Every connection of `tenant`; of all tenants where none is named.

@@ -1,5 +1,6 @@
 //! The handle to a tenant's integrations: their rows, the caller's connections to them, and what is pinned.
 
+mod attempt;
 mod connect;
 mod learn;
 mod manage;
@@ -25,7 +26,7 @@ use crate::mesh::integration::{
 };
 use crate::mesh::limit::Direction;
 use crate::mesh::upstream::{
-    CONNECT_TIME_MAX, ConnectionKey, ConnectionPlan, ConnectionState, Phase, Upstream, UpstreamTool,
+    ConnectionKey, ConnectionPlan, ConnectionState, Phase, Upstream, UpstreamTool,
 };
 use crate::mesh::{Error, ErrorKind};
 
@@ -38,9 +39,6 @@ pub const LIST_TIME_MAX: Duration = Duration::from_secs(20);
 /// How often and how long a connection that broke is looked at until it is seen to have ended.
 const END_LOOKS_MAX: u32 = 25;
 const END_LOOK: Duration = Duration::from_millis(20);
-
-/// How much longer than its own bound opening a connection is waited for.
-const CONNECT_MARGIN: Duration = Duration::from_secs(5);
 
 /// The most characters of what went wrong with a connection that are told.
 const FAULT_CHARS_MAX: usize = 400;
@@ -110,9 +108,9 @@ impl<'call, P> Integrations<'call, P> {
         P: OpensConnections,
     {
         let owned = self.owned(service, connection).await?;
-        let upstream = match self.upstream(&owned) {
-            Some(upstream) => upstream,
-            None => self.open(&owned).await?,
+        let (owned, upstream) = match self.upstream(&owned) {
+            Some(upstream) => (owned, upstream),
+            None => self.open(owned).await?,
         };
         self.reached(owned, upstream).await
     }
@@ -140,7 +138,7 @@ impl<'call, P> Integrations<'call, P> {
             }
             tokio::time::sleep(END_LOOK).await;
         }
-        let upstream = self.open(&owned).await?;
+        let (owned, upstream) = self.open(owned).await?;
         self.reached(owned, upstream).await
     }
 
@@ -275,21 +273,45 @@ impl<'call, P> Integrations<'call, P> {
         self.book().upstreams().open(&owned.key, &owned.revision)
     }
 
-    async fn open(&self, owned: &Owned) -> Result<Arc<dyn Upstream>, Error>
+    /// Opens the connection as its row has it, which may be a newer one than `owned`.
+    async fn open(&self, owned: Arc<Owned>) -> Result<(Arc<Owned>, Arc<dyn Upstream>), Error>
     where
         P: OpensConnections,
     {
-        let plan = self.plan(&owned.registered, &owned.row, None).await?;
-        self.connected(plan).await
+        let (owned, plan) = self.current_plan(owned).await?;
+        let upstream = self.book().upstreams().connect(plan).await?;
+        // Whoever ended it meanwhile may have found nothing to end yet.
+        if self.view().await?.is_current(&owned.key, &owned.revision) {
+            return Ok((owned, upstream));
+        }
+        let ConnectionKey {
+            service,
+            connection,
+            ..
+        } = &*owned.key;
+        let upstreams = self.book().upstreams();
+        upstreams.retire(&owned.key, &owned.revision).await;
+        self.owned(service, connection).await?;
+        Err(replaced(service).not_done())
     }
 
-    async fn connected(&self, plan: ConnectionPlan) -> Result<Arc<dyn Upstream>, Error> {
-        let service = plan.key.service.clone();
-        let time = CONNECT_TIME_MAX + CONNECT_MARGIN;
-        let connecting = self.book().upstreams().connect(plan);
-        match tokio::time::timeout(time, connecting).await {
-            Ok(connected) => connected,
-            Err(_) => Err(too_slow(&service, "connect", CONNECT_TIME_MAX)),
+    async fn current_plan(&self, owned: Arc<Owned>) -> Result<(Arc<Owned>, ConnectionPlan), Error>
+    where
+        P: OpensConnections,
+    {
+        let error = match self.plan(&owned.registered, &owned.row, None).await {
+            Ok(plan) => return Ok((owned, plan)),
+            Err(error) => error,
+        };
+        // Its credentials may have been replaced since the copy was read.
+        let view = self.view_now().await?;
+        let now = view.owned(&owned.key.service, &owned.key.connection);
+        match now.filter(|now| now.revision != owned.revision) {
+            Some(now) => {
+                let plan = self.plan(&now.registered, &now.row, None).await?;
+                Ok((Arc::clone(now), plan))
+            }
+            None => Err(error),
         }
     }
 
@@ -309,11 +331,13 @@ impl<'call, P> Integrations<'call, P> {
         let secrets = Secrets::<P>::new(self.reach);
         let credentials = match given {
             Some(given) => given.clone(),
-            None if row.has_credentials => {
-                let kept = secrets.credentials(&row.service, &row.connection).await?;
-                kept.unwrap_or_default()
-            }
-            None => Credentials::default(),
+            None => match row.credentials {
+                Some(slot) => {
+                    let kept = secrets.credentials(&row.service, &row.connection, slot);
+                    kept.await?.unwrap_or_default()
+                }
+                None => Credentials::default(),
+            },
         };
         plan::require(registered.definition.auth, &credentials)?;
         let texts = plan::texts(endpoint);
@@ -442,6 +466,14 @@ pub(in crate::mesh) fn no_such_integration(service: &ServiceId) -> Error {
         "integration_list shows those there are; an administrator adds one with integration_register.",
     )
     .detail("service_id", service.as_str())
+}
+
+fn replaced(service: &ServiceId) -> Error {
+    Error::new(
+        ErrorKind::UpstreamUnavailable,
+        format!("the connection to `{service}` was made anew while it was being opened"),
+    )
+    .fix("Repeat the call.")
 }
 
 fn not_connected(service: &ServiceId, connection: &ConnectionId) -> Error {

@@ -140,7 +140,8 @@ impl Inner {
     /// Begins an attempt in the place of whatever there is under the key. What is open there is left to end in
     /// peace.
     fn begin(self: &Arc<Self>, slots: &mut Slots, plan: &ConnectionPlan) -> Entry {
-        let life = match self.new_life(slots, plan) {
+        let is_known = slots.by_key.contains_key(&plan.key);
+        let life = match self.new_life(slots, plan, is_known) {
             Ok(life) => life,
             Err(refused) => return Entry::Refused(refused),
         };
@@ -177,7 +178,7 @@ impl Inner {
         if slots.is_closing {
             return Err(shutting_down());
         }
-        let life = self.new_life(&mut slots, plan)?;
+        let life = self.new_life(&mut slots, plan, false)?;
         let is_beside = slots
             .by_key
             .get(&plan.key)
@@ -189,12 +190,18 @@ impl Inner {
         Ok(life)
     }
 
-    fn new_life(&self, slots: &mut Slots, plan: &ConnectionPlan) -> Result<Arc<Life>, Error> {
+    /// A life, of which there are so many at most; one that takes the place of another needs no room.
+    fn new_life(
+        &self,
+        slots: &mut Slots,
+        plan: &ConnectionPlan,
+        has_room: bool,
+    ) -> Result<Arc<Life>, Error> {
         let max = self
             .settings
             .connections_max
             .saturating_mul(KEYS_PER_CONNECTION);
-        if !slots.by_key.contains_key(&plan.key) && !slots.make_room(max) {
+        if !has_room && !slots.make_room(max) {
             return Err(Error::new(
                 ErrorKind::Overloaded,
                 "too many connections to integrated servers are being opened",
@@ -312,19 +319,20 @@ impl Upstreams for UpstreamPool {
 
     fn disconnect<'a>(&'a self, key: &'a ConnectionKey) -> BoxFuture<'a, ()> {
         async move {
-            let lives = self.inner.lock().remove(key);
-            for life in &lives {
-                life.stop.cancel();
-            }
-            for life in lives {
-                life.ended.cancelled().await;
-            }
+            let lives = self.inner.lock().remove(|held| held == key);
+            end_all(lives).await;
         }
         .boxed()
     }
 
     fn forget<'a>(&'a self, tenant: &'a TenantId, service: &'a ServiceId) -> BoxFuture<'a, ()> {
-        self.inner.links.forget(tenant, service)
+        async move {
+            let is_one = |key: &ConnectionKey| key.tenant == *tenant && key.service == *service;
+            let lives = self.inner.lock().remove(is_one);
+            end_all(lives).await;
+            self.inner.links.forget(tenant, service).await;
+        }
+        .boxed()
     }
 
     fn states(&self, tenant: Option<&TenantId>) -> Vec<ConnectionState> {
@@ -349,6 +357,15 @@ impl Upstreams for UpstreamPool {
 
     fn close(&self, time: Duration) -> BoxFuture<'_, ()> {
         self.inner.close(time).boxed()
+    }
+}
+
+async fn end_all(lives: Vec<Arc<Life>>) {
+    for life in &lives {
+        life.stop.cancel();
+    }
+    for life in lives {
+        life.ended.cancelled().await;
     }
 }
 

@@ -227,6 +227,12 @@ impl Slots {
 
     /// Retires what there is of `key` as `revision`.
     pub(super) fn retire(&mut self, key: &ConnectionKey, revision: &str) -> Vec<Arc<Life>> {
+        // Nobody has been given what is only being tried out.
+        for (_, life) in self.beside.values().filter(|(of, _)| of == key) {
+            if life.revision == revision && !life.is_over() {
+                life.stop.cancel();
+            }
+        }
         let own = self.by_key.get(key);
         if own.is_some_and(|slot| slot.life.revision == revision)
             && let Some(slot) = self.by_key.remove(key)
@@ -235,20 +241,15 @@ impl Slots {
         }
         let beside = self.beside.values();
         let of_it = beside.filter(|(of, life)| of == key && life.revision == revision);
-        let of_it: Vec<_> = of_it.map(|(_, life)| Arc::clone(life)).collect();
-        for life in &of_it {
-            life.retired.cancel();
-        }
-        of_it
+        of_it.map(|(_, life)| Arc::clone(life)).collect()
     }
 
-    /// Forgets all that there is of `key`.
-    pub(super) fn remove(&mut self, key: &ConnectionKey) -> Vec<Arc<Life>> {
-        let own = self.by_key.remove(key).map(|slot| slot.life);
-        let beside = self.beside.extract_if(|_, (of, _)| of == key);
-        own.into_iter()
-            .chain(beside.map(|(_, (_, life))| life))
-            .collect()
+    /// Forgets all that there is of the keys that are meant.
+    pub(super) fn remove(&mut self, is_one: impl Fn(&ConnectionKey) -> bool) -> Vec<Arc<Life>> {
+        let own = self.by_key.extract_if(|key, _| is_one(key));
+        let own = own.map(|(_, slot)| slot.life);
+        let beside = self.beside.extract_if(|_, (key, _)| is_one(key));
+        own.chain(beside.map(|(_, (_, life))| life)).collect()
     }
 
     /// Makes room for one more: forgets, of the tenant that has the most, the key that broke longest ago where

@@ -134,6 +134,12 @@ async fn only_what_is_named_is_retired_and_everything_is_disconnected() {
     try_out(&pool, plan("ann", "4")).await.unwrap();
     pool.disconnect(&key).await;
     links.left(0).await;
+    connect(&pool, plan("ann", "4")).await.unwrap();
+    try_out(&pool, plan("bob", "1")).await.unwrap();
+    pool.forget(&key.tenant, &"other".parse().unwrap()).await;
+    links.left(2).await;
+    pool.forget(&key.tenant, &key.service).await;
+    links.left(0).await;
     assert!(pool.states(None).is_empty());
 }
 
