@@ -44,8 +44,8 @@ pub struct ConnectionKey {
 pub struct ConnectionPlan {
     /// Whose it is.
     pub key: ConnectionKey,
-    /// Differs whenever the definition, the settings or the credentials do: what is open under another
-    /// revision is ended first.
+    /// Differs whenever the definition, the settings or the credentials do: what is open as another revision
+    /// ends when the calls on it have.
     pub revision: String,
     /// How the server is reached.
     pub target: ConnectionTarget,
@@ -148,6 +148,8 @@ pub struct UpstreamTool {
 pub struct ConnectionState {
     /// Whose it is.
     pub key: ConnectionKey,
+    /// As what it was opened.
+    pub revision: String,
     /// How it is.
     pub phase: Phase,
     /// The child's process id.
@@ -238,22 +240,41 @@ pub enum UpstreamFault {
 /// All connections of this process to other servers.
 pub trait Upstreams: Send + Sync + 'static {
     /// The connection of `plan`: the one that is open under its key and revision, else a new one. Callers
-    /// who come while it is being opened wait for the same one.
+    /// who come while it is being opened wait for the same one. One that was tried out as this revision takes
+    /// the place. What is open there as another revision gets no more calls from here on, and ends when it has
+    /// answered those that it has.
+    ///
+    /// The answer comes within [`CONNECT_TIME_MAX`] and what ending a connection takes.
     ///
     /// # Errors
     /// `UPSTREAM_UNAVAILABLE` with what the server last said, `QUOTA_EXCEEDED`, `OVERLOADED`,
     /// `NOT_SUPPORTED` where it may not be opened at all; nothing is kept then.
     fn connect(&self, plan: ConnectionPlan) -> Reply<'_, Arc<dyn Upstream>>;
 
+    /// A new connection beside what is open under the plan's key, which is left as it is: nobody else gets the new
+    /// one before it takes over.
+    ///
+    /// # Errors
+    /// As [`Self::connect`].
+    fn try_out(&self, plan: ConnectionPlan) -> Reply<'_, Arc<dyn Upstream>>;
+
+    /// The connection that was tried out as `revision` takes the place under `key`. What was there ends when it has
+    /// answered the calls that it has.
+    fn take_over(&self, key: &ConnectionKey, revision: &str);
+
+    /// Ends what there is under `key` as `revision` and nothing else: at once what is being opened or idle, else when
+    /// it has answered the calls that it has, which is not waited for.
+    fn retire<'a>(&'a self, key: &'a ConnectionKey, revision: &'a str) -> BoxFuture<'a, ()>;
+
     /// The connection that is open under `key` and `revision`. While it is [`Phase::Degraded`] this is the one
     /// that broke: it still tells its tools, and its calls are [`UpstreamFault::NotSent`].
     fn open(&self, key: &ConnectionKey, revision: &str) -> Option<Arc<dyn Upstream>>;
 
-    /// Ends the connection, its child and all that the child has started.
+    /// Ends all that there is under `key`, at once: each connection, its child and all that the child has started.
     fn disconnect<'a>(&'a self, key: &'a ConnectionKey) -> BoxFuture<'a, ()>;
 
-    /// Removes what the children of an integration's connections have kept on this machine. All of them have
-    /// been ended before.
+    /// Ends all connections to an integration, of all users of the tenant, and removes what their children have kept
+    /// on this machine.
     fn forget<'a>(&'a self, tenant: &'a TenantId, service: &'a ServiceId) -> BoxFuture<'a, ()>;
 
     /// Every connection of `tenant`; of all tenants where none is named.

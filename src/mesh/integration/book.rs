@@ -28,8 +28,8 @@ use crate::mesh::store::key::{
 use crate::mesh::store::table::{Condition, Range, Row, VERSION_ATTRIBUTE};
 use crate::mesh::store::{SecretStore, Table};
 use crate::mesh::tenant::{TenantId, UserId};
-use crate::mesh::upstream::{ConnectionKey, Upstreams};
-use crate::mesh::{Clock, Error};
+use crate::mesh::upstream::{ConnectionState, Upstreams};
+use crate::mesh::{Clock, Error, Timestamp};
 
 /// How old a copy may be.
 pub const COPY_AGE_MAX: Duration = Duration::from_secs(5);
@@ -214,6 +214,7 @@ impl IntegrationBook {
         let (tenant, user) = key;
         let changes = self.views().changes();
         let now = self.0.parts.clock.monotonic();
+        let began = self.0.parts.clock.now();
         let (roll, roll_since) = self.roll(tenant, may_share, &mut units).await?;
         let keys = Keyspace::of(tenant);
         let stamp = self
@@ -248,9 +249,7 @@ impl IntegrationBook {
         self.views().keep(key.clone(), copy, changes);
         if !is_same {
             self.announce(tenant, Some(user));
-        }
-        if let Some(before) = before.filter(|_| !is_same) {
-            self.end_those_gone(&before.value, &view);
+            self.end_those_gone(key, &view, began);
         }
         Ok(Seen { view, units })
     }
@@ -443,23 +442,18 @@ impl IntegrationBook {
         ))
     }
 
-    /// Ends what is open of connections that another process has ended or made anew.
-    fn end_those_gone(&self, before: &View, now: &View) {
-        let gone = before.owned.iter().filter(|(place, held)| {
-            let kept = now.owned.get(place);
-            kept.is_none_or(|kept| kept.revision != held.revision)
-        });
-        for held in gone.map(|(_, held)| held) {
-            if self.upstreams().open(&held.key, &held.revision).is_some() {
-                self.end_soon(Arc::clone(&held.key));
+    /// Ends the user's connections in this process that are none any more: another process has ended them or made
+    /// them anew. What is younger than the copy, which was read from `began` on, is left to whoever has opened it.
+    fn end_those_gone(&self, (tenant, user): &(TenantId, UserId), view: &View, began: Timestamp) {
+        let states = self.upstreams().states(Some(tenant)).into_iter();
+        let own = states.filter(|state| state.key.user == *user && state.since < began);
+        for ConnectionState { key, revision, .. } in own {
+            if view.is_current(&key, &revision) {
+                continue;
             }
+            let upstreams = Arc::clone(&self.0.parts.upstreams);
+            tokio::spawn(async move { upstreams.retire(&key, &revision).await });
         }
-    }
-
-    /// Ends what is open under `key`, without waiting for it.
-    pub(in crate::mesh) fn end_soon(&self, key: Arc<ConnectionKey>) {
-        let upstreams = Arc::clone(&self.0.parts.upstreams);
-        tokio::spawn(async move { upstreams.disconnect(&key).await });
     }
 
     fn gate(&self, key: &(TenantId, UserId)) -> &tokio::sync::Mutex<()> {
