@@ -13,6 +13,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use secrecy::{ExposeSecret as _, SecretString};
 
+use crate::mesh::integration::written::texts;
+
 /// The shortest text that is taken for a secret, in characters; what is shorter stands in every other sentence.
 const SECRET_CHARS_MIN: usize = 4;
 
@@ -210,24 +212,14 @@ fn merge(found: &mut Vec<Range<usize>>, mut next: Range<usize>) {
 
 /// Leaves those that stand within one text of the JSON value.
 fn keep_within_texts(json: &str, found: &mut Vec<Range<usize>>) {
-    let mut quotes = quotes(json);
-    let mut text = quotes.next().zip(quotes.next());
+    let mut texts = texts(json);
+    let mut text = texts.next();
     found.retain(|range| {
-        while text.is_some_and(|(_, end)| end < range.end) {
-            text = quotes.next().zip(quotes.next());
+        while text.as_ref().is_some_and(|text| text.end <= range.end) {
+            text = texts.next();
         }
-        text.is_some_and(|(start, _)| start < range.start)
+        text.as_ref().is_some_and(|text| text.start < range.start)
     });
-}
-
-/// Where texts begin and end.
-fn quotes(json: &str) -> impl Iterator<Item = usize> {
-    let mut is_escaped = false;
-    json.bytes().enumerate().filter_map(move |(at, byte)| {
-        let was_escaped = std::mem::replace(&mut is_escaped, false);
-        is_escaped = byte == b'\\' && !was_escaped;
-        (byte == b'"' && !was_escaped).then_some(at)
-    })
 }
 
 fn masked<'text>(text: &'text str, found: &[Range<usize>]) -> Cow<'text, str> {
