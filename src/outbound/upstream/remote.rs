@@ -7,6 +7,7 @@ mod headers;
 mod http;
 mod oauth;
 mod outlet;
+mod sends;
 mod server;
 mod sse;
 mod tls;
