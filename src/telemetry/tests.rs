@@ -76,7 +76,11 @@ fn the_embedded_parts_never_log_requests() {
         let text = logged(&settings(level, None, LogFormat::Text));
         assert_eq!(count(&text, "s3s::"), expected);
         assert_eq!(count(&text, "dynoxide::"), expected);
-        assert_eq!(count(&text, "tungstenite::"), 3, "nor what it signs in with");
+        assert_eq!(
+            count(&text, "tungstenite::"),
+            3,
+            "nor what it signs in with"
+        );
     }
 }
 

@@ -1,6 +1,7 @@
 //! JSON as another server wrote it: what stands in it is read also where a parser holds no such number or text.
 
 use std::borrow::Cow;
+use std::cell::Cell;
 use std::ops::Range;
 
 use serde_json::Value;
@@ -9,7 +10,7 @@ use serde_json::value::RawValue;
 use super::unseen::{self, Unseen};
 
 /// Where the texts of a JSON value stand, their quotes included.
-pub fn texts(json: &str) -> impl Iterator<Item = Range<usize>> {
+fn texts(json: &str) -> impl Iterator<Item = Range<usize>> {
     let mut is_escaped = false;
     let quotes = json.bytes().enumerate().filter_map(move |(at, byte)| {
         let was_escaped = std::mem::replace(&mut is_escaped, false);
@@ -48,14 +49,29 @@ pub fn unseen(json: &RawValue, found: &mut Unseen) {
 
 /// The same JSON with what nobody sees in its texts escaped, names of members too; all else as it was written.
 pub fn escaped(json: &RawValue) -> Option<Box<RawValue>> {
-    let escaped = |literal| {
-        let text = decoded(literal);
-        match Unseen::of(&text).is_none() {
-            true => Cow::Borrowed(literal),
-            false => Cow::Owned(Value::from(unseen::escaped(&text)).to_string()),
+    let escaped = |text: &str| (!Unseen::of(text).is_none()).then(|| unseen::escaped(text));
+    RawValue::from_string(map_texts(json.get(), escaped).into_owned()).ok()
+}
+
+/// The same JSON with other texts in the place of those that `other` has one for, names of members too; all
+/// else as it was written.
+pub fn map_texts<'json>(
+    json: &'json str,
+    other: impl Fn(&str) -> Option<String>,
+) -> Cow<'json, str> {
+    let is_same = Cell::new(true);
+    let text = |literal| match other(&decoded(literal)) {
+        Some(text) => {
+            is_same.set(false);
+            Cow::Owned(Value::from(text).to_string())
         }
+        None => Cow::Borrowed(literal),
     };
-    RawValue::from_string(rewritten(json.get(), Cow::Borrowed, escaped)).ok()
+    let mapped = rewritten(json, Cow::Borrowed, text);
+    match is_same.get() {
+        true => Cow::Borrowed(json),
+        false => Cow::Owned(mapped),
+    }
 }
 
 /// `json` with something in the place of its texts, and of what stands between them.
@@ -89,10 +105,15 @@ fn without_large_numbers(between: &str) -> String {
 }
 
 /// The text that a literal stands for.
-fn decoded(literal: &str) -> String {
-    serde_json::from_str(literal)
-        .or_else(|_| serde_json::from_str(&repaired(literal)))
-        .unwrap_or_else(|_| literal.to_owned())
+fn decoded(literal: &str) -> Cow<'_, str> {
+    let inside = literal.get(1..literal.len().saturating_sub(1));
+    if let Some(inside) = inside.filter(|inside| !inside.contains('\\')) {
+        return Cow::Borrowed(inside);
+    }
+    let read = |literal: &str| serde_json::from_str::<String>(literal).map(Cow::Owned);
+    read(literal)
+        .or_else(|_| read(&repaired(literal)))
+        .unwrap_or(Cow::Borrowed(literal))
 }
 
 /// The literal with each half of a character as the text of its escape.

@@ -13,7 +13,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use secrecy::{ExposeSecret as _, SecretString};
 
-use crate::mesh::integration::written::texts;
+use crate::mesh::integration::written::map_texts;
 
 /// The shortest text that is taken for a secret, in characters; what is shorter stands in every other sentence.
 const SECRET_CHARS_MIN: usize = 4;
@@ -93,18 +93,16 @@ impl ConnectionSecrets {
         masked(text, &found)
     }
 
-    /// The same of the text of a JSON value, where secrets stand within texts alone: it is masked within its
-    /// texts, and stays JSON unless a mask tears an escape apart.
+    /// The same of the text of a JSON value, within its texts and names of members alone, so that it stays JSON.
     pub fn mask_json<'text>(&self, json: &'text str) -> Cow<'text, str> {
         let known = self.known();
         let Some(finder) = &known.finder else {
             return Cow::Borrowed(json);
         };
-        let mut found = finder.find(json);
-        if !found.is_empty() {
-            keep_within_texts(json, &mut found);
-        }
-        masked(json, &found)
+        map_texts(json, |text| match masked(text, &finder.find(text)) {
+            Cow::Owned(masked) => Some(masked),
+            Cow::Borrowed(_) => None,
+        })
     }
 
     /// The most bytes that one of them takes up in a text.
@@ -208,18 +206,6 @@ fn merge(found: &mut Vec<Range<usize>>, mut next: Range<usize>) {
         next.end = next.end.max(last.end);
     }
     found.push(next);
-}
-
-/// Leaves those that stand within one text of the JSON value.
-fn keep_within_texts(json: &str, found: &mut Vec<Range<usize>>) {
-    let mut texts = texts(json);
-    let mut text = texts.next();
-    found.retain(|range| {
-        while text.as_ref().is_some_and(|text| text.end <= range.end) {
-            text = texts.next();
-        }
-        text.as_ref().is_some_and(|text| text.start < range.start)
-    });
 }
 
 fn masked<'text>(text: &'text str, found: &[Range<usize>]) -> Cow<'text, str> {

@@ -9,12 +9,34 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 /// The shortest piece of base64 that is looked for: shorter ones come about by chance.
 const BASE64_CHARS_MIN: usize = 8;
 
-/// What stands in a URL as it is.
+/// What writers of percent signs leave as it is: letters and digits alone, what RFC 3986 calls unreserved, that
+/// and slashes, and what JavaScript has for parts of a URL and for whole ones.
+const LEFT_AS_THEY_ARE: [&AsciiSet; 5] = [NON_ALPHANUMERIC, UNRESERVED, PATHS, MARKS, WHOLE_URLS];
+
 const UNRESERVED: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'-')
     .remove(b'.')
     .remove(b'_')
     .remove(b'~');
+const PATHS: &AsciiSet = &UNRESERVED.remove(b'/');
+const MARKS: &AsciiSet = &UNRESERVED
+    .remove(b'!')
+    .remove(b'\'')
+    .remove(b'(')
+    .remove(b')')
+    .remove(b'*');
+const WHOLE_URLS: &AsciiSet = &MARKS
+    .remove(b';')
+    .remove(b'/')
+    .remove(b'?')
+    .remove(b':')
+    .remove(b'@')
+    .remove(b'&')
+    .remove(b'=')
+    .remove(b'+')
+    .remove(b'$')
+    .remove(b',')
+    .remove(b'#');
 
 /// Every spelling of `secret` that is looked for.
 pub(super) fn all(secret: &str) -> Vec<String> {
@@ -22,9 +44,11 @@ pub(super) fn all(secret: &str) -> Vec<String> {
         secret.to_owned(),
         json(secret, false),
         json(secret, true),
-        utf8_percent_encode(secret, UNRESERVED).to_string(),
         form_urlencoded::byte_serialize(secret.as_bytes()).collect(),
     ];
+    for left in LEFT_AS_THEY_ARE {
+        spellings.push(utf8_percent_encode(secret, left).to_string());
+    }
     for before in 0..3 {
         let piece = base64(secret, before);
         if piece.len() >= BASE64_CHARS_MIN {

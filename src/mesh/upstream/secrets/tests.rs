@@ -23,6 +23,8 @@ fn a_secret_is_masked_in_every_spelling() {
         quoted,
         r#"p\u00e4ss w\"rd/+?>canary"#.to_owned(),
         "p%C3%A4ss%20w%22rd%2F%2B%3F%3Ecanary".to_owned(),
+        "p%C3%A4ss%20w%22rd/%2B%3F%3Ecanary".to_owned(),
+        "p%C3%A4ss%20w%22rd/+?%3Ecanary".to_owned(),
         "p%c3%a4ss%20w%22rd%2f%2b%3f%3ecanary".to_owned(),
         "p%C3%A4ss+w%22rd%2F%2B%3F%3Ecanary".to_owned(),
     ];
@@ -119,6 +121,15 @@ fn json_stays_json() {
         (
             r#"["\"4321\\",4321,"s3\"cr\nt"]"#,
             r#"["\"[secret]\\",4321,"[secret]"]"#,
+        ),
+        // However a text is escaped, and JSON that stands in a text.
+        (
+            r#"["x\u00343\u00321","\ud800 s3\"cr\u000at"]"#,
+            r#"["x[secret]","\\ud800 [secret]"]"#,
+        ),
+        (
+            r#"["{\"a\":\"s3\\\"cr\\nt\"}"]"#,
+            r#"["{\"a\":\"[secret]\"}"]"#,
         ),
         (r#"{"4321":[1.50e400]}"#, r#"{"[secret]":[1.50e400]}"#),
         (r#"["", 43210, "4321"]"#, r#"["", 43210, "[secret]"]"#),
