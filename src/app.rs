@@ -335,9 +335,7 @@ impl Parts {
 /// one of them names.
 fn server_links(config: &Config, serves_many: bool, clock: &Arc<dyn Clock>) -> ServerLinks {
     let settings = &config.integrations;
-    let rules = settings.egress_allow.iter();
-    let rules = rules.filter_map(|rule| rule.parse().ok()).collect();
-    let egress = EgressPolicy::new(rules, settings.allow_loopback_http);
+    let egress = EgressPolicy::new(settings.egress_allow.clone(), settings.allow_loopback_http);
     let remote = RemoteLinks::new(RemoteSettings { egress }, Arc::clone(clock));
     let children = child_settings(config, clock);
     let children = ChildLinks::new(ChildSettings {

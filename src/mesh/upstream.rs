@@ -1,5 +1,7 @@
 //! The seam to other MCP servers: connections that are opened when they are needed, each of one user's alone.
 
+mod secrets;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,6 +18,8 @@ use super::integration::{ConnectionId, RemoteKind, ServiceId};
 use super::store::Reply;
 use super::tenant::{TenantId, UserId};
 use super::{Error, Timestamp};
+
+pub use secrets::ConnectionSecrets;
 
 /// How long connecting may take: starting the child or the first request, the handshake, the list of tools.
 pub const CONNECT_TIME_MAX: Duration = Duration::from_secs(30);
@@ -49,6 +53,8 @@ pub struct ConnectionPlan {
     pub revision: String,
     /// How the server is reached.
     pub target: ConnectionTarget,
+    /// What of it must never be shown.
+    pub secrets: ConnectionSecrets,
     /// Of which era the server was when it was last spoken to, so that a silent old one costs its wait once.
     pub era: Option<Era>,
     /// How many children the tenant may have at once.

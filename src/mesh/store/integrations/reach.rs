@@ -166,6 +166,7 @@ impl<'call, P> Integrations<'call, P> {
         Ok(ConnectionPlan {
             key: self.connection_key(&row.service, &row.connection),
             revision: revision(row),
+            secrets: plan::secrets(&target, &credentials, &referents),
             target,
             era: row.server.era,
             children_max: self.reach.limits().children,
