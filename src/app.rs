@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use aws_smithy_runtime_api::client::interceptors::SharedInterceptor;
+
 use crate::config::{self, Backend, Config, Identity, JwksSource, JwtSettings};
 use crate::inbound::server::{Server, Shared, Streams};
 use crate::inbound::task::RunTools;
@@ -30,7 +32,7 @@ use crate::mesh::workflow::{
 use crate::mesh::{Clock, Error, SystemClock};
 use crate::outbound::aws::{
     AwsBucket, AwsBus, AwsBusRules, AwsSecrets, AwsSettings, AwsStates, AwsTable, AwsTopics,
-    Connection,
+    Connection, Observed,
 };
 use crate::outbound::embedded::{EmbeddedCloud, EmbeddedSettings, FolderMachines};
 use crate::outbound::jwks::{InvalidLocation, Jwks, JwksLocation};
@@ -38,6 +40,8 @@ use crate::outbound::upstream::child::{self, ChildLinks, ChildSettings};
 use crate::outbound::upstream::remote::{EgressPolicy, RemoteLinks, RemoteSettings};
 use crate::outbound::upstream::{PoolSettings, ServerLinks, UpstreamPool};
 use crate::platform;
+use crate::telemetry::Watch;
+use crate::telemetry::metrics::{AwsMetrics, Metrics, UpstreamMetrics};
 
 /// Everything that one process is made of, whatever transports it serves.
 pub struct App {
@@ -56,6 +60,18 @@ impl App {
         Self::open_with(config, Arc::new(SystemClock::new()), None).await
     }
 
+    /// As [`App::open`], for a process that shows its operators what it does: `metrics` are of this process.
+    ///
+    /// # Errors
+    /// As [`App::open`].
+    pub async fn open_counted(config: &Config, metrics: Arc<Metrics>) -> Result<Self, Error> {
+        let watch = Watch {
+            metrics: Some(metrics),
+            is_traced: config.traces.is_some(),
+        };
+        Self::open_watched(config, Arc::new(SystemClock::new()), None, watch).await
+    }
+
     /// As [`App::open`], with a clock of the caller's, and connections to other servers of the caller's where
     /// they are given.
     ///
@@ -66,7 +82,25 @@ impl App {
         clock: Arc<dyn Clock>,
         upstreams: Option<Arc<dyn Upstreams>>,
     ) -> Result<Self, Error> {
-        let (settings, embedded) = backend(config, &clock)?;
+        let watch = Watch {
+            metrics: None,
+            is_traced: config.traces.is_some(),
+        };
+        Self::open_watched(config, clock, upstreams, watch).await
+    }
+
+    /// As [`App::open_with`], watched by `watch`.
+    ///
+    /// # Errors
+    /// As [`App::open`].
+    pub async fn open_watched(
+        config: &Config,
+        clock: Arc<dyn Clock>,
+        upstreams: Option<Arc<dyn Upstreams>>,
+        watch: Watch,
+    ) -> Result<Self, Error> {
+        let (mut settings, embedded) = backend(config, &clock)?;
+        settings.interceptors.extend(aws_observer(&watch, &clock));
         let connection = Connection::new(settings, Arc::clone(&clock));
         let outbox = Outbox::open(OutboxSettings {
             root: config.outbox_dir.clone(),
@@ -83,6 +117,7 @@ impl App {
             connection,
             outbox,
             clock,
+            watch,
         };
         let runs = parts.runs(config);
         let watcher = runs.watch();
@@ -90,7 +125,10 @@ impl App {
         let integrations = parts.integrations(config, upstreams);
         let publisher = parts.publisher(config, &rules);
         let Parts {
-            connection, clock, ..
+            connection,
+            clock,
+            watch,
+            ..
         } = parts;
         let backplane = Backplane {
             resolver: resolver(config, &parts.tenants, &clock)?,
@@ -116,10 +154,14 @@ impl App {
             waiting_calls: WaitingTable::default(),
             event_ids: IdSequence::default(),
             changes: Channels::default(),
+            observer: watch.observer(),
             clock,
             call_time_max: CALL_TIME_MAX,
         };
         let shared = shared(config, backplane);
+        if let Some(metrics) = &watch.metrics {
+            metrics.watch(&shared.backplane);
+        }
         if let Some(cloud) = &embedded {
             cloud.set_tool_caller(Arc::new(RunTools::new(&shared)));
         }
@@ -213,6 +255,7 @@ struct Parts {
     outbox: Outbox,
     rollup: Rollup,
     clock: Arc<dyn Clock>,
+    watch: Watch,
 }
 
 impl Parts {
@@ -255,10 +298,12 @@ impl Parts {
         let clock = Arc::clone(&self.clock);
         let upstreams = upstreams.unwrap_or_else(|| {
             let links = Arc::new(server_links(config, &clock));
-            Arc::new(UpstreamPool::new(
+            let metrics = self.watch.metrics.as_ref();
+            Arc::new(UpstreamPool::counted(
                 links,
                 Arc::clone(&clock),
                 PoolSettings::default(),
+                metrics.map_or_else(UpstreamMetrics::default, |all| all.upstream().clone()),
             ))
         });
         IntegrationBook::new(BookParts {
@@ -286,6 +331,17 @@ impl Parts {
             hand_over: config.backend.backend == Backend::Aws,
         })
     }
+}
+
+/// What watches requests to AWS, where anybody wants to know of them.
+fn aws_observer(watch: &Watch, clock: &Arc<dyn Clock>) -> Option<SharedInterceptor> {
+    let metrics = match &watch.metrics {
+        Some(metrics) => metrics.aws().clone(),
+        None if watch.is_traced => AwsMetrics::default(),
+        None => return None,
+    };
+    let observed = Observed::new(metrics, Arc::clone(clock));
+    Some(SharedInterceptor::new(observed))
 }
 
 /// What leads to other servers: processes and addresses.

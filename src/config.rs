@@ -10,12 +10,14 @@ mod events;
 mod identity;
 pub mod integrations;
 mod log;
+mod metrics;
 mod mistake;
 pub mod setting;
 mod source;
 pub mod tenants;
 mod toml_text;
 mod toolset;
+mod trace;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -28,10 +30,12 @@ pub use events::{EventReads, EventSettings};
 pub use identity::{DEFAULT_TENANT, Identity, JwksSource, JwtSettings, LocalCaller};
 pub use integrations::IntegrationSettings;
 pub use log::{LogFormat, LogLevel, LogSettings};
+pub use metrics::MetricsSettings;
 pub use mistake::{ConfigErrors, Mistake, Place};
 pub use source::{Flags, SettingValue, Source};
 pub use tenants::{NamedArns, TenantsFile};
 pub use toolset::{Toolset, Toolsets};
+pub use trace::{Sampler, TraceSettings};
 
 pub(crate) use mistake::did_you_mean;
 
@@ -82,6 +86,10 @@ pub struct Config {
     pub integrations: IntegrationSettings,
     /// What is logged, and how.
     pub log: LogSettings,
+    /// What is counted, and to whom it is shown.
+    pub metrics: MetricsSettings,
+    /// Where traces are sent, and which; nothing where no collector is named.
+    pub traces: Option<TraceSettings>,
     /// What of the SDK's own environment tells one target from another.
     pub aws: AwsEnvironment,
     /// The `--config` file, absolute, where there is one.
@@ -197,6 +205,8 @@ impl Config {
             .collect();
         let integrations = IntegrationSettings::read(reader, environment, &private, &mut warnings);
         let log = LogSettings::read(reader);
+        let metrics = MetricsSettings::read(reader);
+        let traces = TraceSettings::read(reader);
         let sources = TenantSources {
             path: tenants_path,
             caller: caller.as_ref(),
@@ -224,6 +234,8 @@ impl Config {
             automation,
             integrations,
             log,
+            metrics,
+            traces,
             aws: AwsEnvironment::read(environment),
             file,
             warnings,

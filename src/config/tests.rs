@@ -3,13 +3,13 @@
 use super::setting::{LATER, SETTINGS};
 use super::*;
 
-struct Given {
+pub(super) struct Given {
     flags: Flags,
     environment: Environment,
     file: Option<String>,
 }
 
-fn given(variables: &[(&str, &str)]) -> Given {
+pub(super) fn given(variables: &[(&str, &str)]) -> Given {
     Given {
         flags: Flags::new(),
         environment: Environment {
@@ -38,7 +38,7 @@ impl Given {
         self
     }
 
-    fn config(&self) -> Result<Config, ConfigErrors> {
+    pub(super) fn config(&self) -> Result<Config, ConfigErrors> {
         let file = self
             .file
             .as_deref()
@@ -187,16 +187,16 @@ fn a_variable_that_is_no_setting_is_a_warning_with_the_nearest_name() {
     assert_eq!(config.warnings.len(), 4, "{warnings}");
     assert!(warnings.contains("AGENT_MESH_KV_TABEL"), "{warnings}");
     assert!(warnings.contains("did you mean `AGENT_MESH_KV_TABLE`?"));
-    assert!(warnings.contains("AGENT_MESH_LOG_DIR is set, but this version does not support"));
+    assert!(warnings.contains("AGENT_MESH_STATE_KEYS is set, but this version does not support"));
     assert!(!warnings.contains("c2VjcmV0"));
     assert_eq!(warnings.matches("did you mean").count(), 1, "{warnings}");
 }
 
 #[test]
 fn what_the_contract_has_for_later_is_no_mistake_in_a_file_either() {
-    let config = given(&[]).file("log_dir = '/var/log'\n").ok();
+    let config = given(&[]).file("state_keys = ['c2VjcmV0']\n").ok();
     assert_eq!(config.warnings.len(), 1);
-    assert!(LATER.contains(&"AGENT_MESH_LOG_DIR"));
+    assert!(LATER.contains(&"AGENT_MESH_STATE_KEYS"));
 }
 
 #[test]

@@ -49,7 +49,7 @@ pub use limits::{
 };
 pub(crate) use link::Link;
 pub use memory::{MemoryTransport, memory};
-pub use request::{PresentedIdentity, RawArguments, ReplySlot};
+pub use request::{PresentedIdentity, PresentedTrace, RawArguments, ReplySlot};
 pub use stdio::{StdioTransport, stdio};
 
 /// How long closing waits for the client to read the last answers.

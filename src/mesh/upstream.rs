@@ -15,6 +15,7 @@ use super::integration::news::ConnectionChanged;
 use super::integration::{ConnectionId, RemoteKind, ServiceId};
 use super::store::Reply;
 use super::tenant::{TenantId, UserId};
+use super::trace::TraceParent;
 use super::{Error, Timestamp};
 
 /// How long connecting may take: starting the child or the first request, the handshake, the list of tools.
@@ -89,6 +90,20 @@ pub enum ConnectionTarget {
     },
 }
 
+impl ConnectionTarget {
+    /// The kind of server, as integrations name it.
+    pub const fn kind(&self) -> &'static str {
+        match self {
+            Self::Command { .. } | Self::Template { .. } => "stdio",
+            Self::Remote { kind, .. } => match kind {
+                RemoteKind::Http => "http",
+                RemoteKind::Sse => "sse",
+                RemoteKind::Websocket => "websocket",
+            },
+        }
+    }
+}
+
 /// How requests to a remote server are signed in.
 #[derive(Clone, Debug, Default)]
 pub enum SignIn {
@@ -148,6 +163,8 @@ pub struct UpstreamTool {
 pub struct ConnectionState {
     /// Whose it is.
     pub key: ConnectionKey,
+    /// The kind of server that it leads to: [`ConnectionTarget::kind`].
+    pub kind: &'static str,
     /// How it is.
     pub phase: Phase,
     /// The child's process id.
@@ -177,6 +194,26 @@ pub enum Phase {
     Down,
 }
 
+impl Phase {
+    /// Every phase.
+    pub const ALL: [Self; 4] = [
+        Self::Connecting,
+        Self::Connected,
+        Self::Degraded,
+        Self::Down,
+    ];
+
+    /// The word for it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Connecting => "connecting",
+            Self::Connected => "connected",
+            Self::Degraded => "degraded",
+            Self::Down => "down",
+        }
+    }
+}
+
 /// A call of an upstream's tool.
 #[derive(Debug)]
 pub struct UpstreamCall<'a> {
@@ -189,8 +226,8 @@ pub struct UpstreamCall<'a> {
     pub continued: Option<&'a RawValue>,
     /// When it is given up, and cancelled at the upstream.
     pub timeout: Duration,
-    /// The caller's trace, passed on as `traceparent`.
-    pub trace_id: Option<&'a str>,
+    /// The trace that it belongs to, passed on as `traceparent`.
+    pub trace: Option<TraceParent>,
     /// Where the upstream's progress goes.
     pub progress: Option<mpsc::Sender<Progress>>,
     /// Where its requests for input go while the call runs; refused where there is nowhere.

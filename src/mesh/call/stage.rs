@@ -7,6 +7,7 @@ use std::time::Duration;
 use ulid::Ulid;
 
 use super::grant::{Granted, Ground};
+use super::observer::{EndedCall, RefusedBy};
 use super::operation::{Needs, Operation, Report, Subject};
 use super::request::Request;
 use super::tool::{Effect, Tool};
@@ -148,7 +149,10 @@ impl<'mesh, O: Operation> Judged<'mesh, O> {
                 judged: self,
                 admission,
             }),
-            Err(refusal) => Err(self.arrived.refuse(O::TOOL, refusal.into())),
+            Err(refusal) => {
+                let by = RefusedBy::Limit(refusal.limit);
+                Err(self.arrived.refuse(O::TOOL, by, refusal.into()))
+            }
         }
     }
 }
@@ -156,11 +160,22 @@ impl<'mesh, O: Operation> Judged<'mesh, O> {
 impl Arrived<'_> {
     /// Answers a call that a limit refused. Its event is one with others of the same second, so that a
     /// flood of refused calls costs next to nothing.
-    fn refuse<T>(self, tool: Tool, error: Error) -> Answer<T> {
+    fn refuse<T>(self, tool: Tool, by: RefusedBy, error: Error) -> Answer<T> {
         let mut event = self.backplane.event_of(&self.request, &self.context, tool);
         event.outcome = Outcome::Limited;
         event.error_code = Some(error.kind().code().into());
         self.backplane.rollup.note_refused(event.into());
+        if let Some(observer) = &self.backplane.observer {
+            let now = self.backplane.clock.monotonic();
+            observer.ended(&EndedCall {
+                tool,
+                tenant: self.context.tenant_id(),
+                outcome: Outcome::Limited,
+                error: Some(error.kind()),
+                refused_by: Some(by),
+                duration: now.saturating_sub(self.started),
+            });
+        }
         Answer {
             request_id: self.request.id,
             result: Err(error),
@@ -185,7 +200,10 @@ impl<'mesh, O: Operation> Admitted<'mesh, O> {
                 admitted: self,
                 slot,
             }),
-            Err(error) => Err(self.judged.arrived.refuse(O::TOOL, error)),
+            Err(error) => {
+                let arrived = self.judged.arrived;
+                Err(arrived.refuse(O::TOOL, RefusedBy::Outbox, error))
+            }
         }
     }
 }
@@ -261,7 +279,8 @@ impl<'mesh, O: Operation> Begun<'mesh, O> {
             admission.settle(direction, units, now);
         }
         let mut event = backplane.event_of(&request, &context, O::TOOL);
-        event.duration_ms = milliseconds(now.saturating_sub(self.started));
+        let duration = now.saturating_sub(self.started);
+        event.duration_ms = milliseconds(duration);
         let report = match &outcome {
             Ok(answer) => {
                 event.outcome = Outcome::Ok;
@@ -276,6 +295,16 @@ impl<'mesh, O: Operation> Begun<'mesh, O> {
         };
         event.bytes = report.bytes;
         event.data = self.subject.into_data(report.facts);
+        if let Some(observer) = &backplane.observer {
+            observer.ended(&EndedCall {
+                tool: O::TOOL,
+                tenant: context.tenant_id(),
+                outcome: event.outcome,
+                error: outcome.as_ref().err().map(Error::kind),
+                refused_by: None,
+                duration,
+            });
+        }
         let mut record = held(&record);
         if record.is_open() {
             if is_rolled_up(backplane, O::TOOL, event.outcome) {

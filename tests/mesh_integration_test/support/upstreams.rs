@@ -208,6 +208,7 @@ impl Upstreams for ScriptedUpstreams {
     fn states(&self, tenant: Option<&TenantId>) -> Vec<ConnectionState> {
         let of = |key: &ConnectionKey, phase: Phase| ConnectionState {
             key: key.clone(),
+            kind: "http",
             phase,
             process: None,
             since: Timestamp::from_millis(0),

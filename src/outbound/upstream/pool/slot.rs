@@ -40,6 +40,8 @@ pub(super) enum Stage {
 
 /// One key's state.
 pub(super) struct Slot {
+    /// The kind of server that it leads to.
+    pub(super) kind: &'static str,
     /// The newest attempt.
     pub(super) life: Arc<Life>,
     /// Where it stands.
@@ -64,8 +66,9 @@ pub(super) struct Slot {
 
 impl Slot {
     /// A slot whose first attempt begins.
-    pub(super) fn new(life: Arc<Life>, now: Timestamp) -> Self {
+    pub(super) fn new(kind: &'static str, life: Arc<Life>, now: Timestamp) -> Self {
         Self {
+            kind,
             life,
             stage: Stage::Connecting,
             connection: None,
@@ -100,6 +103,7 @@ impl Slot {
         let calls = live.map_or(0, |connection| connection.core().calls());
         ConnectionState {
             key: key.clone(),
+            kind: self.kind,
             phase,
             process: live.and_then(|connection| connection.process()),
             since: self.since,

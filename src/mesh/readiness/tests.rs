@@ -1,0 +1,1 @@
+//! When a process is ready, and what it says of itself.

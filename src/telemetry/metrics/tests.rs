@@ -1,0 +1,1 @@
+//! What is exported, and that it stays within its bounds.
