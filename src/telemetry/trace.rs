@@ -8,12 +8,14 @@ mod exporter;
 use std::time::Duration;
 
 use opentelemetry::trace::{
-    SpanContext, SpanId, TraceContextExt, TraceFlags, TraceId, TraceState, TracerProvider,
+    Link, SpanContext, SpanId, SpanKind, TraceContextExt, TraceFlags, TraceId, TraceState,
+    TracerProvider,
 };
 use opentelemetry::{Context, KeyValue};
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::trace::{
-    BatchConfigBuilder, BatchSpanProcessor, Sampler as SdkSampler, SdkTracerProvider, SpanLimits,
+    BatchConfigBuilder, BatchSpanProcessor, Sampler as SdkSampler, SamplingResult,
+    SdkTracerProvider, ShouldSample, SpanLimits,
 };
 use tracing::{Span, info_span};
 use tracing_opentelemetry::OpenTelemetrySpanExt;
@@ -72,7 +74,7 @@ impl Traces {
         let provider = SdkTracerProvider::builder()
             .with_span_processor(processor)
             .with_resource(resource)
-            .with_sampler(sampler(settings.sampler))
+            .with_sampler(PartsOfCalls(sampler(settings.sampler)))
             .with_span_limits(SpanLimits {
                 max_events_per_span: 0,
                 max_attributes_per_span: ATTRIBUTES_MAX,
@@ -105,6 +107,30 @@ impl Traces {
     pub(super) fn finish(&self) {
         // A collector that does not answer is nothing to wait longer for, and has been told of.
         let _ = self.provider.shutdown_with_timeout(FINISH_WAIT);
+    }
+}
+
+/// Leaves out what nobody's request led to: publishing events and looking after workflows would each be a trace of
+/// one span, for ever.
+#[derive(Clone, Debug)]
+struct PartsOfCalls(SdkSampler);
+
+impl ShouldSample for PartsOfCalls {
+    fn should_sample(
+        &self,
+        parent: Option<&Context>,
+        trace: TraceId,
+        name: &str,
+        kind: &SpanKind,
+        attributes: &[KeyValue],
+        links: &[Link],
+    ) -> SamplingResult {
+        let has_parent = parent.is_some_and(|parent| parent.span().span_context().is_valid());
+        let inner = match *kind == SpanKind::Client && !has_parent {
+            true => &SdkSampler::AlwaysOff,
+            false => &self.0,
+        };
+        inner.should_sample(parent, trace, name, kind, attributes, links)
     }
 }
 
@@ -168,9 +194,10 @@ pub(super) fn call_span(
     span
 }
 
-/// A span of a call of an integrated server of the kind `kind`.
-pub fn upstream_span(kind: &'static str) -> Span {
-    info_span!(
+/// A span of a call of an integrated server of the kind `kind`, which belongs to `parent`; the call may be made by
+/// a task of its own.
+pub fn upstream_span(kind: &'static str, parent: Option<TraceParent>) -> Span {
+    let span = info_span!(
         target: SPANS,
         "upstream",
         otel.name = "upstream tools/call",
@@ -178,7 +205,9 @@ pub fn upstream_span(kind: &'static str) -> Span {
         upstream.kind = kind,
         outcome = tracing::field::Empty,
         otel.status_code = tracing::field::Empty,
-    )
+    );
+    continue_trace(&span, parent);
+    span
 }
 
 /// A span of a request to AWS.

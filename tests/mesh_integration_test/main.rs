@@ -35,4 +35,5 @@ mod rules;
 mod tables;
 mod tasks;
 mod tools;
+mod watching;
 mod workflows;

@@ -113,7 +113,7 @@ impl Upstream for Connection {
         &'a self,
         mut call: UpstreamCall<'a>,
     ) -> BoxFuture<'a, Result<Box<RawValue>, UpstreamFault>> {
-        let span = trace::upstream_span(self.kind);
+        let span = trace::upstream_span(self.kind, call.trace);
         call.trace = trace::context_of(&span).or(call.trace);
         async move {
             self.touch();

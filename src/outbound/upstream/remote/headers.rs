@@ -167,6 +167,18 @@ mod tests {
     }
 
     #[test]
+    fn a_request_says_which_trace_it_belongs_to_in_every_revision() {
+        let text = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+        let traced = Outgoing {
+            trace: text.parse().ok(),
+            ..message("tools/call", None)
+        };
+        for version in [None, Some("2025-11-25"), Some("2026-07-28")] {
+            assert_eq!(of_message(&traced, version)["traceparent"], text);
+        }
+    }
+
+    #[test]
     fn a_connection_declares_no_header_that_the_protocol_sets() {
         let declare = |name: &str, value: &str, token: bool| {
             let headers = BTreeMap::from([(name.to_owned(), SecretString::from(value))]);
