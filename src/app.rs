@@ -7,6 +7,8 @@ pub mod sign_in;
 use std::sync::Arc;
 use std::time::Duration;
 
+use aws_smithy_runtime_api::client::interceptors::SharedInterceptor;
+
 use crate::config::{self, Backend, Config, Identity};
 use crate::inbound::server::{Server, Shared, Streams, Unasked};
 use crate::inbound::task::RunTools;
@@ -32,13 +34,15 @@ use crate::mesh::workflow::{
 use crate::mesh::{Clock, Error, SystemClock};
 use crate::outbound::aws::{
     AwsBucket, AwsBus, AwsBusRules, AwsSecrets, AwsSettings, AwsStates, AwsTable, AwsTopics,
-    Connection,
+    Connection, Observed,
 };
 use crate::outbound::embedded::{EmbeddedCloud, EmbeddedSettings, FolderMachines};
 use crate::outbound::upstream::child::{self, ChildLinks, ChildSettings};
 use crate::outbound::upstream::remote::{EgressPolicy, RemoteLinks, RemoteSettings};
 use crate::outbound::upstream::{PoolSettings, ServerLinks, UpstreamPool};
 use crate::platform;
+use crate::telemetry::Watch;
+use crate::telemetry::metrics::{AwsMetrics, UpstreamMetrics};
 
 pub use serving::{End, Serving};
 
@@ -69,10 +73,14 @@ impl App {
         clock: Arc<dyn Clock>,
         upstreams: Option<Arc<dyn Upstreams>>,
     ) -> Result<Self, Error> {
-        Self::open_over(Carrier::Pipes, config, clock, upstreams).await
+        let watch = Watch {
+            metrics: None,
+            is_traced: config.traces.is_some(),
+        };
+        Self::open_over(Carrier::Pipes, config, clock, upstreams, watch).await
     }
 
-    /// As [`App::open_with`], for requests that come over `carrier`.
+    /// As [`App::open_with`], for requests that come over `carrier`, watched by `watch`.
     ///
     /// # Errors
     /// As [`App::open`]; over HTTP also what is wrong with the file of static tokens.
@@ -81,9 +89,11 @@ impl App {
         config: &Config,
         clock: Arc<dyn Clock>,
         upstreams: Option<Arc<dyn Upstreams>>,
+        watch: Watch,
     ) -> Result<Self, Error> {
         let serves_many = carrier.serves_many(config);
-        let (settings, embedded) = backend(config, &clock)?;
+        let (mut settings, embedded) = backend(config, &clock)?;
+        settings.interceptors.extend(aws_observer(&watch, &clock));
         let connection = Connection::new(settings, Arc::clone(&clock));
         let outbox = Outbox::open(OutboxSettings {
             root: config.outbox_dir.clone(),
@@ -101,6 +111,7 @@ impl App {
             connection,
             outbox,
             clock,
+            watch,
         };
         let runs = parts.runs(config);
         let watcher = runs.watch();
@@ -108,7 +119,10 @@ impl App {
         let integrations = parts.integrations(config, serves_many, upstreams);
         let publisher = parts.publisher(config, &rules);
         let Parts {
-            connection, clock, ..
+            connection,
+            clock,
+            watch,
+            ..
         } = parts;
         let backplane = Backplane {
             resolver: sign_in::resolver(carrier, config, &parts.tenants, &clock)?,
@@ -136,10 +150,14 @@ impl App {
             waiting_calls: WaitingTable::default(),
             event_ids: IdSequence::default(),
             changes: Channels::default(),
+            observer: watch.observer(),
             clock,
             call_time_max: CALL_TIME_MAX,
         };
         let shared = shared(config, backplane);
+        if let Some(metrics) = &watch.metrics {
+            metrics.watch(&shared.backplane);
+        }
         if let Some(cloud) = &embedded {
             cloud.set_tool_caller(Arc::new(RunTools::new(&shared)));
         }
@@ -255,6 +273,7 @@ struct Parts {
     outbox: Outbox,
     rollup: Rollup,
     clock: Arc<dyn Clock>,
+    watch: Watch,
 }
 
 impl Parts {
@@ -298,10 +317,12 @@ impl Parts {
         let clock = Arc::clone(&self.clock);
         let upstreams = upstreams.unwrap_or_else(|| {
             let links = Arc::new(server_links(config, serves_many, &clock));
-            Arc::new(UpstreamPool::new(
+            let metrics = self.watch.metrics.as_ref();
+            Arc::new(UpstreamPool::counted(
                 links,
                 Arc::clone(&clock),
                 PoolSettings::default(),
+                metrics.map_or_else(UpstreamMetrics::default, |all| all.upstream().clone()),
             ))
         });
         IntegrationBook::new(BookParts {
@@ -329,6 +350,17 @@ impl Parts {
             hand_over: config.backend.backend == Backend::Aws,
         })
     }
+}
+
+/// What watches requests to AWS, where anybody wants to know of them.
+fn aws_observer(watch: &Watch, clock: &Arc<dyn Clock>) -> Option<SharedInterceptor> {
+    let metrics = match &watch.metrics {
+        Some(metrics) => metrics.aws().clone(),
+        None if watch.is_traced => AwsMetrics::default(),
+        None => return None,
+    };
+    let observed = Observed::new(metrics, Arc::clone(clock));
+    Some(SharedInterceptor::new(observed))
 }
 
 /// What leads to other servers: processes and addresses. A process that serves many starts no programs that

@@ -23,6 +23,7 @@ fn settings(level: LogLevel, rust_log: Option<&str>, format: LogFormat) -> LogSe
         level,
         directives: rust_log.map(str::to_owned),
         format,
+        folder: None,
     }
 }
 
