@@ -6,11 +6,13 @@
 
 mod answer;
 mod body;
+mod ended;
 mod event_stream;
 mod exchange;
 mod gate;
 mod listener;
 mod mcp;
+mod mirrored;
 mod revision;
 mod session_id;
 mod sessions;
@@ -39,10 +41,12 @@ use crate::inbound::sign_in::Challenge;
 use crate::mesh::Timestamp;
 use crate::mesh::tenant::Permission;
 use body::BodyBudget;
+use ended::EndedSessions;
 use sessions::Sessions;
 
 pub use gate::{Cors, Gate, InvalidOrigin, Origin};
 pub use listener::{Drain, Listener, ListenerSettings, SILENCE_MAX};
+pub use mirrored::Mirrored;
 pub use session_id::SessionKeys;
 pub use tls::{TlsError, TlsFiles};
 
@@ -75,6 +79,11 @@ pub trait Front: Send + Sync + 'static {
 
     /// What a request is told whose token's scope leaves `permission` out.
     fn out_of_scope(&self, permission: Permission) -> Refused;
+
+    /// The arguments of a tool that its callers repeat in headers; none but where it says so in its schema.
+    fn mirrored(&self, _tool: &str) -> Vec<Mirrored> {
+        Vec::new()
+    }
 
     /// What answers one request that is not part of a session with an open stream.
     fn handler(&self) -> Self::Handler;
@@ -117,6 +126,7 @@ pub struct Http<F: Front> {
     pub(crate) front: F,
     keys: SessionKeys,
     sessions: Arc<Sessions<F::Handler>>,
+    ended: EndedSessions,
     bodies: BodyBudget,
     exchanges: Arc<tokio::sync::Semaphore>,
     clock: Arc<dyn crate::mesh::Clock>,
@@ -137,6 +147,7 @@ impl<F: Front> Http<F> {
             front,
             keys,
             sessions: Sessions::new(streams_max),
+            ended: EndedSessions::new(),
             bodies: BodyBudget::new(BODIES_BYTES_MAX),
             exchanges: Arc::new(tokio::sync::Semaphore::new(EXCHANGES_MAX)),
             clock,
