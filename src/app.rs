@@ -1,12 +1,16 @@
 //! Joins configuration, backends, services and transports; the only file that knows them all.
 
 pub(crate) mod oversight;
+mod serving;
+pub mod sign_in;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::config::{self, Backend, Config, Identity, JwksSource, JwtSettings};
-use crate::inbound::server::{Server, Shared, Streams};
+use aws_smithy_runtime_api::client::interceptors::SharedInterceptor;
+
+use crate::config::{self, Backend, Config, Identity};
+use crate::inbound::server::{Server, Shared, Streams, Unasked};
 use crate::inbound::task::RunTools;
 use crate::inbound::tool::catalog::Catalog;
 use crate::mesh::call::sequence::IdSequence;
@@ -22,9 +26,7 @@ use crate::mesh::integration::{BookParts, IntegrationBook};
 use crate::mesh::limit::Limiter;
 use crate::mesh::store::mail::MailPolicy;
 use crate::mesh::store::{Bucket, Bus, BusRules, Table};
-use crate::mesh::tenant::{
-    EnvironmentIdentity, KeySource, Limits, Resolver, TenantDirectory, TokenSettings,
-};
+use crate::mesh::tenant::TenantDirectory;
 use crate::mesh::upstream::Upstreams;
 use crate::mesh::workflow::{
     LocalMachines, RunBook, RunBookParts, WatchPace, Watcher, WorkflowNames,
@@ -32,14 +34,17 @@ use crate::mesh::workflow::{
 use crate::mesh::{Clock, Error, SystemClock};
 use crate::outbound::aws::{
     AwsBucket, AwsBus, AwsBusRules, AwsSecrets, AwsSettings, AwsStates, AwsTable, AwsTopics,
-    Connection,
+    Connection, Observed,
 };
 use crate::outbound::embedded::{EmbeddedCloud, EmbeddedSettings, FolderMachines};
-use crate::outbound::jwks::{InvalidLocation, Jwks, JwksLocation};
 use crate::outbound::upstream::child::{self, ChildLinks, ChildSettings};
 use crate::outbound::upstream::remote::{EgressPolicy, RemoteLinks, RemoteSettings};
 use crate::outbound::upstream::{PoolSettings, ServerLinks, UpstreamPool};
 use crate::platform;
+use crate::telemetry::Watch;
+use crate::telemetry::metrics::{AwsMetrics, UpstreamMetrics};
+
+pub use serving::{End, Serving};
 
 /// Everything that one process is made of, whatever transports it serves.
 pub struct App {
@@ -68,7 +73,27 @@ impl App {
         clock: Arc<dyn Clock>,
         upstreams: Option<Arc<dyn Upstreams>>,
     ) -> Result<Self, Error> {
-        let (settings, embedded) = backend(config, &clock)?;
+        let watch = Watch {
+            metrics: None,
+            is_traced: config.traces.is_some(),
+        };
+        Self::open_over(Carrier::Pipes, config, clock, upstreams, watch).await
+    }
+
+    /// As [`App::open_with`], for requests that come over `carrier`, watched by `watch`.
+    ///
+    /// # Errors
+    /// As [`App::open`]; over HTTP also what is wrong with the file of static tokens.
+    pub async fn open_over(
+        carrier: Carrier,
+        config: &Config,
+        clock: Arc<dyn Clock>,
+        upstreams: Option<Arc<dyn Upstreams>>,
+        watch: Watch,
+    ) -> Result<Self, Error> {
+        let serves_many = carrier.serves_many(config);
+        let (mut settings, embedded) = backend(config, &clock)?;
+        settings.interceptors.extend(aws_observer(&watch, &clock));
         let connection = Connection::new(settings, Arc::clone(&clock));
         let outbox = Outbox::open(OutboxSettings {
             root: config.outbox_dir.clone(),
@@ -86,24 +111,28 @@ impl App {
             connection,
             outbox,
             clock,
+            watch,
         };
         let runs = parts.runs(config);
         let watcher = runs.watch();
         let rules = parts.rules(config, &runs);
-        let integrations = parts.integrations(config, upstreams);
+        let integrations = parts.integrations(config, serves_many, upstreams);
         let publisher = parts.publisher(config, &rules);
         let Parts {
-            connection, clock, ..
+            connection,
+            clock,
+            watch,
+            ..
         } = parts;
         let backplane = Backplane {
-            resolver: resolver(config, &parts.tenants, &clock)?,
+            resolver: sign_in::resolver(carrier, config, &parts.tenants, &clock)?,
             policy: oversight::policy(config, &clock)?,
             audit,
             limiter: Limiter::new(),
             publisher,
             rollup: parts.rollup,
             outbox: parts.outbox,
-            serves_many: matches!(config.identity, Identity::Jwt(_)),
+            serves_many,
             event_reads: event_reads(config),
             table: parts.table,
             bucket: parts.bucket,
@@ -121,10 +150,14 @@ impl App {
             waiting_calls: WaitingTable::default(),
             event_ids: IdSequence::default(),
             changes: Channels::default(),
+            observer: watch.observer(),
             clock,
             call_time_max: CALL_TIME_MAX,
         };
         let shared = shared(config, backplane);
+        if let Some(metrics) = &watch.metrics {
+            metrics.watch(&shared.backplane);
+        }
         if let Some(cloud) = &embedded {
             cloud.set_tool_caller(Arc::new(RunTools::new(&shared)));
         }
@@ -137,9 +170,13 @@ impl App {
         })
     }
 
-    /// A server for a new session.
+    /// A server for a new session over pipes.
     pub fn server(&self) -> Server {
-        Server::new(Arc::clone(&self.shared))
+        let unasked = match self.shared.backplane.serves_many {
+            true => Unasked::Untold,
+            false => Unasked::Told,
+        };
+        Server::new(Arc::clone(&self.shared), unasked)
     }
 
     /// What all sessions share.
@@ -186,12 +223,30 @@ impl App {
     }
 }
 
+/// Over what requests come, which decides how they say whose they are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Carrier {
+    /// Standard input and output, of one user or, by tokens in the messages, of many.
+    Pipes,
+    /// HTTP, by bearer tokens.
+    Http,
+}
+
+impl Carrier {
+    /// Whether callers of several tenants may come.
+    const fn serves_many(self, config: &Config) -> bool {
+        match self {
+            Self::Pipes => matches!(config.identity, Identity::Jwt(_)),
+            Self::Http => true,
+        }
+    }
+}
+
 /// What all sessions share.
 fn shared(config: &Config, backplane: Backplane) -> Arc<Shared> {
     Arc::new(Shared {
         backplane: Arc::new(backplane),
         catalog: catalog(config),
-        by_token: matches!(config.identity, Identity::Jwt(_)),
         streams: Streams::default(),
     })
 }
@@ -218,6 +273,7 @@ struct Parts {
     outbox: Outbox,
     rollup: Rollup,
     clock: Arc<dyn Clock>,
+    watch: Watch,
 }
 
 impl Parts {
@@ -255,15 +311,18 @@ impl Parts {
     fn integrations(
         &self,
         config: &Config,
+        serves_many: bool,
         upstreams: Option<Arc<dyn Upstreams>>,
     ) -> IntegrationBook {
         let clock = Arc::clone(&self.clock);
         let upstreams = upstreams.unwrap_or_else(|| {
-            let links = Arc::new(server_links(config, &clock));
-            Arc::new(UpstreamPool::new(
+            let links = Arc::new(server_links(config, serves_many, &clock));
+            let metrics = self.watch.metrics.as_ref();
+            Arc::new(UpstreamPool::counted(
                 links,
                 Arc::clone(&clock),
                 PoolSettings::default(),
+                metrics.map_or_else(UpstreamMetrics::default, |all| all.upstream().clone()),
             ))
         });
         IntegrationBook::new(BookParts {
@@ -293,14 +352,28 @@ impl Parts {
     }
 }
 
-/// What leads to other servers: processes and addresses.
-fn server_links(config: &Config, clock: &Arc<dyn Clock>) -> ServerLinks {
+/// What watches requests to AWS, where anybody wants to know of them.
+fn aws_observer(watch: &Watch, clock: &Arc<dyn Clock>) -> Option<SharedInterceptor> {
+    let metrics = match &watch.metrics {
+        Some(metrics) => metrics.aws().clone(),
+        None if watch.is_traced => AwsMetrics::default(),
+        None => return None,
+    };
+    let observed = Observed::new(metrics, Arc::clone(clock));
+    Some(SharedInterceptor::new(observed))
+}
+
+/// What leads to other servers: processes and addresses. A process that serves many starts no programs that
+/// one of them names.
+fn server_links(config: &Config, serves_many: bool, clock: &Arc<dyn Clock>) -> ServerLinks {
     let settings = &config.integrations;
-    let rules = settings.egress_allow.iter();
-    let rules = rules.filter_map(|rule| rule.parse().ok()).collect();
-    let egress = EgressPolicy::new(rules, settings.allow_loopback_http);
+    let egress = EgressPolicy::new(settings.egress_allow.clone(), settings.allow_loopback_http);
     let remote = RemoteLinks::new(RemoteSettings { egress }, Arc::clone(clock));
-    let children = ChildLinks::new(child_settings(config, clock));
+    let children = child_settings(config, clock);
+    let children = ChildLinks::new(ChildSettings {
+        commands: children.commands.filter(|_| !serves_many),
+        ..children
+    });
     ServerLinks::new(children, remote)
 }
 
@@ -309,39 +382,6 @@ const fn event_reads(config: &Config) -> EventReads {
     match config.events.reads {
         config::EventReads::Each => EventReads::Each,
         config::EventReads::Rollup => EventReads::Rollup,
-    }
-}
-
-/// Who calls is told by the environment, or by a token in each request.
-fn resolver(
-    config: &Config,
-    directory: &Arc<dyn TenantDirectory>,
-    clock: &Arc<dyn Clock>,
-) -> Result<Resolver, Error> {
-    let directory = Arc::clone(directory);
-    match &config.identity {
-        Identity::Env => {
-            let caller = config.caller.clone();
-            let identity = EnvironmentIdentity {
-                tenant: caller.tenant,
-                user: caller.user,
-                role: caller.role,
-            };
-            Ok(Resolver::of_environment(
-                identity,
-                Arc::new(Limits::default()),
-                directory,
-            ))
-        }
-        Identity::Jwt(settings) => {
-            let location = jwks_location(settings)?;
-            let keys: Arc<dyn KeySource> = Arc::new(Jwks::new(location, Arc::clone(clock)));
-            let settings = TokenSettings {
-                issuers: settings.issuers.clone(),
-                audiences: settings.audiences.clone(),
-            };
-            Ok(Resolver::of_tokens(settings, keys, directory))
-        }
     }
 }
 
@@ -361,16 +401,6 @@ fn mail_policy(config: &Config) -> MailPolicy {
     match config.backend.backend {
         Backend::Embedded if domains.is_empty() => MailPolicy::Anywhere,
         _ => MailPolicy::Domains(domains.clone()),
-    }
-}
-
-/// Where the keys are that verify tokens.
-pub(crate) fn jwks_location(settings: &JwtSettings) -> Result<JwksLocation, Error> {
-    match &settings.jwks {
-        JwksSource::File(path) => Ok(JwksLocation::File(path.clone())),
-        JwksSource::Url(url) => url.parse().map_err(|error: InvalidLocation| {
-            Error::internal("the address of the keys cannot be used").caused_by(error)
-        }),
     }
 }
 

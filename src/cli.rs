@@ -13,8 +13,10 @@ mod integrations;
 mod json_text;
 pub mod output;
 mod secrets;
+mod serve;
 mod settings;
 pub mod stdio;
+mod tokens;
 mod tools;
 mod version;
 mod workflows;
@@ -86,12 +88,16 @@ enum Command {
     Doctor(doctor::Arguments),
     /// Add this server to a desktop client, or create what it needs on AWS
     Init(init::Arguments),
+    /// Serve clients by address: streamable HTTP, with sign-in
+    Serve(serve::Arguments),
     /// List, describe and call the tools
     Tools(tools::Arguments),
     /// See what has happened
     Events(events::Arguments),
     /// Keep, list and remove the secrets that integrations refer to
     Secrets(secrets::Arguments),
+    /// Make, list and revoke the tokens by which clients sign in over HTTP
+    Tokens(tokens::Arguments),
     /// Check, list and run workflows
     Workflows(workflows::Arguments),
     /// Import integrations from desktop clients, and see their processes
@@ -177,30 +183,38 @@ fn run_configured(
     output: &mut Output,
 ) -> ExitStatus {
     let colour = environment.allows_colour() && std::io::stderr().is_terminal();
-    let log = log_settings(config, command.is_none());
-    let telemetry = Telemetry::start(&log, colour);
+    let serves = matches!(command, None | Some(Command::Serve(_)));
+    let log = log_settings(config, serves);
+    let telemetry = Telemetry::start(&log, config.traces.as_ref().filter(|_| serves), colour);
     if let Err(error) = &telemetry {
         output.error(&format!("logging could not be started: {error}"));
         return ExitStatus::Failure;
     }
-    if command.is_none() {
+    if serves {
         tracing::info!("backend: {}", config.backend.reason);
     }
     for warning in &config.warnings {
         match command {
-            None => tracing::warn!("{warning}"),
+            _ if serves => tracing::warn!("{warning}"),
             // The doctor tells them itself.
             Some(Command::Doctor(_)) => {}
-            Some(_) => output.error(&format!("{} {warning}", Paint::Warning.on("warning:"))),
+            _ => output.error(&format!("{} {warning}", Paint::Warning.on("warning:"))),
+        }
+    }
+    if command.is_none() {
+        for warning in &config.stdio_warnings {
+            tracing::warn!("{warning}");
         }
     }
     match command {
         Some(Command::Doctor(arguments)) => doctor::run(&arguments, config, output),
+        Some(Command::Serve(arguments)) => serve::run(&arguments, config, output),
         Some(Command::Init(arguments)) => init::run(&arguments, config, environment, output),
         Some(Command::Tools(arguments)) => tools::run(&arguments, config, output),
         Some(Command::Events(arguments)) => events::run(&arguments, config, output),
         Some(Command::Audit(arguments)) => audit::run(&arguments, config, output),
         Some(Command::Secrets(arguments)) => secrets::run(&arguments, config, environment, output),
+        Some(Command::Tokens(arguments)) => tokens::run(&arguments, config, output),
         Some(Command::Workflows(arguments)) => workflows::run(&arguments, config, output),
         Some(Command::Integrations(arguments)) => {
             integrations::run(&arguments, config, environment, output)
@@ -245,8 +259,12 @@ fn log_settings(config: &Config, serves: bool) -> LogSettings {
             .is_some_and(|value| value.source != Source::Default)
     });
     let mut log = config.log.clone();
-    if !serves && !is_set {
-        log.level = LogLevel::Error;
+    if !serves {
+        // Its readers want to know what the server did, not which commands somebody has run.
+        log.folder = None;
+        if !is_set {
+            log.level = LogLevel::Error;
+        }
     }
     log
 }

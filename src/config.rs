@@ -9,19 +9,26 @@ mod check;
 mod document;
 pub mod environment;
 mod events;
+pub mod http;
 mod identity;
 pub mod integrations;
+mod jwt;
 mod log;
+mod metrics;
 mod mistake;
 pub mod secret_file;
 pub mod setting;
+mod sign_in;
 mod source;
 pub mod tenants;
 mod toml_text;
 mod toolset;
+mod trace;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+
+use crate::mesh::tenant::TenantId;
 
 pub use audit::{AUDIT_KEY_BYTES_LEAST, AUDIT_KEY_BYTES_MOST, AuditSettings, audit_key};
 pub use authorizer::AuthorizerSettings;
@@ -30,16 +37,22 @@ pub use backend::{Backend, BackendChoice};
 pub use document::{example, settings_table_markdown};
 pub use environment::Environment;
 pub use events::{EventReads, EventSettings};
-pub use identity::{DEFAULT_TENANT, Identity, JwksSource, JwtSettings, LocalCaller};
+pub use http::HttpSettings;
+pub use identity::{DEFAULT_TENANT, Identity, LocalCaller};
 pub use integrations::IntegrationSettings;
+pub use jwt::{JwksSource, JwtSettings};
 pub use log::{LogFormat, LogLevel, LogSettings};
+pub use metrics::MetricsSettings;
 pub use mistake::{ConfigErrors, Mistake, Place};
+pub use sign_in::SignInSettings;
 pub use source::{Flags, SettingValue, Source};
 pub use tenants::{NamedArns, TenantsFile};
 pub use toolset::{Toolset, Toolsets};
+pub use trace::{Sampler, TraceSettings};
 
 pub(crate) use mistake::did_you_mean;
 
+use identity::IdentityRead;
 use mistake::Mistakes;
 use setting::{
     ARTIFACTS_BUCKET, BUCKET_OWNER, DATA_DIR, EVENT_BUS, KV_TABLE, OUTBOX_DIR, READ_ONLY, REGION,
@@ -71,8 +84,10 @@ pub struct Config {
     pub outbox_dir: PathBuf,
     /// The user that the settings name.
     pub caller: LocalCaller,
-    /// How a request says who calls.
+    /// How a request over standard input and output says who calls.
     pub identity: Identity,
+    /// How clients sign in over HTTP.
+    pub sign_in: SignInSettings,
     /// The tenants that are known. It reloads its file while [`TenantsFile::watch`] runs.
     pub tenants: Arc<TenantsFile>,
     /// Which families of tools are offered.
@@ -89,14 +104,22 @@ pub struct Config {
     pub audit: Option<AuditSettings>,
     /// Which other servers may be reached, and what their processes may do.
     pub integrations: IntegrationSettings,
+    /// How `serve` listens.
+    pub http: HttpSettings,
     /// What is logged, and how.
     pub log: LogSettings,
+    /// What is counted, and to whom it is shown.
+    pub metrics: MetricsSettings,
+    /// Where traces are sent, and which; nothing where no collector is named.
+    pub traces: Option<TraceSettings>,
     /// What of the SDK's own environment tells one target from another.
     pub aws: AwsEnvironment,
     /// The `--config` file, absolute, where there is one.
     pub file: Option<PathBuf>,
     /// What is no mistake but should be said, once, in the log and by `doctor`.
     pub warnings: Vec<String>,
+    /// What should be said besides where requests come over standard input and output.
+    pub stdio_warnings: Vec<String>,
     /// Every setting with its value and where it came from, in the order of [`setting::SETTINGS`].
     pub values: Vec<SettingValue>,
 }
@@ -192,24 +215,34 @@ impl Config {
         let beside = data_dir.as_ref().map(|folder| folder.join("outbox"));
         let outbox_dir = reader.read_path(&OUTBOX_DIR, beside, not_a_file);
         let caller = LocalCaller::read(reader, environment);
-        let identity = Identity::read(reader, environment, &mut warnings);
-        let tenants_path = reader.read_path(&TENANTS_FILE, None, identity::existing_file);
+        let IdentityRead {
+            identity,
+            jwt,
+            unused,
+        } = IdentityRead::read(reader, environment);
+        let sign_in = SignInSettings::read(reader, &jwt, data_dir.as_deref(), &mut warnings);
+        let tenants_path = reader.read_path(&TENANTS_FILE, None, jwt::existing_file);
         let toolsets = reader.read(&TOOLSETS, Toolsets::ALL, Toolsets::parse);
         let read_only = reader.read(&READ_ONLY, false, check::switch);
         let events = EventSettings::read(reader);
         let automation = AutomationSettings::read(reader, &mut warnings);
         let authorizer = AuthorizerSettings::read(reader, &mut warnings);
         let audit = AuditSettings::read(reader, &mut warnings);
-        let private = [&data_dir, &outbox_dir, &tenants_path, &file];
+        let tokens_file = sign_in.as_ref().map(|sign_in| sign_in.tokens_file.clone());
+        let private = [&data_dir, &outbox_dir, &tokens_file, &tenants_path, &file];
         let private = private.into_iter().flatten().map(PathBuf::as_path);
         let audit_log = audit.as_ref().map(|audit| audit.log.as_path());
         let private: Vec<&Path> = private.chain(audit_log).collect();
         let integrations = IntegrationSettings::read(reader, environment, &private, &mut warnings);
+        let http = HttpSettings::read(reader);
         let log = LogSettings::read(reader);
+        let metrics = MetricsSettings::read(reader);
+        let traces = TraceSettings::read(reader);
         let sources = TenantSources {
             path: tenants_path,
             caller: caller.as_ref(),
             identity: &identity,
+            sign_in: sign_in.as_ref(),
             shared: &automation.shared,
         };
         let tenants = read_tenants(reader, sources, &mut warnings);
@@ -226,6 +259,7 @@ impl Config {
             outbox_dir: outbox_dir?,
             caller,
             identity,
+            sign_in: sign_in?,
             tenants: tenants?,
             toolsets,
             read_only,
@@ -234,10 +268,14 @@ impl Config {
             authorizer,
             audit,
             integrations,
+            http,
             log,
+            metrics,
+            traces,
             aws: AwsEnvironment::read(environment),
             file,
             warnings,
+            stdio_warnings: unused,
             values: Vec::new(),
         })
     }
@@ -287,24 +325,37 @@ struct TenantSources<'config> {
     path: Option<PathBuf>,
     caller: Option<&'config LocalCaller>,
     identity: &'config Identity,
+    sign_in: Option<&'config SignInSettings>,
     shared: &'config SharedNames,
 }
 
-/// The tenants of the file and of the environment. Under `jwt` a tenant that nobody named is not made up,
-/// and one that is named takes the tokens of every issuer that the server takes.
+impl TenantSources<'_> {
+    /// The tenants that the settings name, with the issuers whose tokens may name them: all that the server
+    /// takes, for a tenant that somebody named. Under `jwt` one that nobody named is not made up.
+    fn named(&self) -> Vec<(TenantId, Vec<String>)> {
+        let jwt = self.sign_in.and_then(|sign_in| sign_in.jwt.as_ref());
+        let issuers = jwt.map_or_else(Vec::new, |jwt| jwt.issuers.clone());
+        let of_caller = self.caller.and_then(|caller| {
+            let tenant = caller.tenant.clone();
+            match self.identity {
+                _ if caller.tenant_is_named => Some((tenant, issuers)),
+                Identity::Env => Some((tenant, Vec::new())),
+                Identity::Jwt(_) => None,
+            }
+        });
+        let anonymous = self.sign_in.and_then(|sign_in| sign_in.anonymous.as_ref());
+        let of_anonymous = anonymous.map(|anonymous| (anonymous.tenant.clone(), Vec::new()));
+        of_caller.into_iter().chain(of_anonymous).collect()
+    }
+}
+
+/// The tenants of the file and of the environment.
 fn read_tenants(
     reader: &mut Reader,
     sources: TenantSources<'_>,
     warnings: &mut Vec<String>,
 ) -> Option<Arc<TenantsFile>> {
-    let (named, issuers) = match sources.identity {
-        Identity::Env => (sources.caller, Vec::new()),
-        Identity::Jwt(settings) => (
-            sources.caller.filter(|caller| caller.tenant_is_named),
-            settings.issuers.clone(),
-        ),
-    };
-    let named = named.map(|caller| (caller.tenant.clone(), issuers));
+    let named = sources.named();
     let shared = sources.shared.clone();
     match TenantsFile::open(sources.path.as_deref(), named, shared) {
         Ok(tenants) => {

@@ -1,9 +1,11 @@
 //! What faces the client: transports, sessions, MCP methods, tools.
 
 pub mod error;
+pub mod front;
 pub mod prompt;
 pub mod server;
 pub mod session;
+pub mod sign_in;
 pub mod task;
 pub mod tool;
 pub mod transport;

@@ -5,4 +5,5 @@ pub mod authorizer;
 pub mod aws;
 pub mod embedded;
 pub mod jwks;
+pub mod tokens;
 pub mod upstream;

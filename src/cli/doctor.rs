@@ -8,6 +8,7 @@ mod outbox;
 mod oversight;
 mod report;
 mod settings;
+mod sign_in;
 
 use std::sync::Arc;
 use std::time::Duration;

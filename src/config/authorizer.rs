@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use secrecy::{ExposeSecret as _, SecretString};
 
-use super::identity::is_loopback;
+use super::jwt::is_loopback;
 use super::setting::{
     AUTHORIZER_CACHE_MS, AUTHORIZER_KEY, AUTHORIZER_KEY_FILE, AUTHORIZER_TIMEOUT_MS,
     AUTHORIZER_URL, Setting,

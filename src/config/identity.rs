@@ -1,12 +1,10 @@
-//! Who calls: the user that the settings name, or whom each request's token names.
-
-use std::net::IpAddr;
-use std::path::{Path, PathBuf};
+//! Who calls over standard input and output: the user that the settings name, or whom each request's token names.
 
 use super::check;
 use super::environment::Environment;
-use super::setting::{IDENTITY, JWKS, JWT_AUDIENCE, JWT_ISSUER, ROLE, Setting, TENANT_ID, USER_ID};
-use super::source::{Reader, Shown, Source, absolute};
+use super::jwt::{JwtRead, JwtSettings};
+use super::setting::{IDENTITY, ROLE, Setting, TENANT_ID, USER_ID};
+use super::source::{Reader, Shown, Source};
 use crate::mesh::tenant::id::InvalidId;
 use crate::mesh::tenant::{Role, TenantId, UserId};
 
@@ -17,26 +15,6 @@ pub enum Identity {
     Env,
     /// By a token in each request.
     Jwt(JwtSettings),
-}
-
-/// What a token is checked against.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct JwtSettings {
-    /// Where the keys are.
-    pub jwks: JwksSource,
-    /// The issuers that are taken; at least one.
-    pub issuers: Vec<String>,
-    /// The audiences that are taken; at least one.
-    pub audiences: Vec<String>,
-}
-
-/// Where the keys that sign tokens are found.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum JwksSource {
-    /// In a file.
-    File(PathBuf),
-    /// At an `https` URL, or at an `http` URL of this machine.
-    Url(String),
 }
 
 /// The user that the settings name.
@@ -99,81 +77,41 @@ impl LocalCaller {
     }
 }
 
-impl Identity {
-    /// How the settings say that requests are identified. Under `jwt` keys, issuers and audiences are
-    /// needed; under `env` they do nothing, which is worth a warning: whoever set them may believe that
-    /// tokens are asked for.
-    pub(crate) fn read(
-        reader: &mut Reader,
-        environment: &Environment,
-        warnings: &mut Vec<String>,
-    ) -> Self {
+/// What the settings say of who calls.
+pub(crate) struct IdentityRead {
+    /// Who calls over standard input and output.
+    pub(crate) identity: Identity,
+    /// What they say of signed tokens, which HTTP takes under either identity.
+    pub(crate) jwt: JwtRead,
+    /// What does nothing over standard input and output: whoever set it may believe that tokens are asked for.
+    pub(crate) unused: Vec<String>,
+}
+
+impl IdentityRead {
+    /// Under `jwt` keys, issuers and audiences are needed.
+    pub(crate) fn read(reader: &mut Reader, environment: &Environment) -> Self {
         let words = [("env", Mode::Env), ("jwt", Mode::Jwt)];
         let mode = reader.read(&IDENTITY, Mode::Env, |text| check::word(text, &words));
-        let jwks = reader.read_from(&JWKS, None, |text, source| {
-            JwksSource::parse(text, source, environment).map(Some)
-        });
-        let issuers = reader.read(&JWT_ISSUER, Vec::new(), check::list);
-        let audiences = reader.read(&JWT_AUDIENCE, Vec::new(), check::list);
-        for setting in [&JWKS, &JWT_ISSUER, &JWT_AUDIENCE] {
-            let source = reader.source(setting);
-            match (mode, &source) {
-                (Mode::Jwt, Source::Default) => reader.mistake(setting, &source, missing(setting)),
-                (Mode::Env, source) if *source != Source::Default => {
-                    warnings.push(unused(source));
+        let jwt = JwtRead::read(reader, environment);
+        let mut unused = Vec::new();
+        match mode {
+            Mode::Env => unused = jwt.given.iter().map(self::unused).collect(),
+            Mode::Jwt => {
+                for setting in &jwt.missing {
+                    reader.mistake(setting, &Source::Default, missing(setting));
                 }
-                _ => {}
             }
         }
-        match (mode, jwks) {
-            (Mode::Jwt, Some(jwks)) => Self::Jwt(JwtSettings {
-                jwks,
-                issuers,
-                audiences,
-            }),
-            _ => Self::Env,
+        let identity = match (mode, &jwt.settings) {
+            (Mode::Jwt, Some(settings)) => Identity::Jwt(settings.clone()),
+            _ => Identity::Env,
+        };
+        Self {
+            identity,
+            jwt,
+            unused,
         }
     }
-}
-
-impl JwksSource {
-    /// The file or URL that `text` names. Keys fetched in the clear could be anybody's, so plain `http` is
-    /// for this machine only.
-    fn parse(text: &str, source: &Source, environment: &Environment) -> Result<Self, String> {
-        if !text.contains("://") {
-            let path = absolute(environment, text, source);
-            return existing_file(&path).map(|()| Self::File(path));
-        }
-        let url: http::Uri = text
-            .parse()
-            .map_err(|_| "it is neither a file nor a URL".to_owned())?;
-        let authority = url.authority().ok_or("the URL names no host")?;
-        if authority.as_str().contains('@') {
-            return Err("the URL must not carry a user or a password".to_owned());
-        }
-        match url.scheme_str() {
-            Some("https") => Ok(Self::Url(text.to_owned())),
-            Some("http") if is_loopback(authority.host()) => Ok(Self::Url(text.to_owned())),
-            _ => Err("the URL must begin with https://".to_owned()),
-        }
-    }
-}
-
-/// Nothing, if `path` is a file; a settings file that is missing should stop the start, not the first call.
-pub(crate) fn existing_file(path: &Path) -> Result<(), String> {
-    match std::fs::metadata(path) {
-        Ok(found) if found.is_file() => Ok(()),
-        Ok(_) => Err("it is no file".to_owned()),
-        Err(error) => Err(format!("the file cannot be read: {error}")),
-    }
-}
-
-pub(super) fn is_loopback(host: &str) -> bool {
-    let address = host.trim_start_matches('[').trim_end_matches(']');
-    host == "localhost"
-        || address
-            .parse::<IpAddr>()
-            .is_ok_and(|address| address.is_loopback())
 }
 
 fn missing(setting: &Setting) -> String {
@@ -197,15 +135,6 @@ impl Shown for Mode {
             Self::Jwt => "jwt",
         };
         Some(name.to_owned())
-    }
-}
-
-impl Shown for JwksSource {
-    fn shown(&self) -> Option<String> {
-        match self {
-            Self::File(path) => path.shown(),
-            Self::Url(url) => url.shown(),
-        }
     }
 }
 

@@ -11,7 +11,7 @@ use secrecy::zeroize::Zeroizing;
 /// # Errors
 /// What is wrong with the file, in words that hold nothing of it.
 pub fn read(path: &Path, bytes: RangeInclusive<usize>) -> Result<SecretString, String> {
-    super::identity::existing_file(path)?;
+    super::jwt::existing_file(path)?;
     // Room for the end of the line.
     let text = super::read_bounded(path, *bytes.end() as u64 + 2).map(Zeroizing::new)?;
     let line = text.strip_suffix('\n').unwrap_or(&text);

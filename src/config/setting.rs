@@ -104,6 +104,29 @@ settings! {
         "The issuers whose tokens are taken; needed under identity `jwt`";
     JWT_AUDIENCE = "AGENT_MESH_JWT_AUDIENCE", Kind::List, "agent-mesh", "none",
         "The audiences that a token may be meant for; needed under identity `jwt`";
+    JWT_ALGORITHMS = "AGENT_MESH_JWT_ALGORITHMS", Kind::List, "EdDSA,ES256", "`EdDSA,ES256,RS256`",
+        "How tokens may be signed";
+    JWT_LIFETIME_MAX_S = "AGENT_MESH_JWT_LIFETIME_MAX_S", Kind::Number, "3600", "none",
+        "The longest lifetime of a bearer token over HTTP, in seconds; tokens in messages have 300 s";
+    JWT_LEEWAY_S = "AGENT_MESH_JWT_LEEWAY_S", Kind::Number, "5", "5",
+        "How far the clocks of issuer and server may differ: 0 to 60 s";
+    JWT_CLAIM_TENANT = "AGENT_MESH_JWT_CLAIM_TENANT", Kind::Text, "https://example.com/tenant", "`tenant_id`",
+        "The claim of the tenant; dots lead into objects, a name with `/` or `:` is taken whole";
+    JWT_CLAIM_USER = "AGENT_MESH_JWT_CLAIM_USER", Kind::Text, "preferred_username", "`sub`",
+        "The claim of the user";
+    JWT_CLAIM_ROLE = "AGENT_MESH_JWT_CLAIM_ROLE", Kind::Text, "realm_access.roles", "`role`",
+        "The claim of the role: viewer, user or admin, or a list of which the greatest counts";
+    JWT_CLAIM_SCOPE = "AGENT_MESH_JWT_CLAIM_SCOPE", Kind::Text, "scp", "`scope`",
+        "The claim of the scopes that narrow the role; `none`: the role alone decides";
+    TOKENS_FILE = "AGENT_MESH_TOKENS_FILE", Kind::Path, "/var/lib/agent-mesh/tokens.toml",
+        "`tokens.toml` in the data folder",
+        "The file of static tokens for HTTP, which `use_aws_mcp tokens` writes; reloaded when it changes";
+    ANONYMOUS = "AGENT_MESH_ANONYMOUS", Kind::Switch, "true", "`false`",
+        "Whether requests without a token are let in over HTTP, on this machine only";
+    ANONYMOUS_TENANT = "AGENT_MESH_ANONYMOUS_TENANT", Kind::Text, "local", "`local`",
+        "The tenant of requests without a token";
+    ANONYMOUS_ROLE = "AGENT_MESH_ANONYMOUS_ROLE", Kind::Word(&["viewer", "user", "admin"]), "viewer", "`viewer`",
+        "The role of requests without a token";
     TENANTS_FILE = "AGENT_MESH_TENANTS_FILE", Kind::Path, "/etc/agent-mesh/tenants.toml",
         "none: only the tenant that the environment names",
         "The file of tenants and limits, reloaded when it changes";
@@ -160,16 +183,61 @@ settings! {
         "Hosts, addresses and networks that integrations may reach besides public ones";
     ALLOW_LOOPBACK_HTTP = "AGENT_MESH_ALLOW_LOOPBACK_HTTP", Kind::Switch, "true", "`false`",
         "Whether integrations may reach this machine over plain http";
+    BIND = "AGENT_MESH_BIND", Kind::Text, "0.0.0.0:8080", "`127.0.0.1:8080`",
+        "Where `serve` listens: an address of this machine and a port";
+    PUBLIC_URL = "AGENT_MESH_PUBLIC_URL", Kind::Text, "https://mesh.example", "the address it listens on",
+        "The address by which clients reach `serve`, as they write it";
+    ALLOWED_HOSTS = "AGENT_MESH_ALLOWED_HOSTS", Kind::List, "mesh.internal.example", "none",
+        "Further names that requests may call `serve` by in their `Host`";
+    CORS_ORIGINS = "AGENT_MESH_CORS_ORIGINS", Kind::List, "https://app.example", "none",
+        "The origins whose web pages may ask `serve`";
+    CORS_HEADERS = "AGENT_MESH_CORS_HEADERS", Kind::List, "x-request-id", "none",
+        "Further headers that those pages may send";
+    CORS_CREDENTIALS = "AGENT_MESH_CORS_CREDENTIALS", Kind::Switch, "true", "`false`",
+        "Whether browsers send cookies and certificates along for those pages";
+    CORS_MAX_AGE_S = "AGENT_MESH_CORS_MAX_AGE_S", Kind::Number, "600", "600",
+        "For how many seconds a browser need not ask again: 0 to 86400";
+    TLS_CERT = "AGENT_MESH_TLS_CERT", Kind::Path, "/etc/agent-mesh/tls.crt", "none: plain HTTP",
+        "The certificate of `serve` and those that signed it, as PEM; read anew when it changes";
+    TLS_KEY = "AGENT_MESH_TLS_KEY", Kind::Path, "/etc/agent-mesh/tls.key", "none: plain HTTP",
+        "The private key of that certificate, as PEM";
+    STATE_KEYS = "AGENT_MESH_STATE_KEYS" as secret, Kind::List,
+        "8B8TzTrlZ6SSjMXgqvlvWCsyaZoVcWgSRHdNqGYTqIk=", "one for each process, forgotten with it",
+        "The keys that seal what clients carry, base64 of 32 bytes each; the first one seals, the others still open";
+    CONNECTIONS_MAX = "AGENT_MESH_CONNECTIONS_MAX", Kind::Number, "16384", "16384",
+        "The most connections that `serve` holds: 16 to 1000000, and three quarters of the files that it may open";
+    STREAMS_MAX = "AGENT_MESH_STREAMS_MAX", Kind::Number, "4096", "4096",
+        "The most sessions with an open stream, of which a tenant has a quarter at most: 4 to 1000000";
+    DRAIN_DELAY_MS = "AGENT_MESH_DRAIN_DELAY_MS", Kind::Number, "5000", "0",
+        "How long `serve` goes on with new requests once it is told to end, so that a load balancer can notice: 0 to 300000";
+    DRAIN_TIME_MS = "AGENT_MESH_DRAIN_TIME_MS", Kind::Number, "30000", "10000",
+        "How long requests may take to end after that: 0 to 300000";
     LOG_LEVEL = "LOG_LEVEL", Kind::Word(&["error", "warn", "info", "debug", "trace"]), "info", "`info`",
         "How much is logged";
     RUST_LOG = "RUST_LOG", Kind::Text, "info,agent_mesh=debug", "none",
         "How much is logged, module by module; wins over `LOG_LEVEL`";
     LOG_FORMAT = "LOG_FORMAT", Kind::Word(&["text", "json"]), "text", "`text`",
         "How log lines are written";
+    LOG_DIR = "AGENT_MESH_LOG_DIR", Kind::Path, "/var/log/agent-mesh", "none: stderr only",
+        "A folder that the log is written to as well, a file a day, 14 of them kept";
+    METRICS_BIND = "AGENT_MESH_METRICS_BIND", Kind::Text, "127.0.0.1:9090", "none",
+        "The address at which `serve` shows operators `/metrics` and `/health` of the whole process, without a sign-in";
+    METRICS_TENANTS = "AGENT_MESH_METRICS_TENANTS", Kind::Number, "20", "0",
+        "How many of the busiest tenants the metrics name: 0 to 100; all others are one, `(other)`";
+    OTEL_ENDPOINT = "OTEL_EXPORTER_OTLP_ENDPOINT", Kind::Text, "http://127.0.0.1:4318", "none",
+        "The OpenTelemetry collector that takes traces, OTLP over HTTP, at `/v1/traces` below this URL";
+    OTEL_TRACES_ENDPOINT = "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", Kind::Text, "http://127.0.0.1:4318/v1/traces",
+        "`/v1/traces` of `OTEL_EXPORTER_OTLP_ENDPOINT`",
+        "The URL itself that takes traces";
+    OTEL_TRACES_SAMPLER = "OTEL_TRACES_SAMPLER",
+        Kind::Word(&["always_on", "always_off", "traceidratio", "parentbased_always_on", "parentbased_always_off", "parentbased_traceidratio"]),
+        "parentbased_traceidratio", "`parentbased_always_on`",
+        "Which traces are recorded";
+    OTEL_TRACES_SAMPLER_ARG = "OTEL_TRACES_SAMPLER_ARG", Kind::Text, "0.1", "1",
+        "The share of traces that a sampler by ratio records: 0 to 1";
+    OTEL_SERVICE_NAME = "OTEL_SERVICE_NAME", Kind::Text, "agent-mesh", "`agent-mesh`",
+        "What this process is called in traces";
 }
-
-/// Settings of the contract that this version cannot honour yet: setting one is no mistake, but is said.
-pub(crate) const LATER: &[&str] = &["AGENT_MESH_STATE_KEYS", "AGENT_MESH_LOG_DIR"];
 
 impl Setting {
     /// Its name in a file: the variable's without its prefix, in lower case.
@@ -208,11 +276,7 @@ mod tests {
 
     #[test]
     fn no_two_settings_share_a_name() {
-        let keys: BTreeSet<String> = SETTINGS
-            .iter()
-            .map(|setting| setting.key())
-            .chain(LATER.iter().map(|variable| key_of(variable)))
-            .collect();
-        assert_eq!(keys.len(), SETTINGS.len() + LATER.len());
+        let keys: BTreeSet<String> = SETTINGS.iter().map(|setting| setting.key()).collect();
+        assert_eq!(keys.len(), SETTINGS.len());
     }
 }

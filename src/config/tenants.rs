@@ -3,17 +3,17 @@
 mod parse;
 
 use std::collections::{BTreeMap, HashMap};
-use std::fs::Metadata;
 use std::future::Future;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use super::automation::SharedNames;
 use super::mistake::{ConfigErrors, Mistakes, Place};
 use super::read_bounded;
 use crate::mesh::tenant::record::TenantDirectory;
 use crate::mesh::tenant::{Limits, TenantId, TenantRecord, TenantStatus};
+use crate::platform::FileStamp;
 
 pub use parse::EXAMPLE;
 
@@ -27,7 +27,7 @@ pub const POLL_INTERVAL: Duration = Duration::from_secs(2);
 #[derive(Debug)]
 pub struct TenantsFile {
     path: Option<PathBuf>,
-    named: Option<(TenantId, Vec<String>)>,
+    named: Vec<(TenantId, Vec<String>)>,
     shared: SharedNames,
     current: RwLock<Arc<Tenants>>,
     seen: Mutex<Seen>,
@@ -64,37 +64,29 @@ struct Tenants {
     records: HashMap<TenantId, Arc<TenantRecord>>,
 }
 
-/// What tells one version of a file from another without reading it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Stamp {
-    modified: Option<SystemTime>,
-    bytes: u64,
-    file_number: u64,
-}
-
 /// What the looks so far have seen; nothing where the file was not there.
 #[derive(Debug, Default)]
 struct Seen {
-    applied: Option<Stamp>,
-    last: Option<Stamp>,
+    applied: Option<FileStamp>,
+    last: Option<FileStamp>,
 }
 
 impl TenantsFile {
-    /// The tenants of the file at `path`, if there is one, and the tenant that the environment names with
-    /// the issuers whose tokens may name it; where the file knows that tenant too, the file counts. Each
+    /// The tenants of the file at `path`, if there is one, and those that the environment names with the
+    /// issuers whose tokens may name them; where the file knows such a tenant too, the file counts. Each
     /// may reach what is `shared` by name, unless its own of that name is something else.
     ///
     /// # Errors
     /// Every mistake in the file.
     pub fn open(
         path: Option<&Path>,
-        named: Option<(TenantId, Vec<String>)>,
+        named: Vec<(TenantId, Vec<String>)>,
         shared: SharedNames,
     ) -> Result<Self, ConfigErrors> {
-        let applied = path.and_then(Stamp::of);
+        let applied = path.and_then(FileStamp::of);
         let tenants = match path {
-            Some(path) => read(path, named.as_ref(), &shared)?,
-            None => Tenants::with(HashMap::new(), &Arc::default(), named.as_ref(), &shared),
+            Some(path) => read(path, &named, &shared)?,
+            None => Tenants::with(HashMap::new(), &Arc::default(), &named, &shared),
         };
         Ok(Self {
             path: path.map(Path::to_owned),
@@ -137,7 +129,7 @@ impl TenantsFile {
         let Some(path) = &self.path else {
             return Look::Unchanged;
         };
-        let stamp = Stamp::of(path);
+        let stamp = FileStamp::of(path);
         {
             let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
             if stamp == seen.applied {
@@ -150,7 +142,7 @@ impl TenantsFile {
             }
             seen.applied = stamp;
         }
-        match read(path, self.named.as_ref(), &self.shared) {
+        match read(path, &self.named, &self.shared) {
             Ok(tenants) => {
                 let count = tenants.records.len();
                 *self.current.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(tenants);
@@ -238,14 +230,14 @@ impl Look {
 }
 
 impl Tenants {
-    /// `records`, and the tenant that the environment names where they do not have it.
+    /// `records`, and the tenants that the environment names where they do not have them; the first one counts.
     fn with(
         mut records: HashMap<TenantId, Arc<TenantRecord>>,
         default_limits: &Arc<Limits>,
-        named: Option<&(TenantId, Vec<String>)>,
+        named: &[(TenantId, Vec<String>)],
         shared: &SharedNames,
     ) -> Self {
-        if let Some((tenant, issuers)) = named {
+        for (tenant, issuers) in named {
             records.entry(tenant.clone()).or_insert_with(|| {
                 Arc::new(TenantRecord {
                     id: tenant.clone(),
@@ -262,33 +254,10 @@ impl Tenants {
     }
 }
 
-impl Stamp {
-    /// The stamp of the file at `path`, or nothing where it cannot be seen.
-    fn of(path: &Path) -> Option<Self> {
-        let found = std::fs::metadata(path).ok()?;
-        Some(Self {
-            modified: found.modified().ok(),
-            bytes: found.len(),
-            file_number: file_number(&found),
-        })
-    }
-}
-
-/// The file's number on its disk, which differs after another file was moved into its place.
-#[cfg(unix)]
-fn file_number(found: &Metadata) -> u64 {
-    std::os::unix::fs::MetadataExt::ino(found)
-}
-
-#[cfg(not(unix))]
-fn file_number(_found: &Metadata) -> u64 {
-    0
-}
-
 /// The tenants of the file at `path`.
 fn read(
     path: &Path,
-    named: Option<&(TenantId, Vec<String>)>,
+    named: &[(TenantId, Vec<String>)],
     shared: &SharedNames,
 ) -> Result<Tenants, ConfigErrors> {
     let text = read_bounded(path, TENANTS_FILE_BYTES_MAX).or_else(|message| {

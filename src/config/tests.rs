@@ -1,15 +1,15 @@
 //! Configuration as a whole: precedence, sources, every mistake at once, the backend, the documents.
 
-use super::setting::{LATER, SETTINGS};
+use super::setting::SETTINGS;
 use super::*;
 
-struct Given {
+pub(super) struct Given {
     flags: Flags,
     environment: Environment,
     file: Option<String>,
 }
 
-fn given(variables: &[(&str, &str)]) -> Given {
+pub(super) fn given(variables: &[(&str, &str)]) -> Given {
     Given {
         flags: Flags::new(),
         environment: Environment {
@@ -38,7 +38,7 @@ impl Given {
         self
     }
 
-    fn config(&self) -> Result<Config, ConfigErrors> {
+    pub(super) fn config(&self) -> Result<Config, ConfigErrors> {
         let file = self
             .file
             .as_deref()
@@ -175,7 +175,6 @@ fn every_setting_refuses_a_wrong_text_or_shows_a_right_one() {
 fn a_variable_that_is_no_setting_is_a_warning_with_the_nearest_name() {
     let config = given(&[
         ("AGENT_MESH_KV_TABEL", "x"),
-        ("AGENT_MESH_LOG_DIR", "/var/log"),
         ("AGENT_MESH_STATE_KEYS", "c2VjcmV0"),
         ("AGENT_MESH_TEST_REQUIRE", "ministack"),
         ("AGENT_MESH_EMPTY", ""),
@@ -184,19 +183,10 @@ fn a_variable_that_is_no_setting_is_a_warning_with_the_nearest_name() {
     ])
     .ok();
     let warnings = config.warnings.join("\n");
-    assert_eq!(config.warnings.len(), 4, "{warnings}");
+    assert_eq!(config.warnings.len(), 3, "{warnings}");
     assert!(warnings.contains("AGENT_MESH_KV_TABEL"), "{warnings}");
     assert!(warnings.contains("did you mean `AGENT_MESH_KV_TABLE`?"));
-    assert!(warnings.contains("AGENT_MESH_LOG_DIR is set, but this version does not support"));
-    assert!(!warnings.contains("c2VjcmV0"));
     assert_eq!(warnings.matches("did you mean").count(), 1, "{warnings}");
-}
-
-#[test]
-fn what_the_contract_has_for_later_is_no_mistake_in_a_file_either() {
-    let config = given(&[]).file("log_dir = '/var/log'\n").ok();
-    assert_eq!(config.warnings.len(), 1);
-    assert!(LATER.contains(&"AGENT_MESH_LOG_DIR"));
 }
 
 #[test]
@@ -357,7 +347,8 @@ fn tokens_need_keys_issuers_and_audiences() {
         assert!(mistake.starts_with(name), "{mistake}");
     }
     let unused = given(&[("AGENT_MESH_JWT_ISSUER", "https://id")]).ok();
-    assert!(unused.warnings[0].contains("does nothing while AGENT_MESH_IDENTITY is env"));
+    assert!(unused.warnings.is_empty(), "{:?}", unused.warnings);
+    assert!(unused.stdio_warnings[0].contains("does nothing while AGENT_MESH_IDENTITY is env"));
 }
 
 fn jwt(jwks: &str, more: &[(&str, &str)]) -> Given {

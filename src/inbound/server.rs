@@ -13,20 +13,22 @@ use std::sync::Arc;
 
 use rmcp::model::*;
 use rmcp::service::{RequestContext, SubscriptionContext};
-use rmcp::{ErrorData, RoleServer, ServerHandler};
+use rmcp::{ErrorData, Peer, RoleServer, ServerHandler};
 
 use super::error::{cursor_error, identity_error, method_error};
 use super::prompt;
 use super::session::Gatekeeper;
+use super::sign_in::{ScopeSlot, missing_scope};
 use super::tool::argument::name_a_caller;
 use super::tool::catalog::Catalog;
 use super::tool::{CallFault, Called, Reply};
-use super::transport::{PresentedIdentity, RawArguments, ReplySlot};
+use super::transport::{PresentedIdentity, PresentedTrace, RawArguments, ReplySlot};
 use crate::mesh::call::operation::Operation;
 use crate::mesh::call::request::Request;
 use crate::mesh::call::tool::Toolset;
 use crate::mesh::call::{Answer, Backplane};
 use crate::mesh::tenant::{IdentityError, Presented, TenantContext, Token};
+use crate::mesh::trace::{TRACEPARENT, TraceParent};
 
 pub use subscription::Streams;
 use subscription::Subscriptions;
@@ -44,8 +46,6 @@ pub struct Shared {
     pub backplane: Arc<Backplane>,
     /// The tools that are offered.
     pub catalog: Catalog,
-    /// Whether every request says by a token whose it is; nothing unsolicited is sent then.
-    pub by_token: bool,
     /// The streams that are open.
     pub streams: Streams,
 }
@@ -56,16 +56,43 @@ pub struct Server {
     shared: Arc<Shared>,
     subscriptions: Arc<Subscriptions>,
     shown_tools: Arc<ShownTools>,
+    unasked: Unasked,
+}
+
+/// What a client is told that is no answer to a request that is under way.
+#[derive(Clone, Debug)]
+pub enum Unasked {
+    /// Whatever concerns it: one caller is at the other end for as long as the session lasts.
+    Told,
+    /// Nothing: each request is another caller's.
+    Untold,
+    /// What concerns it, on this stream of its own where it has opened one; its requests come one by one.
+    Streamed(Option<Peer<RoleServer>>),
 }
 
 impl Server {
-    /// A server for a new session.
-    pub fn new(shared: Arc<Shared>) -> Self {
+    /// A server for a new session, whose client is told `unasked`.
+    pub fn new(shared: Arc<Shared>, unasked: Unasked) -> Self {
         Self {
             shared,
+            unasked,
             subscriptions: Arc::default(),
             shown_tools: Arc::default(),
         }
+    }
+
+    /// Where a client is told what it has not asked for; nothing where it is not.
+    fn listener(&self, context: &RequestContext<RoleServer>) -> Option<Peer<RoleServer>> {
+        match &self.unasked {
+            Unasked::Told => Some(context.peer.clone()),
+            Unasked::Untold => None,
+            Unasked::Streamed(stream) => stream.clone(),
+        }
+    }
+
+    /// Whether this client is told nothing that it has not asked for.
+    fn is_untold(&self) -> bool {
+        matches!(self.unasked, Unasked::Untold)
     }
 
     /// The request as the mesh sees it. The identity that came with it is in the extensions, put there by
@@ -83,7 +110,7 @@ impl Server {
             run: None,
         });
         request.cancelled = context.ct.clone();
-        request.trace_id = trace_id(&context.meta);
+        request.trace = trace(context);
         request
     }
 
@@ -102,7 +129,10 @@ impl Server {
         let request_id = answer.request_id();
         match answer.into_result() {
             Ok(answer) => Ok((answer, request_id)),
-            Err(error) => Err(method_error(&error, request_id)),
+            Err(error) => {
+                ScopeSlot::note(&context.extensions, missing_scope(&error));
+                Err(method_error(&error, request_id))
+            }
         }
     }
 
@@ -230,6 +260,7 @@ impl ServerHandler for Server {
                 None => return Err(identity_error(error)),
             },
         };
+        ScopeSlot::note(&context.extensions, reply.missing_scope);
         if let Some(task) = self.started_task(called.tool(), &reply, &context) {
             return Ok(CallToolResponse::Task(task));
         }
@@ -248,11 +279,11 @@ impl ServerHandler for Server {
         let mut result = self.negotiate_initialize(&request)?;
         result.capabilities.extensions = None;
         if let Some(tools) = &mut result.capabilities.tools {
-            tools.list_changed = tools.list_changed.filter(|_| !self.shared.by_token);
+            tools.list_changed = tools.list_changed.filter(|_| !self.is_untold());
         }
         if let Some(resources) = &mut result.capabilities.resources {
             resources.list_changed = None;
-            resources.subscribe = resources.subscribe.filter(|_| !self.shared.by_token);
+            resources.subscribe = resources.subscribe.filter(|_| !self.is_untold());
         }
         Ok(result)
     }
@@ -445,16 +476,13 @@ fn is_stateless(context: &RequestContext<RoleServer>) -> bool {
         .is_some_and(|version| version >= ProtocolVersion::V_2026_07_28)
 }
 
-/// The caller's trace: the second field of a W3C `traceparent`.
-fn trace_id(meta: &RequestMetaObject) -> Option<String> {
-    let parent = meta.get("traceparent")?.as_str()?;
-    let trace = parent.split('-').nth(1)?;
-    let fits = trace.len() == 32
-        && trace
-            .bytes()
-            .all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte))
-        && trace.bytes().any(|byte| byte != b'0');
-    fits.then(|| trace.to_owned())
+/// The caller's trace: what the message says of it, else what its transport does.
+fn trace(context: &RequestContext<RoleServer>) -> Option<TraceParent> {
+    let parent = context.meta.get(TRACEPARENT).and_then(|text| text.as_str());
+    let carried = || context.extensions.get::<PresentedTrace>();
+    parent
+        .and_then(|text| text.parse().ok())
+        .or_else(|| carried().map(|carried| carried.0))
 }
 
 fn invalid(message: &str) -> ErrorData {

@@ -8,7 +8,9 @@ mod tests;
 
 use std::time::Duration;
 
-use rmcp::service::{QuitReason, serve_directly_with_ct};
+use rmcp::RoleServer;
+use rmcp::model::InitializeRequestParams;
+use rmcp::service::{QuitReason, RunningService, Service, serve_directly_with_ct};
 use tokio::io::AsyncRead;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -57,6 +59,22 @@ pub struct Ended {
     pub cause: EndCause,
     /// Requests that had not ended when their time was up.
     pub unfinished: usize,
+}
+
+/// Has `handler` serve what comes over `transport`, and returns what is under way: dropped, it is cancelled. `client` is
+/// what an earlier handshake said. Streams end when `ending` is cancelled.
+pub(crate) fn begin<H, R>(
+    handler: H,
+    transport: LineTransport<R>,
+    client: Option<InitializeRequestParams>,
+    ending: CancellationToken,
+) -> RunningService<RoleServer, impl Service<RoleServer>>
+where
+    H: Gatekeeper,
+    R: AsyncRead + Send + Unpin + 'static,
+{
+    let service = Guarded::new(handler, ending);
+    serve_directly_with_ct(service, transport, client, CancellationToken::new())
 }
 
 /// Serves one client until it leaves or `shutdown` is cancelled, and returns when everything in flight

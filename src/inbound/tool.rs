@@ -25,10 +25,11 @@ use crate::mesh::call::{Answer, Backplane};
 use crate::mesh::integration::ServiceId;
 use crate::mesh::service::cursor::{self, InvalidCursor};
 use crate::mesh::service::proxy::{McpProxy, McpProxyAnswer};
-use crate::mesh::tenant::IdentityError;
+use crate::mesh::tenant::{IdentityError, Permission};
 use crate::mesh::{Error, ErrorKind};
 
 use super::error::tool_error;
+use super::sign_in::missing_scope;
 
 /// Why a call of a tool is a fault of the protocol, and no tool ran.
 #[derive(Debug, thiserror::Error)]
@@ -80,6 +81,8 @@ pub struct Reply {
     pub is_error: bool,
     /// Resources that hold what the result does not.
     pub links: Vec<ResourceLink>,
+    /// What the scope of the caller's token leaves out, where the call failed for that alone.
+    pub missing_scope: Option<Permission>,
     /// The result of an integrated server, which takes the place of ours.
     upstream: Option<Box<McpProxyAnswer>>,
 }
@@ -335,7 +338,10 @@ impl Reply {
 
     /// The reply to a call that failed.
     pub fn failed(error: &Error, request_id: ulid::Ulid) -> Self {
-        Self::of_result(tool_error(error, request_id).to_string(), true)
+        Self {
+            missing_scope: missing_scope(error),
+            ..Self::of_result(tool_error(error, request_id).to_string(), true)
+        }
     }
 
     /// The reply whose result R is the text of this JSON object.
@@ -344,6 +350,7 @@ impl Reply {
             result,
             is_error,
             links: Vec::new(),
+            missing_scope: None,
             upstream: None,
         }
     }

@@ -1,12 +1,14 @@
 //! Bytes to framed JSON-RPC messages and back; transports differ only here.
 //!
-//! Every transport is a [`LineTransport`] over something that reads and writes. It lies under the service
+//! Every transport is a [`LineTransport`] over something that reads and writes, or, where messages come and go
+//! one by one as over HTTP, over nothing. It lies under the service
 //! loop of `rmcp` and answers by itself whatever that loop would drop or die of.
 
 mod batch;
 mod envelope;
 mod flight;
 mod frame;
+pub mod http;
 mod id;
 mod limits;
 mod link;
@@ -24,7 +26,9 @@ mod tests;
 use std::collections::VecDeque;
 use std::future::Future;
 use std::io;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use rmcp::RoleServer;
@@ -34,7 +38,7 @@ use rmcp::model::{
     ProtocolVersion, RequestId, RequestMetaObject, ServerJsonRpcMessage,
 };
 use rmcp::transport::Transport;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 use tokio::task::JoinHandle;
 
 use batch::Batch;
@@ -49,7 +53,7 @@ pub use limits::{
 };
 pub(crate) use link::Link;
 pub use memory::{MemoryTransport, memory};
-pub use request::{PresentedIdentity, RawArguments, ReplySlot};
+pub use request::{Bearer, PresentedIdentity, PresentedTrace, RawArguments, ReplySlot};
 pub use stdio::{StdioTransport, stdio};
 
 /// How long closing waits for the client to read the last answers.
@@ -69,7 +73,50 @@ pub struct LineTransport<R> {
     /// Whether the end of a flight wakes the reading side.
     is_armed: bool,
     link: Arc<Link>,
-    writer: JoinHandle<()>,
+    /// The task that writes; none where somebody takes the lines.
+    writer: Option<JoinHandle<()>>,
+    /// The token under which requests are made, where the connection brings it.
+    bearer: Option<Arc<Bearer>>,
+    /// The trace that requests are part of which name none.
+    trace: Option<PresentedTrace>,
+}
+
+/// An input that never says anything, of a session whose messages come by another way.
+pub(crate) struct NoInput;
+
+impl AsyncRead for NoInput {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        _: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Poll::Pending
+    }
+}
+
+impl LineTransport<NoInput> {
+    /// A session whose lines are taken by whoever holds its link. With `message`, what is said until it is
+    /// answered; without one, all that is said until the link drains. `agreed` is what an earlier handshake
+    /// agreed on.
+    fn taken(
+        message: Option<Message>,
+        agreed: Option<ProtocolVersion>,
+        bearer: Arc<Bearer>,
+        id_prefix: Option<String>,
+    ) -> Self {
+        let limits = Limits::default();
+        let link = Link::new(limits, id_prefix);
+        if let Some(version) = agreed {
+            link.traffic.agree(version);
+        }
+        let input_ended = message.is_some();
+        let queued = message.map(|message| (message, None));
+        let mut transport = Self::over(NoInput, limits, link);
+        transport.queued = queued.into_iter().collect();
+        transport.input_ended = input_ended;
+        transport.bearer = Some(bearer);
+        transport
+    }
 }
 
 impl<R: AsyncRead + Send + Unpin> LineTransport<R> {
@@ -79,12 +126,18 @@ impl<R: AsyncRead + Send + Unpin> LineTransport<R> {
         writer: impl AsyncWrite + Send + Unpin + 'static,
         limits: Limits,
     ) -> Self {
-        let link = Link::new(limits);
+        let link = Link::new(limits, None);
         let (output, traffic) = (Arc::clone(&link.output), Arc::clone(&link.traffic));
         let writer = tokio::spawn(async move {
             output.run(writer).await;
             traffic.wake();
         });
+        let mut transport = Self::over(reader, limits, link);
+        transport.writer = Some(writer);
+        transport
+    }
+
+    fn over(reader: R, limits: Limits, link: Arc<Link>) -> Self {
         Self {
             reader,
             frames: Frames::new(limits.frame_bytes),
@@ -95,8 +148,24 @@ impl<R: AsyncRead + Send + Unpin> LineTransport<R> {
             input_ended: false,
             is_armed: false,
             link,
-            writer,
+            writer: None,
+            bearer: None,
+            trace: None,
         }
+    }
+
+    /// Has requests that name no trace be part of `trace`.
+    #[must_use]
+    pub(crate) fn traced_by(mut self, trace: Option<PresentedTrace>) -> Self {
+        self.trace = trace;
+        self
+    }
+
+    /// Has every request made under the token of `bearer`, whatever it says of itself.
+    #[must_use]
+    pub(crate) fn borne_by(mut self, bearer: Arc<Bearer>) -> Self {
+        self.bearer = Some(bearer);
+        self
     }
 
     /// Has lone answers written by `at_once`, another way to where the writer writes, which must never wait.
@@ -123,6 +192,9 @@ impl<R: AsyncRead + Send + Unpin> LineTransport<R> {
     fn look(&mut self) -> Option<(Message, Option<Arc<Batch>>)> {
         if let Some(queued) = self.queued.pop_front() {
             return Some(queued);
+        }
+        if let Some(message) = self.link.take_injected() {
+            return Some((message, None));
         }
         loop {
             let message = match self.frames.next(self.input_ended)? {
@@ -256,7 +328,15 @@ impl<R: AsyncRead + Send + Unpin> LineTransport<R> {
             id, mut request, ..
         } = incoming;
         let flight = self.link.traffic.enter(id.clone(), weight, batch);
-        request.extensions_mut().insert(ReplySlot::new(flight));
+        let extensions = request.extensions_mut();
+        extensions.insert(ReplySlot::new(flight));
+        if let Some(trace) = self.trace {
+            extensions.insert(trace);
+        }
+        if let Some(bearer) = &self.bearer {
+            extensions.insert(bearer.identity());
+            extensions.insert(self.link.scope().clone());
+        }
         ClientJsonRpcMessage::request(request, id)
     }
 
@@ -458,7 +538,10 @@ impl<R: AsyncRead + Send + Unpin> Transport<RoleServer> for LineTransport<R> {
 
     async fn close(&mut self) -> Result<(), io::Error> {
         self.link.abandon();
-        let closed = tokio::time::timeout(CLOSE_TIME_MAX, &mut self.writer).await;
+        let Some(writer) = &mut self.writer else {
+            return Ok(());
+        };
+        let closed = tokio::time::timeout(CLOSE_TIME_MAX, writer).await;
         closed
             .map(|_| ())
             .map_err(|_| io::ErrorKind::TimedOut.into())
@@ -468,7 +551,9 @@ impl<R: AsyncRead + Send + Unpin> Transport<RoleServer> for LineTransport<R> {
 impl<R> Drop for LineTransport<R> {
     fn drop(&mut self) {
         self.link.output.close();
-        self.writer.abort();
+        if let Some(writer) = &self.writer {
+            writer.abort();
+        }
     }
 }
 

@@ -6,6 +6,7 @@ pub mod key_set;
 pub mod record;
 pub mod resolver;
 pub mod role;
+pub mod static_token;
 pub mod token;
 
 #[cfg(test)]
@@ -13,10 +14,12 @@ pub(crate) mod test_key;
 
 pub use id::{TenantId, UserId};
 pub use identity::{
-    EnvironmentIdentity, IdentityError, Origin, Presented, Refusal, RunIdentity, Token,
+    Anonymous, EnvironmentIdentity, IdentityError, Origin, Presented, Refusal, RunIdentity, Token,
 };
-pub use key_set::{KeySet, KeySource, KeysUnavailable, SignatureKey};
+pub use key_set::{KeySet, KeySource, KeysUnavailable, SignatureAlgorithm, SignatureKey};
 pub use record::{Limits, TenantDirectory, TenantRecord, TenantStatus};
-pub use resolver::{ContextType, Resolver, TenantContext};
+pub use resolver::{Bearers, ContextType, Resolver, SignedTokens, TenantContext};
 pub use role::{Permission, PermissionSet, Role};
+pub use static_token::{StaticToken, StaticTokenDirectory, TokenHash};
 pub use token::TokenSettings;
+pub use token::claim::{ClaimName, ClaimNames};

@@ -1,5 +1,7 @@
 //! The seam to other MCP servers: connections that are opened when they are needed, each of one user's alone.
 
+mod secrets;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,7 +17,10 @@ use super::integration::news::ConnectionChanged;
 use super::integration::{ConnectionId, RemoteKind, ServiceId};
 use super::store::Reply;
 use super::tenant::{TenantId, UserId};
+use super::trace::TraceParent;
 use super::{Error, Timestamp};
+
+pub use secrets::ConnectionSecrets;
 
 /// How long connecting may take: starting the child or the first request, the handshake, the list of tools.
 pub const CONNECT_TIME_MAX: Duration = Duration::from_secs(30);
@@ -44,11 +49,13 @@ pub struct ConnectionKey {
 pub struct ConnectionPlan {
     /// Whose it is.
     pub key: ConnectionKey,
-    /// Differs whenever the definition, the settings or the credentials do: what is open under another
-    /// revision is ended first.
+    /// Differs whenever the definition, the settings or the credentials do: what is open as another revision
+    /// ends when the calls on it have.
     pub revision: String,
     /// How the server is reached.
     pub target: ConnectionTarget,
+    /// What of it must never be shown.
+    pub secrets: ConnectionSecrets,
     /// Of which era the server was when it was last spoken to, so that a silent old one costs its wait once.
     pub era: Option<Era>,
     /// How many children the tenant may have at once.
@@ -87,6 +94,20 @@ pub enum ConnectionTarget {
         /// How requests are signed in, besides the headers.
         sign_in: SignIn,
     },
+}
+
+impl ConnectionTarget {
+    /// The kind of server, as integrations name it.
+    pub const fn kind(&self) -> &'static str {
+        match self {
+            Self::Command { .. } | Self::Template { .. } => "stdio",
+            Self::Remote { kind, .. } => match kind {
+                RemoteKind::Http => "http",
+                RemoteKind::Sse => "sse",
+                RemoteKind::Websocket => "websocket",
+            },
+        }
+    }
 }
 
 /// How requests to a remote server are signed in.
@@ -148,6 +169,10 @@ pub struct UpstreamTool {
 pub struct ConnectionState {
     /// Whose it is.
     pub key: ConnectionKey,
+    /// As what it was opened.
+    pub revision: String,
+    /// The kind of server that it leads to: [`ConnectionTarget::kind`].
+    pub kind: &'static str,
     /// How it is.
     pub phase: Phase,
     /// The child's process id.
@@ -177,6 +202,26 @@ pub enum Phase {
     Down,
 }
 
+impl Phase {
+    /// Every phase.
+    pub const ALL: [Self; 4] = [
+        Self::Connecting,
+        Self::Connected,
+        Self::Degraded,
+        Self::Down,
+    ];
+
+    /// The word for it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Connecting => "connecting",
+            Self::Connected => "connected",
+            Self::Degraded => "degraded",
+            Self::Down => "down",
+        }
+    }
+}
+
 /// A call of an upstream's tool.
 #[derive(Debug)]
 pub struct UpstreamCall<'a> {
@@ -189,8 +234,8 @@ pub struct UpstreamCall<'a> {
     pub continued: Option<&'a RawValue>,
     /// When it is given up, and cancelled at the upstream.
     pub timeout: Duration,
-    /// The caller's trace, passed on as `traceparent`.
-    pub trace_id: Option<&'a str>,
+    /// The trace that it belongs to, passed on as `traceparent`.
+    pub trace: Option<TraceParent>,
     /// Where the upstream's progress goes.
     pub progress: Option<mpsc::Sender<Progress>>,
     /// Where its requests for input go while the call runs; refused where there is nowhere.
@@ -238,22 +283,41 @@ pub enum UpstreamFault {
 /// All connections of this process to other servers.
 pub trait Upstreams: Send + Sync + 'static {
     /// The connection of `plan`: the one that is open under its key and revision, else a new one. Callers
-    /// who come while it is being opened wait for the same one.
+    /// who come while it is being opened wait for the same one. One that was tried out as this revision takes
+    /// the place. What is open there as another revision gets no more calls from here on, and ends when it has
+    /// answered those that it has.
+    ///
+    /// The answer comes within [`CONNECT_TIME_MAX`] and what ending a connection takes.
     ///
     /// # Errors
     /// `UPSTREAM_UNAVAILABLE` with what the server last said, `QUOTA_EXCEEDED`, `OVERLOADED`,
     /// `NOT_SUPPORTED` where it may not be opened at all; nothing is kept then.
     fn connect(&self, plan: ConnectionPlan) -> Reply<'_, Arc<dyn Upstream>>;
 
+    /// A new connection beside what is open under the plan's key, which is left as it is: nobody else gets the new
+    /// one before it takes over.
+    ///
+    /// # Errors
+    /// As [`Self::connect`].
+    fn try_out(&self, plan: ConnectionPlan) -> Reply<'_, Arc<dyn Upstream>>;
+
+    /// The connection that was tried out as `revision` takes the place under `key`. What was there ends when it has
+    /// answered the calls that it has.
+    fn take_over(&self, key: &ConnectionKey, revision: &str);
+
+    /// Ends what there is under `key` as `revision` and nothing else: at once what is being opened or idle, else when
+    /// it has answered the calls that it has, which is not waited for.
+    fn retire<'a>(&'a self, key: &'a ConnectionKey, revision: &'a str) -> BoxFuture<'a, ()>;
+
     /// The connection that is open under `key` and `revision`. While it is [`Phase::Degraded`] this is the one
     /// that broke: it still tells its tools, and its calls are [`UpstreamFault::NotSent`].
     fn open(&self, key: &ConnectionKey, revision: &str) -> Option<Arc<dyn Upstream>>;
 
-    /// Ends the connection, its child and all that the child has started.
+    /// Ends all that there is under `key`, at once: each connection, its child and all that the child has started.
     fn disconnect<'a>(&'a self, key: &'a ConnectionKey) -> BoxFuture<'a, ()>;
 
-    /// Removes what the children of an integration's connections have kept on this machine. All of them have
-    /// been ended before.
+    /// Ends all connections to an integration, of all users of the tenant, and removes what their children have kept
+    /// on this machine.
     fn forget<'a>(&'a self, tenant: &'a TenantId, service: &'a ServiceId) -> BoxFuture<'a, ()>;
 
     /// Every connection of `tenant`; of all tenants where none is named.

@@ -54,7 +54,10 @@ fn the_tenants_of_the_demonstration_are_a_valid_file() {
         .map_err(|message| panic!("{message}"))
         .ok();
     let path = folder.path().join("tenants.toml");
-    let tenants =
-        crate::config::TenantsFile::open(Some(&path), None, crate::config::SharedNames::default());
+    let tenants = crate::config::TenantsFile::open(
+        Some(&path),
+        Vec::new(),
+        crate::config::SharedNames::default(),
+    );
     assert_eq!(tenants.unwrap().count(), 2);
 }

@@ -25,7 +25,7 @@ impl Folder {
     }
 
     fn open(&self) -> TenantsFile {
-        TenantsFile::open(Some(&self.path()), None, SharedNames::default()).unwrap()
+        TenantsFile::open(Some(&self.path()), Vec::new(), SharedNames::default()).unwrap()
     }
 }
 
@@ -36,7 +36,7 @@ fn id(text: &str) -> TenantId {
 #[test]
 fn the_tenant_of_the_environment_is_known_with_the_files_defaults_and_no_other_is() {
     let folder = Folder::with("[defaults.limits]\nrules = 3\n");
-    let named = Some((id("local"), vec!["https://id".to_owned()]));
+    let named = vec![(id("local"), vec!["https://id".to_owned()])];
     let tenants =
         TenantsFile::open(Some(&folder.path()), named.clone(), SharedNames::default()).unwrap();
     let record = tenants.find(&id("local")).unwrap();
@@ -51,7 +51,7 @@ fn the_tenant_of_the_environment_is_known_with_the_files_defaults_and_no_other_i
 #[test]
 fn what_the_file_says_of_the_tenant_of_the_environment_counts() {
     let folder = Folder::with("[tenants.local]\nstatus = \"suspended\"\n");
-    let named = Some((id("local"), vec!["https://id".to_owned()]));
+    let named = vec![(id("local"), vec!["https://id".to_owned()])];
     let tenants = TenantsFile::open(Some(&folder.path()), named, SharedNames::default()).unwrap();
     let record = tenants.find(&id("local")).unwrap();
     assert_eq!(record.status, TenantStatus::Suspended);
@@ -65,7 +65,7 @@ fn every_tenant_may_reach_what_is_shared_also_after_a_reload() {
         alert_topics: Arc::new([("ops".to_owned(), "arn".to_owned())].into()),
     };
     let folder = Folder::with(GOOD);
-    let named = Some((id("local"), Vec::new()));
+    let named = vec![(id("local"), Vec::new())];
     let tenants = TenantsFile::open(Some(&folder.path()), named, shared).unwrap();
     folder.write(MORE);
     tenants.look();
@@ -91,7 +91,7 @@ fn what_is_named_is_listed_once_whoever_names_it() {
         machine("b"),
     );
     let folder = Folder::with(&text);
-    let tenants = TenantsFile::open(Some(&folder.path()), None, shared).unwrap();
+    let tenants = TenantsFile::open(Some(&folder.path()), Vec::new(), shared).unwrap();
     let named: Vec<(String, String)> = tenants.named().workflows.into_iter().collect();
     let expected = [("a", "refund"), ("b", "refund of acme")];
     assert_eq!(
@@ -168,7 +168,8 @@ fn a_file_that_is_too_large_is_refused_and_one_at_the_edge_is_not() {
     let folder = Folder::with(&format!("#{}", "x".repeat(most - 1)));
     assert_eq!(folder.open().count(), 0);
     folder.write(&format!("#{}", "x".repeat(most)));
-    let errors = TenantsFile::open(Some(&folder.path()), None, SharedNames::default()).unwrap_err();
+    let errors =
+        TenantsFile::open(Some(&folder.path()), Vec::new(), SharedNames::default()).unwrap_err();
     assert!(
         errors.to_string().contains("larger than 16 MiB"),
         "{errors}"

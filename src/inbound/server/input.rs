@@ -34,7 +34,7 @@ impl Server {
         if is_stateless(context) {
             return (InputWay::Returned { methods }, None);
         }
-        if self.shared.by_token {
+        if self.is_untold() {
             return (InputWay::Refused, None);
         }
         let (sender, requests) = mpsc::channel(INPUT_QUEUE);

@@ -7,6 +7,7 @@ use rmcp::service::RequestContext;
 use rmcp::{ErrorData, RoleServer};
 
 use super::{LIST_FRESH_MS, Server, cursor_error, identity_error, invalid, method_error};
+use crate::inbound::sign_in::{ScopeSlot, missing_scope};
 use crate::inbound::tool::{is_wrong_cursor, wrong_cursor};
 use crate::mesh::call::Answer;
 use crate::mesh::call::tool::{Tool, Toolset};
@@ -80,7 +81,10 @@ impl Server {
         let request_id = answer.request_id();
         answer.into_result().map_err(|error| match fault {
             Some(fault) if is_wrong_cursor(&error) => cursor_error(fault),
-            _ => method_error(&error, request_id),
+            _ => {
+                ScopeSlot::note(&context.extensions, missing_scope(&error));
+                method_error(&error, request_id)
+            }
         })
     }
 

@@ -237,14 +237,19 @@ impl Server {
         context: RequestContext<RoleServer>,
     ) -> Result<(), ErrorData> {
         let caller = self.caller(&context).await.map_err(identity_error)?;
-        if self.shared.by_token {
+        if self.is_untold() {
             return Err(invalid(
                 "where each request has its own identity, watch resources with subscriptions/listen",
             ));
         }
+        let Some(listener) = self.listener(&context) else {
+            return Err(invalid(
+                "this session has no stream on which it could be told: open one with GET first",
+            ));
+        };
         let watch = self.watch(uri, &context).await?;
         self.subscriptions.add(uri, watch)?;
-        self.start_teller(caller.tenant_id(), &context.peer);
+        self.start_teller(caller.tenant_id(), &listener);
         Ok(())
     }
 

@@ -7,7 +7,7 @@ use rmcp::service::{Peer, RequestContext};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use super::Server;
+use super::{Server, Unasked};
 use crate::mesh::call::request::Request;
 use crate::mesh::call::tool::Toolset;
 use crate::mesh::integration::news::{Heard, IntegrationNews, LEARN_INTERVAL};
@@ -70,9 +70,12 @@ impl Server {
         caller: &TenantContext,
         context: &RequestContext<RoleServer>,
     ) {
-        if self.shared.by_token || !self.has_changing_tools() || super::is_stateless(context) {
+        if !self.has_changing_tools() || super::is_stateless(context) {
             return;
         }
+        let Some(listener) = self.listener(context) else {
+            return;
+        };
         let teller = &self.shown_tools.teller;
         let mut teller = teller.lock().unwrap_or_else(PoisonError::into_inner);
         if teller.is_some() {
@@ -87,22 +90,22 @@ impl Server {
             shown_tools: Arc::default(),
             ..self.clone()
         };
-        let peer = context.peer.clone();
+        let presented = self.request(context, None).presented;
         tokio::spawn(async move {
             tokio::select! {
                 () = stop.cancelled() => {}
-                () = server.tell_of_tools(news, shown, &peer) => {}
+                () = server.tell_of_tools(&presented, news, shown, &listener) => {}
             }
         });
     }
 
     async fn tell_of_tools(
         &self,
+        presented: &Presented,
         mut news: IntegrationNews,
         mut shown: watch::Receiver<Option<u64>>,
         peer: &Peer<RoleServer>,
     ) {
-        let presented = Presented::default();
         let mut told = None;
         loop {
             let heard = tokio::select! {
@@ -111,7 +114,7 @@ impl Server {
                 is_shown = shown.changed() => is_shown.ok().map(|()| Heard::default()),
             };
             let Some(heard) = heard else { return };
-            let Some(now) = self.look(&presented, &mut news, &heard).await else {
+            let Some(now) = self.look(presented, &mut news, &heard).await else {
                 continue;
             };
             if shown.has_changed().unwrap_or_default() {
@@ -134,9 +137,9 @@ impl Server {
         context: &RequestContext<RoleServer>,
     ) -> ToolListNews {
         let news = self.shared.backplane.integrations.watch(caller);
-        let shown = match self.shared.by_token {
-            true => None,
-            false => *self.shown_tools.shown.borrow(),
+        let shown = match self.unasked {
+            Unasked::Told => *self.shown_tools.shown.borrow(),
+            Unasked::Untold | Unasked::Streamed(_) => None,
         };
         let told = match shown {
             Some(shown) => shown,

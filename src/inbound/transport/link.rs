@@ -1,8 +1,9 @@
 //! What the two directions of a session share: the answers on their way out and the requests in flight.
 
+use std::collections::VecDeque;
 use std::io::{self, Write};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rmcp::model::{
     ErrorCode, ErrorData, JsonRpcMessage, ProtocolVersion, RequestId, ServerJsonRpcMessage,
@@ -15,8 +16,9 @@ use super::batch::Batch;
 use super::flight::{Flight, Running, Traffic};
 use super::id::Id;
 use super::limits::Limits;
-use super::message::Refusal;
-use super::output::Output;
+use super::message::{Message, Refusal};
+use super::output::{Kind, Lines, Output};
+use crate::inbound::sign_in::ScopeSlot;
 
 /// The code of what a server that is shutting down does not do any more.
 pub(super) const SHUTTING_DOWN: ErrorCode = ErrorCode(-32012);
@@ -27,17 +29,77 @@ pub(crate) struct Link {
     pub(super) output: Arc<Output>,
     /// Cancelled when nothing more will be read.
     pub(super) input_ended: CancellationToken,
+    /// Messages that came by another way than this session's input.
+    injected: Mutex<VecDeque<Message>>,
+    /// What the ids of our own requests begin with, where they have to differ from those of other sessions.
+    id_prefix: Option<String>,
+    /// Where handlers leave what a token's scope lacks, where the client can be told so.
+    scope: ScopeSlot,
+    /// The code of the first answer that is an error; 0 while there is none.
+    first_error: AtomicI32,
     refusals: AtomicU64,
 }
 
+/// How many messages may wait that came by another way.
+const INJECTED_MAX: usize = 64;
+
 impl Link {
-    pub(super) fn new(limits: Limits) -> Arc<Self> {
+    pub(super) fn new(limits: Limits, id_prefix: Option<String>) -> Arc<Self> {
         Arc::new(Self {
             traffic: Traffic::new(limits),
             output: Arc::default(),
             input_ended: CancellationToken::new(),
+            injected: Mutex::default(),
+            id_prefix,
+            scope: ScopeSlot::default(),
+            first_error: AtomicI32::new(0),
             refusals: AtomicU64::new(0),
         })
+    }
+
+    /// Hands over a message that came by another way. Beyond what may wait it is dropped.
+    pub(super) fn inject(&self, message: Message) {
+        let mut injected = self.injected();
+        if injected.len() < INJECTED_MAX {
+            injected.push_back(message);
+        }
+        drop(injected);
+        self.traffic.wake();
+    }
+
+    /// The next message that came by another way.
+    pub(super) fn take_injected(&self) -> Option<Message> {
+        self.injected().pop_front()
+    }
+
+    fn injected(&self) -> MutexGuard<'_, VecDeque<Message>> {
+        self.injected.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The code of the first answer that is an error, where one has been given.
+    pub(super) fn first_error(&self) -> Option<ErrorCode> {
+        let code = self.first_error.load(Ordering::Relaxed);
+        (code != 0).then_some(ErrorCode(code))
+    }
+
+    /// Where handlers leave what a token's scope lacks.
+    pub(super) fn scope(&self) -> &ScopeSlot {
+        &self.scope
+    }
+
+    /// The lines that have gathered for the client, for one who sends them on by himself.
+    pub(super) async fn take(&self) -> Option<Lines> {
+        self.output.take().await
+    }
+
+    /// The id that the client gets for a request of ours.
+    fn outgoing_id(&self, id: RequestId) -> RequestId {
+        match (&self.id_prefix, id) {
+            (Some(prefix), RequestId::Number(number)) => {
+                RequestId::String(format!("{prefix}-{number}").into())
+            }
+            (_, id) => id,
+        }
     }
 
     /// Refuses new requests from now on; the transport ends when what is in flight has been answered.
@@ -87,17 +149,19 @@ impl Link {
                 }
                 Ok(None)
             }
-            JsonRpcMessage::Request(request) => {
+            JsonRpcMessage::Request(mut request) => {
                 self.traffic.ask(request.id.clone());
+                request.id = self.outgoing_id(request.id);
                 self.write(&JsonRpcMessage::<_, ServerResult, ServerNotification>::Request(request))
                     .map(Some)
             }
-            JsonRpcMessage::Notification(notification) => {
+            JsonRpcMessage::Notification(mut notification) => {
                 if let ServerNotification::CancelledNotification(cancelled) =
-                    &notification.notification
-                    && let Some(id) = &cancelled.params.request_id
+                    &mut notification.notification
+                    && let Some(id) = cancelled.params.request_id.take()
                 {
-                    self.traffic.asked(id);
+                    self.traffic.asked(&id);
+                    cancelled.params.request_id = Some(self.outgoing_id(id));
                 }
                 self.write(&notification).map(Some)
             }
@@ -137,7 +201,10 @@ impl Link {
             self.log_refusal(error.code);
         }
         let reply = flight.take_reply();
-        let is_lone = self.traffic.has_one();
+        let kind = match self.traffic.has_one() {
+            true => Kind::LoneAnswer,
+            false => Kind::Answer,
+        };
         let write = |line: &mut Vec<u8>| write_answer(line, id, result, reply);
         if batch.is_some() {
             let mut text = Vec::new();
@@ -145,7 +212,7 @@ impl Link {
             self.deliver(written.ok(), Some(flight), batch.as_ref());
         } else {
             // A client that has gone is noticed by the writer.
-            let _ = self.output.line([flight], is_lone, write);
+            let _ = self.output.line([flight], kind, write);
         }
     }
 
@@ -159,20 +226,22 @@ impl Link {
             (Some(batch), text) => match batch.done(text, held) {
                 Some(mut answers) => {
                     let held = std::mem::take(&mut answers.held);
-                    self.output.line(held, false, |line| {
+                    self.output.line(held, Kind::Answer, |line| {
                         answers.write(line);
                         Ok(())
                     })
                 }
                 None => Ok(0),
             },
-            (None, Some(text)) => self.output.line(held, false, |line| line.write_all(&text)),
+            (None, Some(text)) => self
+                .output
+                .line(held, Kind::Answer, |line| line.write_all(&text)),
             (None, None) => Ok(0),
         };
     }
 
     fn write(&self, message: &impl serde::Serialize) -> io::Result<u64> {
-        self.output.line([], false, |line| {
+        self.output.line([], Kind::Message, |line| {
             serde_json::to_writer(line, message).map_err(io::Error::from)
         })
     }
@@ -180,6 +249,10 @@ impl Link {
     /// Says that messages are refused, ever more rarely: whoever floods the server does not flood the log.
     /// The reason may repeat what stood in the message, so it is not logged.
     fn log_refusal(&self, code: ErrorCode) {
+        let (none, relaxed) = (0, Ordering::Relaxed);
+        let _ = self
+            .first_error
+            .compare_exchange(none, code.0, relaxed, relaxed);
         let count = self.refusals.fetch_add(1, Ordering::Relaxed) + 1;
         if count.is_power_of_two() {
             tracing::warn!(code = code.0, count, "a message is refused");
@@ -187,6 +260,11 @@ impl Link {
             tracing::debug!(code = code.0, count, "a message is refused");
         }
     }
+}
+
+/// The answer to a message that nothing else will answer.
+pub(super) fn refusal_text(refusal: &Refusal) -> Vec<u8> {
+    error_text(&refusal.id, refusal.code, &refusal.reason, None)
 }
 
 fn write_answer(

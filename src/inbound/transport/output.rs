@@ -19,6 +19,26 @@ const BUFFER_KEPT_BYTES: usize = 256 * 1024;
 /// [`io::ErrorKind::WouldBlock`].
 pub(super) type AtOnce = Box<dyn Write + Send>;
 
+/// What a line is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// The answer to a request, or to a batch of them.
+    Answer,
+    /// An answer, after which no other line is to be expected soon.
+    LoneAnswer,
+    /// A request of ours, or a notification.
+    Message,
+}
+
+/// Lines that were taken to be sent on.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Lines {
+    /// Whole lines, each with its line break.
+    pub(crate) text: Vec<u8>,
+    /// Where among them the first answer begins, in bytes.
+    pub(crate) answer_start: Option<usize>,
+}
+
 /// Lines on their way to the client.
 #[derive(Default)]
 pub(super) struct Output {
@@ -37,6 +57,8 @@ struct State {
     held: VecDeque<(u64, Arc<Flight>)>,
     enqueued: u64,
     written: u64,
+    /// Where the first answer begins.
+    answer_start: Option<u64>,
     /// Whether the task writes what was in the buffer before.
     is_writing: bool,
     closing: bool,
@@ -64,12 +86,11 @@ impl Output {
     }
 
     /// Appends what `write` writes and a line break. `held` is dropped when the bytes are written, or
-    /// can no longer be. `is_lone` says that no other line is to be expected soon. Returns the position
-    /// after the line.
+    /// can no longer be. Returns the position after the line.
     pub(super) fn line(
         &self,
         held: impl IntoIterator<Item = Arc<Flight>>,
-        is_lone: bool,
+        kind: Kind,
         write: impl FnOnce(&mut Vec<u8>) -> io::Result<()>,
     ) -> io::Result<u64> {
         let mut state = self.state();
@@ -83,13 +104,16 @@ impl Output {
         }
         state.buffer.push(b'\n');
         let bytes = state.buffer.len() - before;
+        if kind != Kind::Message && state.answer_start.is_none() {
+            state.answer_start = Some(state.enqueued);
+        }
         state.enqueued += u64::try_from(bytes).unwrap_or_default();
         let end = state.enqueued;
         state
             .held
             .extend(held.into_iter().map(|flight| (end, flight)));
         let is_first = before == 0;
-        let done = match is_first && is_lone && !state.is_writing {
+        let done = match is_first && kind == Kind::LoneAnswer && !state.is_writing {
             true => self.write_at_once(&mut state),
             false => None,
         };
@@ -143,6 +167,31 @@ impl Output {
     pub(super) fn close(&self) {
         self.state().closing = true;
         self.filled.notify_one();
+    }
+
+    /// Takes the lines that have gathered, as one who sends them on by himself: they count as written. Waits for
+    /// the first; nothing where no more can come. Instead of [`Self::run`], and dropped while it waits it loses
+    /// nothing.
+    pub(super) async fn take(&self) -> Option<Lines> {
+        loop {
+            {
+                let mut state = self.state();
+                if !state.buffer.is_empty() {
+                    let start = state.written;
+                    let text = std::mem::take(&mut state.buffer);
+                    let answer = state.answer_start.filter(|answer| *answer >= start);
+                    let answer_start = answer.and_then(|at| usize::try_from(at - start).ok());
+                    let done = state.advance(text.len());
+                    drop(state);
+                    self.release(done);
+                    return Some(Lines { text, answer_start });
+                }
+                if state.closing || state.failed {
+                    return None;
+                }
+            }
+            self.filled.notified().await;
+        }
     }
 
     /// Writes until [`Self::close`] or an error.
@@ -270,11 +319,15 @@ mod tests {
     }
 
     fn say(output: &Output, is_lone: bool, text: &str) {
+        let kind = match is_lone {
+            true => Kind::LoneAnswer,
+            false => Kind::Message,
+        };
         let write = |line: &mut Vec<u8>| {
             line.extend(text.as_bytes());
             Ok(())
         };
-        output.line([], is_lone, write).unwrap();
+        output.line([], kind, write).unwrap();
     }
 
     #[tokio::test]

@@ -2,11 +2,12 @@
 
 use std::fmt;
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use rmcp::model::Extensions;
 
 use super::flight::Flight;
+use crate::mesh::trace::TraceParent;
 
 /// The exact text of the arguments of a `tools/call`: a JSON object that is well formed, but not yet
 /// decoded, so that decoding may still find it nested too deeply. Absent when the call has no arguments.
@@ -68,6 +69,44 @@ impl fmt::Debug for PresentedIdentity {
             .finish()
     }
 }
+
+/// The token under which the requests of a connection are made; none where its client is anonymous. A session
+/// whose client comes back with a newer token goes on under that.
+#[derive(Default)]
+pub struct Bearer(Mutex<Option<String>>);
+
+impl Bearer {
+    /// A connection that brings `token`.
+    pub fn new(token: Option<String>) -> Self {
+        Self(Mutex::new(token))
+    }
+
+    /// Goes on under `token`.
+    pub fn renew(&self, token: Option<String>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = token;
+    }
+
+    /// What a request of this connection presents.
+    pub(super) fn identity(&self) -> PresentedIdentity {
+        let token = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        PresentedIdentity {
+            token: token.clone(),
+            foreign: false,
+        }
+    }
+}
+
+/// Says whether there is a token, never which.
+impl fmt::Debug for Bearer {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "Bearer({:?})", self.identity())
+    }
+}
+
+/// The trace that a transport's own request belongs to, such as the span of an HTTP request. What the message
+/// says of its trace in `_meta` comes before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PresentedTrace(pub TraceParent);
 
 /// Where a handler leaves the exact JSON text of its result. Whatever result it returns to the service
 /// loop afterwards is then not serialized; an error still is, and the text is forgotten.

@@ -92,6 +92,23 @@ pub struct EnvironmentIdentity {
     pub role: Role,
 }
 
+/// Who calls without any token, where the operator lets such requests in: a user named `anonymous`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Anonymous {
+    /// The tenant; the directory must know it.
+    pub tenant: TenantId,
+    /// What such callers are to the tenant.
+    pub role: Role,
+}
+
+impl Anonymous {
+    /// The user that such callers are.
+    pub fn user() -> UserId {
+        // It fits; the issuer would count only if it did not.
+        UserId::of_subject("", "anonymous", true)
+    }
+}
+
 /// Why a request has no tenant. All but [`IdentityError::Foreign`] are faults of the protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum IdentityError {
@@ -130,7 +147,7 @@ pub enum Refusal {
     )]
     Malformed,
     /// Its algorithm is none of ours; `none` and the symmetric ones are such.
-    #[error("its alg is not EdDSA, ES256 or RS256")]
+    #[error("its alg is not one that this server accepts")]
     Algorithm,
     /// Its header brings a key of its own, or asks for what we do not do.
     #[error("its header has {0}, which is not accepted; name the key by kid alone")]
@@ -160,7 +177,7 @@ pub enum Refusal {
     #[error("its audience (aud) is not this server")]
     Audience,
     /// It is valid for too long, or for no time at all.
-    #[error("its lifetime (exp less iat) is not between 0 and 300 s")]
+    #[error("its lifetime (exp less iat) is not above zero, or longer than this server accepts")]
     Lifetime,
     /// It has ended.
     #[error("it has expired (exp)")]
@@ -171,6 +188,38 @@ pub enum Refusal {
     /// There is no such tenant, or its issuers are others; the two look alike.
     #[error("its issuer signs nobody in to that tenant")]
     Tenant,
+    /// It is a signed token where static ones are taken, or the other way round.
+    #[error("this server takes no tokens of its kind")]
+    Kind,
+    /// No static token is like it; one that was revoked looks like one that never was.
+    #[error("there is no such static token, or it was revoked")]
+    Unknown,
+}
+
+impl Refusal {
+    /// One word for it, for logs and metrics; there are as many as there are kinds of refusals.
+    pub const fn reason(self) -> &'static str {
+        match self {
+            Self::TooLarge => "too_large",
+            Self::Malformed => "malformed",
+            Self::Algorithm => "algorithm",
+            Self::ForbiddenHeader(_) => "forbidden_header",
+            Self::NoKeyId => "no_key_id",
+            Self::UnknownKey => "unknown_key",
+            Self::KeyAlgorithm => "key_algorithm",
+            Self::Signature => "signature",
+            Self::MissingClaim(_) => "missing_claim",
+            Self::WrongClaim(_) => "wrong_claim",
+            Self::Issuer => "issuer",
+            Self::Audience => "audience",
+            Self::Lifetime => "lifetime",
+            Self::Expired => "expired",
+            Self::NotYetValid => "not_yet_valid",
+            Self::Tenant => "tenant",
+            Self::Kind => "kind",
+            Self::Unknown => "unknown",
+        }
+    }
 }
 
 impl Token {

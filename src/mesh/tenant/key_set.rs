@@ -32,6 +32,11 @@ pub trait KeySource: Send + Sync + 'static {
         &'a self,
         kid: &'a str,
     ) -> BoxFuture<'a, Result<Option<Arc<SignatureKey>>, KeysUnavailable>>;
+
+    /// Whether there are keys at hand; reads them if need be, and goes on reading where nobody waits any more.
+    fn is_loaded(&self) -> BoxFuture<'_, bool> {
+        Box::pin(async { true })
+    }
 }
 
 /// The keys cannot be had at the moment; the log says why.
@@ -78,14 +83,23 @@ pub enum InvalidKeySet {
 }
 
 impl SignatureAlgorithm {
+    /// Every one.
+    pub const ALL: [Self; 3] = [Self::EdDsa, Self::Es256, Self::Rs256];
+
+    /// The name in tokens and keys.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::EdDsa => "EdDSA",
+            Self::Es256 => "ES256",
+            Self::Rs256 => "RS256",
+        }
+    }
+
     /// The algorithm of that name in a token's or a key's `alg`.
     pub fn of_name(name: &str) -> Option<Self> {
-        match name {
-            "EdDSA" => Some(Self::EdDsa),
-            "ES256" => Some(Self::Es256),
-            "RS256" => Some(Self::Rs256),
-            _ => None,
-        }
+        Self::ALL
+            .into_iter()
+            .find(|algorithm| algorithm.name() == name)
     }
 
     const fn in_library(self) -> Algorithm {

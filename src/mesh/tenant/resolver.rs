@@ -1,18 +1,22 @@
 //! From what a request presents to the tenant that it runs under: the only maker of [`TenantContext`].
 
+mod bearer;
+
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::identity::{
-    EnvironmentIdentity, IdentityError, Origin, Presented, Refusal, RunIdentity, Token,
+    EnvironmentIdentity, IdentityError, Origin, Presented, Refusal, RunIdentity,
 };
-use super::key_set::{KeySource, KeysUnavailable};
+use super::key_set::KeySource;
 use super::record::{Limits, TenantDirectory, TenantRecord, TenantStatus};
-use super::role::{PermissionSet, Role};
-use super::token::cache::{Fingerprint, TOKENS_MAX, TokenCache, fingerprint};
-use super::token::{Claims, TOKEN_BYTES_MAX, TokenSettings, Unverified};
+use super::role::{Permission, PermissionSet, Role};
+use super::token::TokenSettings;
 use super::{TenantId, UserId};
 use crate::mesh::clock::Timestamp;
+use bearer::BearerWay;
+
+pub use bearer::{Bearers, SignedTokens};
 
 /// How long a verified token is believed without its signature being looked at again; a key that is
 /// withdrawn has its effect within this time.
@@ -60,19 +64,7 @@ enum Way {
         caller: Arc<Caller>,
         unlisted: Arc<TenantRecord>,
     },
-    Token {
-        settings: TokenSettings,
-        keys: Arc<dyn KeySource>,
-        verified: TokenCache<Verified>,
-    },
-}
-
-/// A token that has been verified, with all that the verification rested upon.
-#[derive(Clone)]
-struct Verified {
-    caller: Arc<Caller>,
-    tenant: Arc<TenantRecord>,
-    at: Timestamp,
+    Bearer(BearerWay),
 }
 
 impl TenantContext {
@@ -99,6 +91,14 @@ impl TenantContext {
     /// What the caller may do: the role's permissions, narrowed by the token's scope.
     pub fn permissions(&self) -> PermissionSet {
         self.caller.permissions
+    }
+
+    /// Whether the caller lacks `permission` only because the token's scope leaves it out: the same user with
+    /// another token could do it. What a workflow run lacks no token gives.
+    pub fn scope_lacks(&self, permission: Permission) -> bool {
+        self.caller.origin.run.is_none()
+            && self.caller.role.permissions().contains(permission)
+            && !self.caller.permissions.contains(permission)
     }
 
     /// What the tenant may use.
@@ -154,52 +154,45 @@ impl Resolver {
         }
     }
 
-    /// Every request says by a token whose it is.
+    /// Every request says by a signed token whose it is.
     pub fn of_tokens(
         settings: TokenSettings,
         keys: Arc<dyn KeySource>,
         directory: Arc<dyn TenantDirectory>,
     ) -> Self {
+        let bearers = Bearers {
+            jwt: Some(SignedTokens { settings, keys }),
+            ..Bearers::default()
+        };
+        Self::of_bearers(bearers, directory)
+    }
+
+    /// Every request says in one of the ways of `bearers` whose it is.
+    pub fn of_bearers(bearers: Bearers, directory: Arc<dyn TenantDirectory>) -> Self {
         Self {
             directory,
-            way: Way::Token {
-                settings,
-                keys,
-                verified: TokenCache::new(TOKENS_MAX),
-            },
+            way: Way::Bearer(BearerWay::new(bearers)),
         }
     }
 
     /// Who is calling.
     ///
     /// # Errors
-    /// [`IdentityError`]: the request has no tenant, and nothing of it may be done.
+    /// [`IdentityError`]: the request has no tenant, and nothing of it may be done. Why a token is not
+    /// accepted is in the log.
     pub async fn resolve(
         &self,
         presented: &Presented,
         now: Timestamp,
     ) -> Result<TenantContext, IdentityError> {
-        if let Some(run) = &presented.run {
-            return self.of_run(run);
-        }
-        match &self.way {
-            Way::Environment { caller, unlisted } => self.of_process(presented, caller, unlisted),
-            Way::Token {
-                settings,
-                keys,
-                verified,
-            } => {
-                let token = presented_token(presented)?;
-                let fingerprint = fingerprint(token.expose());
-                match self.remembered(verified, &fingerprint, now) {
-                    Some(result) => result,
-                    None => {
-                        let fresh = self.verify(token, settings, keys.as_ref(), now).await;
-                        self.remember(verified, fingerprint, fresh)
-                    }
-                }
+        let resolved = match (&presented.run, &self.way) {
+            (Some(run), _) => self.of_run(run),
+            (None, Way::Environment { caller, unlisted }) => {
+                self.of_process(presented, caller, unlisted)
             }
-        }
+            (None, Way::Bearer(way)) => way.resolve(self.directory.as_ref(), presented, now).await,
+        };
+        resolved.inspect_err(log)
     }
 
     /// Who is calling, where that is known without verifying a token; nothing where only
@@ -209,17 +202,21 @@ impl Resolver {
         presented: &Presented,
         now: Timestamp,
     ) -> Option<Result<TenantContext, IdentityError>> {
-        if let Some(run) = &presented.run {
-            return Some(self.of_run(run));
-        }
-        match &self.way {
-            Way::Environment { caller, unlisted } => {
+        let resolved = match (&presented.run, &self.way) {
+            (Some(run), _) => Some(self.of_run(run)),
+            (None, Way::Environment { caller, unlisted }) => {
                 Some(self.of_process(presented, caller, unlisted))
             }
-            Way::Token { verified, .. } => match presented_token(presented) {
-                Ok(token) => self.remembered(verified, &fingerprint(token.expose()), now),
-                Err(error) => Some(Err(error)),
-            },
+            (None, Way::Bearer(way)) => way.resolve_now(self.directory.as_ref(), presented, now),
+        };
+        resolved.map(|resolved| resolved.inspect_err(log))
+    }
+
+    /// Whether the keys that verify tokens are at hand, where any are needed; reads them if need be.
+    pub async fn has_keys(&self) -> bool {
+        match &self.way {
+            Way::Environment { .. } => true,
+            Way::Bearer(way) => way.has_keys().await,
         }
     }
 
@@ -227,7 +224,7 @@ impl Resolver {
     pub fn only_tenant(&self) -> Option<&TenantId> {
         match &self.way {
             Way::Environment { unlisted, .. } => Some(&unlisted.id),
-            Way::Token { .. } => None,
+            Way::Bearer(_) => None,
         }
     }
 
@@ -243,7 +240,7 @@ impl Resolver {
                 let tenant = listed.unwrap_or_else(|| Arc::clone(unlisted));
                 (tenant, caller.role)
             }
-            Way::Token { .. } => (
+            Way::Bearer(_) => (
                 listed.ok_or(Refusal::Tenant)?,
                 Role::least_with(run.permissions()),
             ),
@@ -277,85 +274,6 @@ impl Resolver {
         let tenant = listed.unwrap_or_else(|| Arc::clone(unlisted));
         context(tenant, Arc::clone(caller))
     }
-
-    /// What an earlier verification found, if it still stands: the clock, the tenant's state and its
-    /// issuers are looked at anew.
-    fn remembered(
-        &self,
-        verified: &TokenCache<Verified>,
-        token: &Fingerprint,
-        now: Timestamp,
-    ) -> Option<Result<TenantContext, IdentityError>> {
-        let earlier = verified.find(token)?;
-        let tenant = self.directory.find(&earlier.tenant.id);
-        let ends = earlier.at.plus(VERIFIED_FOR).min(earlier.caller.ends_at?);
-        let stands = |tenant: &Arc<TenantRecord>| {
-            // A clock that was set back must not lengthen what a verification is worth.
-            (earlier.at..ends).contains(&now)
-                && (Arc::ptr_eq(tenant, &earlier.tenant)
-                    || tenant.issuers == earlier.tenant.issuers)
-        };
-        match tenant.filter(stands) {
-            Some(tenant) => Some(context(tenant, earlier.caller)),
-            None => {
-                verified.forget(token);
-                None
-            }
-        }
-    }
-
-    async fn verify(
-        &self,
-        token: &Token,
-        settings: &TokenSettings,
-        keys: &dyn KeySource,
-        now: Timestamp,
-    ) -> Result<Verified, IdentityError> {
-        let unverified = Unverified::parse(token.expose())?;
-        let key = keys.key(unverified.kid()).await;
-        let key = key.map_err(|KeysUnavailable| IdentityError::KeysUnavailable)?;
-        let claims = unverified.verify(key.ok_or(Refusal::UnknownKey)?.as_ref())?;
-        claims.check(settings, now)?;
-        let tenant = self.directory.find(&claims.tenant);
-        let tenant = tenant.filter(|tenant| tenant.issuers.contains(&claims.issuer));
-        let tenant = tenant.ok_or(Refusal::Tenant)?;
-        let caller = Arc::new(Caller::of_claims(claims, &tenant));
-        Ok(Verified {
-            caller,
-            tenant,
-            at: now,
-        })
-    }
-
-    fn remember(
-        &self,
-        verified: &TokenCache<Verified>,
-        token: Fingerprint,
-        fresh: Result<Verified, IdentityError>,
-    ) -> Result<TenantContext, IdentityError> {
-        let fresh = fresh?;
-        verified.insert(token, fresh.clone());
-        context(fresh.tenant, fresh.caller)
-    }
-}
-
-impl Caller {
-    fn of_claims(claims: Claims, tenant: &TenantRecord) -> Self {
-        let first = tenant.issuers.first() == Some(&claims.issuer);
-        Self {
-            user: UserId::of_subject(&claims.issuer, &claims.subject, first),
-            role: claims.role,
-            permissions: claims.permissions(),
-            ends_at: Some(claims.ends()),
-            context_type: match claims.org_id {
-                Some(org_id) => ContextType::Organization {
-                    org_id: org_id.into(),
-                },
-                None => ContextType::Personal,
-            },
-            origin: Origin::default(),
-        }
-    }
 }
 
 /// The last step of every way in: a suspended tenant calls nothing.
@@ -366,14 +284,11 @@ fn context(tenant: Arc<TenantRecord>, caller: Arc<Caller>) -> Result<TenantConte
     }
 }
 
-/// The token of a request. Other identities in the request are left aside: they are never believed,
-/// and clients that serve older servers too send them along.
-fn presented_token(presented: &Presented) -> Result<&Token, IdentityError> {
-    let token = presented.token.as_ref().ok_or(IdentityError::Missing)?;
-    if token.expose().len() > TOKEN_BYTES_MAX {
-        return Err(Refusal::TooLarge.into());
+/// Tells the operator why a token is not accepted; whoever sent it may be told less.
+fn log(error: &IdentityError) {
+    if let IdentityError::Unauthenticated(refusal) = error {
+        tracing::info!(reason = refusal.reason(), "a token is refused: {refusal}");
     }
-    Ok(token)
 }
 
 #[cfg(test)]

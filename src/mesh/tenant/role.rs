@@ -82,6 +82,13 @@ impl Permission {
             Self::HealthRead => "health.read",
         }
     }
+
+    /// The permission of that name.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL
+            .into_iter()
+            .find(|permission| permission.name() == name)
+    }
 }
 
 /// A set of permissions.
@@ -126,14 +133,9 @@ impl PermissionSet {
     /// The permissions that `scope` names (separated by spaces, as in OAuth); other words are not ours
     /// and are passed over.
     pub fn of_scope(scope: &str) -> Self {
-        let named = |word: &str| {
-            Permission::ALL
-                .into_iter()
-                .find(|permission| permission.name() == word)
-        };
         scope
             .split_ascii_whitespace()
-            .filter_map(named)
+            .filter_map(Permission::named)
             .fold(Self::EMPTY, |set, permission| {
                 set.union(Self::of(&[permission]))
             })
@@ -147,8 +149,8 @@ impl PermissionSet {
     }
 }
 
-/// What a caller is to its tenant.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+/// What a caller is to its tenant; the greater role may do all that the lesser one may.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Role {
     /// Reads.
     Viewer,

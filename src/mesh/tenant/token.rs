@@ -4,6 +4,7 @@
 //! forgives 60 s, and passes a claim that is absent unless told otherwise.
 
 pub(super) mod cache;
+pub mod claim;
 
 use std::time::Duration;
 
@@ -17,20 +18,24 @@ use super::identity::Refusal;
 use super::key_set::{KEY_ID_BYTES_MAX, SignatureAlgorithm, SignatureKey};
 use super::{PermissionSet, Role, TenantId};
 use crate::mesh::clock::Timestamp;
+use claim::{ClaimNames, ClaimObject};
 
 /// The longest token that is looked at, in bytes.
 pub const TOKEN_BYTES_MAX: usize = 8 << 10;
 
-/// The longest time from `iat` to `exp`.
+/// The longest time from `iat` to `exp` of a token in a message.
 pub const LIFETIME_MAX: Duration = Duration::from_secs(300);
 
-/// How far the clocks of issuer and server may differ.
+/// How far the clocks of issuer and server may differ, unless the operator says otherwise.
 pub const LEEWAY: Duration = Duration::from_secs(5);
+
+/// The farthest that an operator may let them differ.
+pub const LEEWAY_MAX: Duration = Duration::from_secs(60);
 
 /// The longest `org_id` in bytes.
 pub const ORG_ID_BYTES_MAX: usize = 128;
 
-/// Whom the server trusts, and who it is.
+/// Whom the server trusts, who it is, and what a token must be like.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TokenSettings {
     /// The issuers (`iss`) whose tokens are accepted. They share one set of keys, so each of them
@@ -38,6 +43,36 @@ pub struct TokenSettings {
     pub issuers: Vec<String>,
     /// The names of this server (`aud`).
     pub audiences: Vec<String>,
+    /// How tokens may be signed.
+    pub algorithms: Vec<SignatureAlgorithm>,
+    /// The longest time from `iat` to `exp`; where none is asked for, `iat` may be absent too.
+    pub lifetime_max: Option<Duration>,
+    /// How far the clocks of issuer and server may differ.
+    pub leeway: Duration,
+    /// The claims that say whose a token is.
+    pub claims: ClaimNames,
+}
+
+impl TokenSettings {
+    /// For tokens inside messages, which a parent signs for each request: [`LIFETIME_MAX`] at most.
+    pub fn of_messages(issuers: Vec<String>, audiences: Vec<String>) -> Self {
+        Self {
+            issuers,
+            audiences,
+            algorithms: SignatureAlgorithm::ALL.to_vec(),
+            lifetime_max: Some(LIFETIME_MAX),
+            leeway: LEEWAY,
+            claims: ClaimNames::default(),
+        }
+    }
+
+    /// For bearer tokens over HTTP, which live for as long as their issuer lets them.
+    pub fn of_bearers(issuers: Vec<String>, audiences: Vec<String>) -> Self {
+        Self {
+            lifetime_max: None,
+            ..Self::of_messages(issuers, audiences)
+        }
+    }
 }
 
 /// A token whose header has been read and nothing else.
@@ -60,7 +95,7 @@ pub(super) struct Claims {
     pub(super) scope: Option<PermissionSet>,
     pub(super) org_id: Option<String>,
     audiences: Vec<String>,
-    issued: Timestamp,
+    issued: Option<Timestamp>,
     expires: Timestamp,
     not_before: Option<Timestamp>,
 }
@@ -99,44 +134,57 @@ impl<'a> Unverified<'a> {
         &self.kid
     }
 
-    /// What the token says, if `key` has signed it.
-    pub(super) fn verify(&self, key: &SignatureKey) -> Result<Claims, Refusal> {
+    /// How the token says it is signed.
+    pub(super) fn algorithm(&self) -> SignatureAlgorithm {
+        self.algorithm
+    }
+
+    /// What the token says under these names, if `key` has signed it.
+    pub(super) fn verify(&self, key: &SignatureKey, names: &ClaimNames) -> Result<Claims, Refusal> {
         if key.algorithm() != self.algorithm {
             return Err(Refusal::KeyAlgorithm);
         }
         if !key.verifies(self.message.as_bytes(), &self.signature) {
             return Err(Refusal::Signature);
         }
-        Claims::read(json_of(self.payload)?)
+        Claims::read(&json_of(self.payload)?, names)
     }
 }
 
 impl Claims {
-    fn read(raw: RawClaims) -> Result<Self, Refusal> {
-        let subject: String = raw.sub.required("sub")?;
+    fn read(claims: &ClaimObject, names: &ClaimNames) -> Result<Self, Refusal> {
+        let registered = |name: &'static str| Claim(name, claims.get(name));
+        let user = Claim(
+            names.user.told("sub", "of the user"),
+            claims.find(&names.user),
+        );
+        let subject: String = user.required()?;
         if subject.is_empty() {
-            return Err(Refusal::WrongClaim("sub"));
+            return Err(user.wrong());
         }
-        let org_id: Option<String> = raw.org_id.optional("org_id")?;
+        let org_id: Option<String> = registered("org_id").optional()?;
         let fits = |id: &String| {
             (1..=ORG_ID_BYTES_MAX).contains(&id.len()) && !id.contains(char::is_control)
         };
         if !org_id.as_ref().is_none_or(fits) {
             return Err(Refusal::WrongClaim("org_id"));
         }
-        let scope: Option<String> = raw.scope.optional("scope")?;
-        let role: String = raw.role.required("role")?;
+        let tenant = names.tenant.told("tenant_id", "of the tenant");
+        let seconds = |name| -> Result<Option<Timestamp>, Refusal> {
+            let date = registered(name).optional::<NumericDate>()?;
+            Ok(date.map(|date| date.0))
+        };
         Ok(Self {
-            issuer: raw.iss.required("iss")?,
+            issuer: registered("iss").required()?,
             subject,
-            tenant: raw.tenant_id.required("tenant_id")?,
-            role: role.parse().map_err(|_| Refusal::WrongClaim("role"))?,
-            scope: scope.as_deref().map(PermissionSet::of_scope),
+            tenant: Claim(tenant, claims.find(&names.tenant)).required()?,
+            role: role_of(claims, names)?,
+            scope: scope_of(claims, names)?,
             org_id,
-            audiences: raw.aud.required::<OneOrMany>("aud")?.into_list(),
-            issued: raw.iat.required::<NumericDate>("iat")?.0,
-            expires: raw.exp.required::<NumericDate>("exp")?.0,
-            not_before: raw.nbf.optional::<NumericDate>("nbf")?.map(|date| date.0),
+            audiences: registered("aud").required::<OneOrMany>()?.into_list(),
+            issued: seconds("iat")?,
+            expires: seconds("exp")?.ok_or(Refusal::MissingClaim("exp"))?,
+            not_before: seconds("nbf")?,
         })
     }
 
@@ -152,22 +200,35 @@ impl Claims {
         {
             return Err(Refusal::Audience);
         }
-        if self.expires <= self.issued || self.expires.since(self.issued) > LIFETIME_MAX {
-            return Err(Refusal::Lifetime);
-        }
-        let latest_start = now.plus(LEEWAY);
-        if self.issued > latest_start || self.not_before.is_some_and(|start| start > latest_start) {
+        self.check_lifetime(settings.lifetime_max)?;
+        let latest_start = now.plus(settings.leeway);
+        let begins_later = |start: Option<Timestamp>| start.is_some_and(|at| at > latest_start);
+        if begins_later(self.issued) || begins_later(self.not_before) {
             return Err(Refusal::NotYetValid);
         }
-        if now >= self.ends() {
+        if now >= self.ends(settings.leeway) {
             return Err(Refusal::Expired);
         }
         Ok(())
     }
 
+    fn check_lifetime(&self, most: Option<Duration>) -> Result<(), Refusal> {
+        let Some(issued) = self.issued else {
+            return match most {
+                Some(_) => Err(Refusal::MissingClaim("iat")),
+                None => Ok(()),
+            };
+        };
+        let is_too_long = most.is_some_and(|most| self.expires.since(issued) > most);
+        if self.expires <= issued || is_too_long {
+            return Err(Refusal::Lifetime);
+        }
+        Ok(())
+    }
+
     /// The first moment at which the token is no longer accepted.
-    pub(super) fn ends(&self) -> Timestamp {
-        self.expires.plus(LEEWAY)
+    pub(super) fn ends(&self, leeway: Duration) -> Timestamp {
+        self.expires.plus(leeway)
     }
 
     /// What the caller may do: all that the role may, or as much of it as the token's scope names.
@@ -175,6 +236,30 @@ impl Claims {
         let all = self.role.permissions();
         self.scope.map_or(all, |scope| all.intersection(scope))
     }
+}
+
+/// The role that a token gives: the one it names, or the greatest of those in a list, in which identity
+/// providers put words of others too.
+fn role_of(claims: &ClaimObject, names: &ClaimNames) -> Result<Role, Refusal> {
+    let claim = Claim(
+        names.role.told("role", "of the role"),
+        claims.find(&names.role),
+    );
+    match claim.required()? {
+        OneOrMany::One(name) => name.parse().ok(),
+        OneOrMany::Many(names) => names.iter().filter_map(|name| name.parse().ok()).max(),
+    }
+    .ok_or(claim.wrong())
+}
+
+/// What a token's scopes name, words in one text or a list of texts; nothing where it has none.
+fn scope_of(claims: &ClaimObject, names: &ClaimNames) -> Result<Option<PermissionSet>, Refusal> {
+    let Some(name) = &names.scope else {
+        return Ok(None);
+    };
+    let claim = Claim(name.told("scope", "of the scopes"), claims.find(name));
+    let scopes = claim.optional::<OneOrMany>()?.map(OneOrMany::into_list);
+    Ok(scopes.map(|scopes| PermissionSet::of_scope(&scopes.join(" "))))
 }
 
 /// The members of a header that decide anything. Members that are there twice are an error.
@@ -210,49 +295,23 @@ impl RawHeader {
     }
 }
 
-#[derive(Deserialize)]
-struct RawClaims {
-    #[serde(default)]
-    iss: Claim,
-    #[serde(default)]
-    aud: Claim,
-    #[serde(default)]
-    exp: Claim,
-    #[serde(default)]
-    iat: Claim,
-    #[serde(default)]
-    nbf: Claim,
-    #[serde(default)]
-    sub: Claim,
-    #[serde(default)]
-    tenant_id: Claim,
-    #[serde(default)]
-    role: Claim,
-    #[serde(default)]
-    scope: Claim,
-    #[serde(default)]
-    org_id: Claim,
-}
+/// A claim and what a refusal calls it. `null` is not absent: it is a wrong value.
+#[derive(Clone, Copy)]
+struct Claim<'a>(&'static str, Option<&'a Value>);
 
-/// A claim that may be absent. `null` is not absent: it is a wrong value.
-#[derive(Default)]
-struct Claim(Option<Value>);
-
-impl<'de> Deserialize<'de> for Claim {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Value::deserialize(deserializer).map(|value| Self(Some(value)))
-    }
-}
-
-impl Claim {
-    fn optional<T: DeserializeOwned>(self, name: &'static str) -> Result<Option<T>, Refusal> {
-        self.0
-            .map(|value| serde_json::from_value(value).map_err(|_| Refusal::WrongClaim(name)))
+impl Claim<'_> {
+    fn optional<T: DeserializeOwned>(self) -> Result<Option<T>, Refusal> {
+        self.1
+            .map(|value| T::deserialize(value).map_err(|_| self.wrong()))
             .transpose()
     }
 
-    fn required<T: DeserializeOwned>(self, name: &'static str) -> Result<T, Refusal> {
-        self.optional(name)?.ok_or(Refusal::MissingClaim(name))
+    fn required<T: DeserializeOwned>(self) -> Result<T, Refusal> {
+        self.optional()?.ok_or(Refusal::MissingClaim(self.0))
+    }
+
+    fn wrong(self) -> Refusal {
+        Refusal::WrongClaim(self.0)
     }
 }
 

@@ -250,7 +250,7 @@ fn refusal(path: &Path, error: impl Into<Failure>) -> Error {
 }
 
 /// Makes a folder for its owner alone, with those that it lies in.
-pub(super) fn create_private(path: &Path) -> io::Result<()> {
+pub(in crate::outbound) fn create_private(path: &Path) -> io::Result<()> {
     let mut builder = DirBuilder::new();
     builder.recursive(true);
     #[cfg(unix)]

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use std::{io, thread};
 
 /// How long a write waits for another process before it is refused.
-pub(super) const WAIT_MAX: Duration = Duration::from_secs(5);
+pub(in crate::outbound) const WAIT_MAX: Duration = Duration::from_secs(5);
 
 /// The first pause between two attempts; it doubles up to [`PAUSE_MAX`]. SQLite's own waiting sleeps
 /// up to 100 ms at a time, which shows in the slowest writes.
@@ -17,15 +17,15 @@ const PAUSE_MAX: Duration = Duration::from_millis(1);
 
 /// A file that one process at a time may hold. The system lets go of it when its holder dies.
 #[derive(Debug)]
-pub(super) struct ProcessLock(File);
+pub(in crate::outbound) struct ProcessLock(File);
 
 /// Held until dropped.
 #[derive(Debug)]
-pub(super) struct Held<'a>(&'a File);
+pub(in crate::outbound) struct Held<'a>(&'a File);
 
 impl ProcessLock {
     /// The lock at `path`, which is created where it is missing and never deleted.
-    pub(super) fn at(path: &Path) -> io::Result<Self> {
+    pub(in crate::outbound) fn at(path: &Path) -> io::Result<Self> {
         File::options()
             .create(true)
             .truncate(false)
@@ -36,7 +36,7 @@ impl ProcessLock {
     }
 
     /// Waits for the lock up to `wait`; `TimedOut` after that. It blocks the thread.
-    pub(super) fn hold(&self, wait: Duration) -> io::Result<Held<'_>> {
+    pub(in crate::outbound) fn hold(&self, wait: Duration) -> io::Result<Held<'_>> {
         if let Some(held) = self.try_hold()? {
             return Ok(held);
         }
@@ -56,7 +56,7 @@ impl ProcessLock {
     }
 
     /// The lock, unless another holds it.
-    pub(super) fn try_hold(&self) -> io::Result<Option<Held<'_>>> {
+    pub(in crate::outbound) fn try_hold(&self) -> io::Result<Option<Held<'_>>> {
         match self.0.try_lock() {
             Ok(()) => Ok(Some(Held(&self.0))),
             Err(TryLockError::WouldBlock) => Ok(None),

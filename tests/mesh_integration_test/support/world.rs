@@ -3,13 +3,15 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use agent_mesh::app::App;
+use agent_mesh::app::{App, Carrier};
 use agent_mesh::config::{Config, Environment, Flags, TenantsFile};
 use agent_mesh::inbound::tool::describe;
 use agent_mesh::mesh::call::tool::Tool;
 use agent_mesh::mesh::upstream::Upstreams;
 use agent_mesh::mesh::{Clock, ManualClock, SystemClock, Timestamp};
 use agent_mesh::outbound::embedded::{EmbeddedCloud, Faults};
+use agent_mesh::telemetry::Watch;
+use agent_mesh::telemetry::metrics::Metrics;
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::sync::OnceCell;
@@ -50,8 +52,19 @@ pub(crate) struct World {
     pub(crate) scripts: Arc<Scripts>,
     /// The connections of this process to them.
     pub(crate) upstreams: Arc<ScriptedUpstreams>,
+    /// What is counted, where the plan says so.
+    pub(crate) metrics: Option<Arc<Metrics>>,
     /// The session that callers with tokens share.
     shared: OnceCell<Arc<Client>>,
+}
+
+/// What a world is made of.
+pub(crate) struct Prepared {
+    pub(crate) config: Config,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) folder: Arc<TempDir>,
+    pub(crate) issuer: Option<Issuer>,
+    pub(crate) scripts: Arc<Scripts>,
 }
 
 /// What a world is to be like.
@@ -60,10 +73,12 @@ pub(crate) struct Plan {
     variables: Vec<(&'static str, String)>,
     tenants: Option<String>,
     by_token: bool,
+    over_http: bool,
     clock: Option<Arc<ManualClock>>,
     folder: Option<Arc<TempDir>>,
     machines: Vec<(&'static str, &'static str)>,
     scripts: Option<Arc<Scripts>>,
+    counted: bool,
 }
 
 /// A state machine that runs for a day.
@@ -95,9 +110,27 @@ impl Plan {
         self
     }
 
+    /// Requests say whose they are as they do over HTTP.
+    pub(crate) fn over_http(mut self) -> Self {
+        self.over_http = true;
+        self
+    }
+
+    /// What happens is counted.
+    pub(crate) fn counted(mut self) -> Self {
+        self.counted = true;
+        self
+    }
+
     /// Time stands still until it is moved.
     pub(crate) fn clock(mut self, clock: &Arc<ManualClock>) -> Self {
         self.clock = Some(Arc::clone(clock));
+        self
+    }
+
+    /// In this folder, as another process of the same user, with the keys that lie there.
+    pub(crate) fn in_folder(mut self, folder: &Arc<TempDir>) -> Self {
+        self.folder = Some(Arc::clone(folder));
         self
     }
 
@@ -109,6 +142,44 @@ impl Plan {
     }
 
     pub(crate) async fn open(self) -> World {
+        let carrier = match self.over_http {
+            true => Carrier::Http,
+            false => Carrier::Pipes,
+        };
+        let counted = self.counted;
+        let Prepared {
+            config,
+            clock,
+            folder,
+            issuer,
+            scripts,
+        } = self.prepare();
+        let upstreams = Arc::new(ScriptedUpstreams::new(Arc::clone(&scripts)));
+        let given = Arc::clone(&upstreams) as Arc<dyn Upstreams>;
+        let metrics = counted.then(|| Metrics::new(&config.metrics, clock.as_ref()));
+        let watch = Watch {
+            metrics: metrics.clone(),
+            is_traced: false,
+        };
+        let app = App::open_over(carrier, &config, Arc::clone(&clock), Some(given), watch)
+            .await
+            .expect("an application");
+        World {
+            app,
+            tenants: config.tenants,
+            folder,
+            clock,
+            issuer,
+            schemas: schemas(),
+            scripts,
+            upstreams,
+            metrics,
+            shared: OnceCell::new(),
+        }
+    }
+
+    /// The settings, and what they speak of.
+    pub(crate) fn prepare(self) -> Prepared {
         let folder = self
             .folder
             .unwrap_or_else(|| Arc::new(TempDir::new().expect("a folder")));
@@ -136,7 +207,9 @@ impl Plan {
         if let Some(issuer) = &issuer {
             let file = path.join("keys.json");
             std::fs::write(&file, issuer.key_set()).expect("a file");
-            variables.push(("AGENT_MESH_IDENTITY", "jwt".to_owned()));
+            if !self.over_http {
+                variables.push(("AGENT_MESH_IDENTITY", "jwt".to_owned()));
+            }
             variables.push(("AGENT_MESH_JWKS", text(&file)));
             variables.push(("AGENT_MESH_JWT_ISSUER", ISSUER.to_owned()));
             variables.push(("AGENT_MESH_JWT_AUDIENCE", AUDIENCE.to_owned()));
@@ -156,22 +229,12 @@ impl Plan {
             Some(clock) => clock,
             None => Arc::new(SystemClock::new()),
         };
-        let scripts = self.scripts.unwrap_or_default();
-        let upstreams = Arc::new(ScriptedUpstreams::new(Arc::clone(&scripts)));
-        let given = Arc::clone(&upstreams) as Arc<dyn Upstreams>;
-        let app = App::open_with(&config, Arc::clone(&clock), Some(given))
-            .await
-            .expect("an application");
-        World {
-            app,
-            tenants: config.tenants,
-            folder,
+        Prepared {
+            config,
             clock,
+            folder,
             issuer,
-            schemas: schemas(),
-            scripts,
-            upstreams,
-            shared: OnceCell::new(),
+            scripts: self.scripts.unwrap_or_default(),
         }
     }
 }

@@ -11,6 +11,7 @@ use tokio::sync::Notify;
 use crate::mesh::event::counters::CounterKey;
 use crate::mesh::event::outbox::Committed;
 use crate::mesh::event::outbox::log::Position;
+use crate::mesh::event::outbox::note::Note;
 use crate::mesh::event::outbox::share::Way;
 use crate::mesh::tenant::TenantId;
 use crate::mesh::{Error, Timestamp};
@@ -43,6 +44,8 @@ pub struct PublishFault {
 pub(super) struct WayStatus {
     fault: Mutex<Option<PublishFault>>,
     set_aside: AtomicU64,
+    batches: AtomicU64,
+    failed_batches: AtomicU64,
     deferred_tenants: AtomicUsize,
 }
 
@@ -71,6 +74,23 @@ impl WayStatus {
 
     pub(super) fn count_set_aside(&self) {
         self.set_aside.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// A batch was sent, or could not be.
+    pub(super) fn count_batch(&self, has_failed: bool) {
+        let count = match has_failed {
+            false => &self.batches,
+            true => &self.failed_batches,
+        };
+        count.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn batches(&self) -> u64 {
+        self.batches.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn failed_batches(&self) -> u64 {
+        self.failed_batches.load(Ordering::Relaxed)
     }
 
     pub(super) fn set_aside(&self) -> u64 {
@@ -194,6 +214,17 @@ impl Lane {
         let state = self.state();
         // Numbers and places rise together, except where a tenant's records are read late.
         state.unsettled.values().map(|held| held.position).min()
+    }
+
+    /// What it holds of the log, which it has read up to `read`, but for the records of `lagging` tenants.
+    pub(super) fn note(
+        &self,
+        read: Position,
+        lagging: impl Iterator<Item = (TenantId, Position)>,
+    ) -> Note {
+        let state = self.state();
+        let bytes = state.unsettled.values().map(|held| held.bytes).sum();
+        Note::new(read, (state.unsettled.len() as u64, bytes), lagging)
     }
 
     /// When the oldest record happened that has been read and has not left.

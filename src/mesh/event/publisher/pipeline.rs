@@ -291,6 +291,7 @@ impl<S: Sink> Pipeline<S> {
     /// Sorts what became of a batch.
     fn finish(&mut self, attempt: Attempt) {
         let Attempt { deferred, sent } = attempt;
+        self.lane.status.count_batch(sent.result.is_err());
         let mut left = Vec::new();
         let mut failed = Vec::new();
         match sent.result {
@@ -406,6 +407,9 @@ impl<S: Sink> Pipeline<S> {
             low = low.min(held);
         }
         self.log.acknowledge(self.lane.way, low);
+        let read = self.reader.position();
+        let note = (low < read).then(|| self.lane.note(read, self.deferrals.lagging()));
+        self.log.note(self.lane.way, note);
         self.log.keep_acks();
         self.acknowledge_at = Instant::now() + ACKNOWLEDGE_EVERY;
         self.has_news = !self.sink.is_clean();

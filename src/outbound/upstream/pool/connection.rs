@@ -1,29 +1,39 @@
 //! An open connection as callers hold it: it outlives what it stands for, and then says so.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use serde_json::value::RawValue;
 use tokio::time::Instant;
+use tracing::{Instrument as _, Span};
 
 use crate::mesh::store::Reply;
-use crate::mesh::upstream::{ServerIdentity, Upstream, UpstreamCall, UpstreamFault, UpstreamTool};
+use crate::mesh::upstream::{
+    ConnectionTarget, ServerIdentity, Upstream, UpstreamCall, UpstreamFault, UpstreamTool,
+};
 use crate::mesh::{Clock, Timestamp};
 use crate::outbound::upstream::session::Core;
+use crate::telemetry::metrics::UpstreamMetrics;
+use crate::telemetry::trace;
+
+/// The kind of server that is a child process.
+const CHILD: &str = "stdio";
 
 /// A connection that was opened.
 pub(super) struct Connection {
     core: Arc<Core>,
     identity: ServerIdentity,
     process: Option<u32>,
-    is_child: bool,
+    kind: &'static str,
+    metrics: UpstreamMetrics,
     clock: Arc<dyn Clock>,
     opened: Instant,
     used_at: AtomicI64,
     used_ms: AtomicU64,
+    has_answered: AtomicBool,
 }
 
 impl Connection {
@@ -31,18 +41,21 @@ impl Connection {
         core: Arc<Core>,
         identity: ServerIdentity,
         clock: Arc<dyn Clock>,
-        is_child: bool,
+        target: &ConnectionTarget,
+        metrics: UpstreamMetrics,
     ) -> Self {
         let used_at = AtomicI64::new(clock.now().as_millis());
         Self {
             process: core.link().and_then(|link| link.process()),
             core,
             identity,
-            is_child,
+            kind: target.kind(),
+            metrics,
             clock,
             opened: Instant::now(),
             used_at,
             used_ms: AtomicU64::new(0),
+            has_answered: AtomicBool::new(false),
         }
     }
 
@@ -56,14 +69,24 @@ impl Connection {
         self.process
     }
 
+    /// The kind of server that it leads to.
+    pub(super) const fn kind(&self) -> &'static str {
+        self.kind
+    }
+
     /// Whether it leads to a child process.
     pub(super) fn is_child(&self) -> bool {
-        self.is_child
+        self.kind == CHILD
     }
 
     /// When it was opened.
     pub(super) fn opened(&self) -> Instant {
         self.opened
+    }
+
+    /// Whether it has proved to be of use: a call was answered on it, or it has lasted for as long as `time`.
+    pub(super) fn has_settled(&self, time: Duration) -> bool {
+        self.has_answered.load(Ordering::Relaxed) || self.opened.elapsed() >= time
     }
 
     /// When it was last used, by the wall clock.
@@ -100,19 +123,41 @@ impl Upstream for Connection {
 
     fn call<'a>(
         &'a self,
-        call: UpstreamCall<'a>,
+        mut call: UpstreamCall<'a>,
     ) -> BoxFuture<'a, Result<Box<RawValue>, UpstreamFault>> {
+        let span = trace::upstream_span(self.kind, call.trace);
+        call.trace = trace::context_of(&span).or(call.trace);
         async move {
             self.touch();
             let answer = self.core.call(call).await;
             self.touch();
+            if matches!(answer, Ok(_) | Err(UpstreamFault::Refused { .. })) {
+                self.has_answered.store(true, Ordering::Relaxed);
+            }
+            let outcome = outcome(&answer);
+            self.metrics.called(self.kind, outcome);
+            trace::end_span(&Span::current(), outcome, answer.is_ok());
             answer
         }
+        .instrument(span)
         .boxed()
     }
 
     fn ping(&self) -> Reply<'_, Duration> {
         self.touch();
         self.core.ping().boxed()
+    }
+}
+
+/// How a call ended, in one word.
+fn outcome(answer: &Result<Box<RawValue>, UpstreamFault>) -> &'static str {
+    match answer {
+        Ok(_) => "ok",
+        Err(UpstreamFault::NotSent(_)) => "not_sent",
+        Err(UpstreamFault::Lost(_)) => "lost",
+        Err(UpstreamFault::TimedOut) => "timed_out",
+        Err(UpstreamFault::Cancelled) => "cancelled",
+        Err(UpstreamFault::Refused { .. }) => "refused",
+        Err(UpstreamFault::Garbage(_)) => "garbage",
     }
 }
