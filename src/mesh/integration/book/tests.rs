@@ -9,6 +9,7 @@ use secrecy::SecretString;
 use tokio::sync::broadcast;
 
 use super::*;
+use crate::mesh::upstream::ConnectionKey;
 use crate::mesh::ManualClock;
 use crate::mesh::Timestamp;
 use crate::mesh::integration::ServiceId;
@@ -99,6 +100,16 @@ impl SecretStore for Unused {
 impl Upstreams for Unused {
     fn connect(&self, _: ConnectionPlan) -> Reply<'_, Arc<dyn Upstream>> {
         unused()
+    }
+
+    fn try_out(&self, _: ConnectionPlan) -> Reply<'_, Arc<dyn Upstream>> {
+        unused()
+    }
+
+    fn take_over(&self, _: &ConnectionKey, _: &str) {}
+
+    fn retire<'a>(&'a self, _: &'a ConnectionKey, _: &'a str) -> BoxFuture<'a, ()> {
+        async {}.boxed()
     }
 
     fn open(&self, _: &ConnectionKey, _: &str) -> Option<Arc<dyn Upstream>> {
