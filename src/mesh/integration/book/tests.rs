@@ -9,7 +9,6 @@ use secrecy::SecretString;
 use tokio::sync::broadcast;
 
 use super::*;
-use crate::mesh::upstream::ConnectionKey;
 use crate::mesh::ManualClock;
 use crate::mesh::Timestamp;
 use crate::mesh::integration::ServiceId;
@@ -18,6 +17,7 @@ use crate::mesh::store::key::{Partition, SecretKey, SecretPrefix};
 use crate::mesh::store::secrets::SecretNames;
 use crate::mesh::store::table::{Addition, Page, WriteOutcome};
 use crate::mesh::store::{Metered, Reply};
+use crate::mesh::upstream::ConnectionKey;
 use crate::mesh::upstream::{ConnectionPlan, ConnectionState, ConnectionTarget, Upstream};
 
 /// Without rows; a query waits until it is let go.
