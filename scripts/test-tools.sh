@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Installs what the tests use besides Rust: AWS emulators, and MCP clients that other people wrote.
 #
-#   scripts/test-tools.sh [emulators] [python] [node] [servers]     (without arguments: all of them)
+#   scripts/test-tools.sh [emulators] [python] [node] [servers] [schemathesis]     (without arguments: all of them)
 #
 # Everything lies under target/test-tools and goes away with it. What is there already in the right
 # version is left alone, so a second run takes a moment. It needs python3 with venv, and npm for `node` and `servers`.
@@ -16,6 +16,9 @@ NODE=22.23.3              # the Inspector needs 22
 MCP_TYPESCRIPT_OLD=1.17.3 # refuses protocol versions after 2025-06-18
 MCP_TYPESCRIPT_NEW=1.32.2
 MCP_INSPECTOR=2.12.0
+
+# What asks the REST façade everything that its description allows, and more.
+SCHEMATHESIS=4.32.5
 
 # Servers that tests register as integrations.
 MCP_SERVER=2026.8.31
@@ -59,6 +62,8 @@ python() {
     python_packages python "mcp==$MCP_PYTHON"
     python_packages python-1 "mcp==$MCP_PYTHON_1"
 }
+
+schemathesis() { python_packages schemathesis "schemathesis==$SCHEMATHESIS"; }
 
 node() {
     local folder=$tools/node start=$SECONDS
@@ -119,11 +124,11 @@ JSON
     say "servers: $wanted, $((SECONDS - start)) s, $(size "$folder")"
 }
 
-[[ $# -gt 0 ]] || set -- emulators python node servers
+[[ $# -gt 0 ]] || set -- emulators python node servers schemathesis
 for part in "$@"; do
     case $part in
-    emulators | python | node | servers) ;;
-    *) fail "unknown part '$part'; the parts are emulators, python, node and servers" ;;
+    emulators | python | node | servers | schemathesis) ;;
+    *) fail "unknown part '$part'; the parts are emulators, python, node, servers and schemathesis" ;;
     esac
 done
 for part in "$@"; do "$part"; done

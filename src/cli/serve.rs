@@ -13,6 +13,7 @@ use super::{ExitStatus, Output, runtime, tell};
 use crate::app::{App, Carrier, sign_in};
 use crate::config::{Config, HttpSettings};
 use crate::inbound::front::MeshFront;
+use crate::inbound::rest;
 use crate::inbound::transport::http::{
     self, Cors, Drain, Gate, Http, Listener, ListenerSettings, Origin, SessionKeys, TlsFiles,
 };
@@ -156,7 +157,12 @@ fn router(
         credentials: settings.cors.credentials,
         max_age: settings.cors.max_age,
     });
-    Ok(http::guarded(http.routes(), gate, cors.as_ref()))
+    let rest = rest::routes(&http, &public_url(settings, address));
+    Ok(http::guarded(
+        http.routes().merge(rest),
+        gate,
+        cors.as_ref(),
+    ))
 }
 
 /// The keys of the settings; without any, one that ends with this process.

@@ -31,6 +31,7 @@ mod limits;
 mod model;
 mod protocol;
 mod resources;
+mod rest;
 mod rules;
 mod tables;
 mod tasks;

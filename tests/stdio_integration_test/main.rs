@@ -2,7 +2,7 @@
 //!
 //! What a machine lacks is named in a line that begins with `left out: `, or is a failure where
 //! `AGENT_MESH_TEST_REQUIRE` (names separated by commas) asks for it: `python`, `typescript`, `inspector`,
-//! which `scripts/test-tools.sh` installs, `tmpfs`, which takes root, and `landlock`, which takes a newer kernel.
+//! `schemathesis`, which `scripts/test-tools.sh` installs, `tmpfs`, which takes root, and `landlock`, which takes a newer kernel.
 #![cfg(target_os = "linux")]
 #![allow(
     clippy::disallowed_methods,
@@ -31,6 +31,7 @@ mod lines;
 mod logging;
 mod operator;
 mod requirement;
+mod rest;
 mod revisions;
 mod rules;
 mod secrets;

@@ -1,0 +1,159 @@
+//! Tools and resources as plain JSON over HTTP, for those who have no MCP client: the same calls, the same errors.
+
+mod answer;
+mod arguments;
+mod call;
+mod info;
+mod openapi;
+mod resources;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::Bytes;
+use axum::extract::{DefaultBodyLimit, State};
+use axum::response::Response;
+use axum::routing::{get, post};
+use http::header::CACHE_CONTROL;
+use http::{HeaderMap, HeaderValue, StatusCode, Uri};
+use tokio_util::sync::CancellationToken;
+
+use super::front::MeshFront;
+use super::server::{RequestHead, Shared, trace_of};
+use super::transport::PresentedIdentity;
+use super::transport::http::Http;
+use super::transport::http::answer::{fault, json_text};
+use crate::mesh::tenant::TenantContext;
+use answer::refused;
+
+/// For how long the description may be kept: it changes with the server's version and settings.
+const DESCRIPTION_CACHE: HeaderValue = HeaderValue::from_static("public, max-age=300");
+
+/// What the routes share.
+struct Rest {
+    http: Arc<Http<MeshFront>>,
+    /// The text of the description.
+    description: Bytes,
+}
+
+/// What a request of a tenant's is answered by, or why it is not.
+type Answered = Result<Response, Response>;
+
+/// The routes of the façade, beside those of `http`, and what is answered where there is no route at all.
+/// `public_url` is the address by which clients reach the server.
+pub fn routes(http: &Arc<Http<MeshFront>>, public_url: &str) -> Router {
+    let description = openapi::description(&http.front.shared().catalog, public_url);
+    let rest = Arc::new(Rest {
+        http: Arc::clone(http),
+        description: description.to_string().into(),
+    });
+    Router::new()
+        .route("/tools", get(tools))
+        .route("/tools/{name}", post(call::post))
+        .route("/resources", get(resources::list))
+        .route("/resources/read", get(resources::read))
+        .route("/info", get(info))
+        .route("/openapi.json", get(description_text))
+        .method_not_allowed_fallback(method_not_allowed)
+        .fallback(not_found)
+        // Bodies are bounded where they are read.
+        .layer(DefaultBodyLimit::disable())
+        .with_state(rest)
+}
+
+impl Rest {
+    fn shared(&self) -> &Arc<Shared> {
+        self.http.front.shared()
+    }
+
+    /// Whose request it is, and what goes on from it to its calls.
+    async fn head(&self, headers: &HeaderMap) -> Result<(RequestHead, TenantContext), Response> {
+        let front = &self.http.front;
+        let token = front.token(headers).map_err(refused)?;
+        let caller = front.resolve(token).await.map_err(refused)?;
+        let parent = headers.get("traceparent");
+        let head = RequestHead {
+            identity: PresentedIdentity {
+                token: token.map(str::to_owned),
+                foreign: false,
+            },
+            trace_id: parent
+                .and_then(|text| text.to_str().ok())
+                .and_then(trace_of),
+            cancelled: CancellationToken::new(),
+        };
+        Ok((head, caller))
+    }
+
+    async fn tools(&self, headers: &HeaderMap, uri: &Uri) -> Answered {
+        let (_, caller) = self.head(headers).await?;
+        arguments::query(uri, [])?;
+        let (list, _) = self.shared().tool_list(&caller).await;
+        Ok(json_text(StatusCode::OK, format!("{{\"tools\":{list}}}")))
+    }
+
+    async fn info(&self, headers: &HeaderMap, uri: &Uri) -> Answered {
+        let (_, caller) = self.head(headers).await?;
+        arguments::query(uri, [])?;
+        let info = info::info(&self.shared().catalog, &caller);
+        Ok(json_text(StatusCode::OK, info.to_string()))
+    }
+}
+
+/// The tools that the caller may call, as `tools/list` says them.
+async fn tools(State(rest): State<Arc<Rest>>, headers: HeaderMap, uri: Uri) -> Response {
+    either(rest.tools(&headers, &uri).await)
+}
+
+/// What this server is, and who asks.
+async fn info(State(rest): State<Arc<Rest>>, headers: HeaderMap, uri: Uri) -> Response {
+    either(rest.info(&headers, &uri).await)
+}
+
+/// The description, which says nothing of tenants and is for everybody.
+async fn description_text(State(rest): State<Arc<Rest>>, uri: Uri) -> Response {
+    if let Err(refused) = arguments::query(&uri, []) {
+        return refused;
+    }
+    let mut response = json_text(StatusCode::OK, rest.description.clone());
+    let headers = response.headers_mut();
+    headers.insert(CACHE_CONTROL, DESCRIPTION_CACHE);
+    response
+}
+
+/// For every address that no route of this server has.
+async fn not_found() -> Response {
+    fault(
+        StatusCode::NOT_FOUND,
+        "NOT_FOUND",
+        "there is nothing at this address: /mcp is for MCP clients, and /openapi.json describes the others",
+    )
+}
+
+/// The router says in `Allow` which there are.
+async fn method_not_allowed() -> Response {
+    fault(
+        StatusCode::METHOD_NOT_ALLOWED,
+        "METHOD_NOT_ALLOWED",
+        "this address has other methods: Allow names them, and /openapi.json describes them",
+    )
+}
+
+fn either(answered: Answered) -> Response {
+    match answered {
+        Ok(response) | Err(response) => response,
+    }
+}
+
+/// Runs `work` to its end, or until its client has gone, which cancels what is under way: it ends by itself then,
+/// and its event says how.
+async fn attended<T: Send + 'static>(
+    cancelled: CancellationToken,
+    work: impl Future<Output = T> + Send + 'static,
+) -> Result<T, Response> {
+    let _gone = cancelled.drop_guard();
+    tokio::spawn(work).await.map_err(|error| {
+        tracing::error!(%error, "the answer to a request was not made");
+        answer::internal()
+    })
+}
