@@ -8,7 +8,7 @@ use agent_mesh::outbound::embedded::{Fault, Service};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
-use crate::support::served::{Served, Serving, told};
+use crate::support::served::{ServePlan, Served, told};
 use crate::support::upstreams::tool;
 
 /// The names of the tools in a list.
@@ -85,7 +85,7 @@ async fn tools_are_listed_for_whoever_asks_and_answer_their_results() {
 async fn every_kind_of_failure_has_its_status_and_says_when_to_come_back() {
     let tenants = "[tenants.acme]\n[tenants.acme.limits]\nartifact_objects = 1\n[tenants.globex]\n\
                    [tenants.globex.limits]\nrequests_per_minute = 2\n";
-    let served = Serving::default().tenants(tenants).open().await;
+    let served = ServePlan::default().tenants(tenants).open().await;
     let (ada, amy, vic) = (
         served.person("ada"),
         served.person("amy"),
@@ -387,7 +387,7 @@ async fn everything_is_described_to_everybody_and_the_examples_are_taken() {
 
 #[tokio::test]
 async fn what_is_not_offered_is_neither_listed_nor_described_nor_called() {
-    let serving = Serving::default()
+    let serving = ServePlan::default()
         .set("AGENT_MESH_TOOLSETS", "kv")
         .set("AGENT_MESH_READ_ONLY", "true");
     let served = serving.open().await;

@@ -45,7 +45,7 @@ use body::{BodyBudget, ReadBody};
 use sessions::Sessions;
 
 pub use gate::{Cors, Gate, InvalidOrigin, Origin};
-pub use listener::{Drain, Listener, ListenerSettings};
+pub use listener::{Drain, Listener, ListenerSettings, SILENCE_MAX};
 pub use session_id::SessionKeys;
 pub use tls::{TlsError, TlsFiles};
 

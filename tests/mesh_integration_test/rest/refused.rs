@@ -3,7 +3,7 @@
 use reqwest::{Method, StatusCode};
 use serde_json::json;
 
-use crate::support::served::{Served, Serving, told};
+use crate::support::served::{ServePlan, Served, told};
 
 const ROUTES: [(&str, &str); 5] = [
     ("GET", "/tools"),
@@ -91,7 +91,7 @@ async fn a_token_that_is_too_narrow_is_told_which_scope_it_needs() {
 /// Where nobody has to sign in, a page that somebody reads could have their browser call tools.
 #[tokio::test]
 async fn a_web_page_calls_nothing_where_nobody_has_to_sign_in() {
-    let serving = Serving::default()
+    let serving = ServePlan::default()
         .set("AGENT_MESH_ANONYMOUS", "true")
         .set("AGENT_MESH_ANONYMOUS_ROLE", "admin");
     let served = serving

@@ -9,7 +9,6 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-use crate::support::bus::Heard;
 use crate::support::client::patiently;
 use crate::support::served::{Person, Served, told};
 
@@ -272,12 +271,11 @@ async fn a_client_that_goes_cancels_its_call() {
 #[tokio::test]
 async fn the_trace_of_a_request_goes_into_its_event() {
     let served = Served::open().await;
-    let heard = Heard::of(served.app.embedded().unwrap());
     let ada = served.person("ada");
     let trace = "4bf92f3577b34da6a3ce929d0e0e4736";
     let call = ada.request(Method::POST, "/tools/kv_list");
     let call = call.header("traceparent", format!("00-{trace}-00f067aa0ba902b7-01"));
     assert_eq!(told(call).await.status, StatusCode::OK);
     let of_trace = |detail: &Value| detail["trace_id"] == trace;
-    assert_eq!(heard.wait(1, of_trace).await[0].1["tool"], "kv_list");
+    assert_eq!(served.heard.wait(1, of_trace).await[0].1["tool"], "kv_list");
 }

@@ -1,30 +1,24 @@
-//! An application behind a listener of its own, and people who ask it by address with tokens.
+//! An application behind its listener, and people who ask it by address with tokens.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
-use agent_mesh::app::{App, Carrier, sign_in};
+use agent_mesh::app::{End, Serving};
 use agent_mesh::config::{Config, Environment, Flags};
-use agent_mesh::inbound::front::MeshFront;
-use agent_mesh::inbound::rest;
-use agent_mesh::inbound::transport::http::{
-    Drain, Gate, Http, Listener, ListenerSettings, SessionKeys, guarded,
-};
-use agent_mesh::mesh::SystemClock;
 use agent_mesh::mesh::tenant::{Permission, PermissionSet};
 use agent_mesh::mesh::upstream::Upstreams;
+use agent_mesh::mesh::{SystemClock, Timestamp};
 use agent_mesh::outbound::embedded::Faults;
 use agent_mesh::outbound::tokens::{self, NewToken};
 use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderValue};
 use reqwest::{Method, RequestBuilder, StatusCode};
-use secrecy::{ExposeSecret as _, SecretSlice};
+use secrecy::ExposeSecret as _;
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::task::JoinHandle;
-use tokio_util::sync::CancellationToken;
 
+use super::bus::Heard;
 use super::client::patiently;
 use super::upstreams::{ScriptedUpstreams, Scripts};
 use super::world::TENANTS;
@@ -38,24 +32,25 @@ const PEOPLE: [(&str, &str, &str, Option<&[Permission]>); 5] = [
     ("bob", "globex", "admin", None),
 ];
 
-/// What a listener is to be like.
+/// What a server is to be like.
 #[derive(Default)]
-pub(crate) struct Serving {
+pub(crate) struct ServePlan {
     variables: Vec<(&'static str, String)>,
     tenants: Option<String>,
 }
 
 /// An application that is served, until it is dropped.
 pub(crate) struct Served {
-    pub(crate) app: App,
-    pub(crate) address: SocketAddr,
+    /// Everything that the bus has taken.
+    pub(crate) heard: Heard,
+    address: SocketAddr,
+    faults: Faults,
     /// The other servers that there are.
     pub(crate) scripts: Arc<Scripts>,
     people: [(&'static str, String); PEOPLE.len()],
     _folder: TempDir,
     client: reqwest::Client,
-    ending: CancellationToken,
-    serving: JoinHandle<()>,
+    running: JoinHandle<()>,
 }
 
 /// A response, read whole.
@@ -74,7 +69,7 @@ pub(crate) struct Person {
     token: Option<String>,
 }
 
-impl Serving {
+impl ServePlan {
     /// With this variable in the environment.
     pub(crate) fn set(mut self, name: &'static str, value: impl Into<String>) -> Self {
         self.variables.push((name, value.into()));
@@ -95,37 +90,15 @@ impl Serving {
         let config = self.config(folder.path());
         let scripts = Arc::<Scripts>::default();
         let upstreams = Arc::new(ScriptedUpstreams::new(Arc::clone(&scripts)));
-        let clock = Arc::new(SystemClock::new());
         let upstreams = Some(upstreams as Arc<dyn Upstreams>);
-        let app = App::open_over(Carrier::Http, &config, clock, upstreams);
-        let app = app.await.expect("an application");
-        let bind = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-        let listener = Listener::bind(ListenerSettings {
-            bind,
-            tls: None,
-            connections_max: 256,
-        });
-        let listener = listener.await.expect("an address");
-        let address = listener.address().expect("an address");
-        let url = format!("http://localhost:{}", address.port());
-        let sign_in = sign_in::sign_in(&config.sign_in, &url).expect("a way in");
-        let front = MeshFront::new(Arc::clone(app.shared()), sign_in);
-        let keys = SessionKeys::new(&[SecretSlice::from(vec![7; 32])]).expect("keys");
-        let ending = CancellationToken::new();
-        let clock = Arc::clone(&app.shared().backplane.clock);
-        let http = Http::new(front, keys, 64, clock, ending.clone());
-        let routes = http.routes().merge(rest::routes(&http, &url));
-        let gate = Gate::new(bind.ip(), &[], &[]);
-        let drain = Drain {
-            begin: ending.clone(),
-            delay: Duration::ZERO,
-            finish: Duration::from_secs(1),
-            ending: ending.clone(),
-        };
-        let serving = tokio::spawn(listener.serve(guarded(routes, gate, None), drain));
+        let clock = Arc::new(SystemClock::new());
+        let serving = Serving::open_with(&config, End::default(), clock, upstreams);
+        let serving = serving.await.expect("a server");
+        let cloud = serving.app().embedded().expect("the embedded cloud");
         Served {
-            app,
-            address,
+            heard: Heard::of(cloud),
+            address: serving.address(),
+            faults: cloud.faults(),
             scripts,
             people,
             _folder: folder,
@@ -133,8 +106,7 @@ impl Serving {
                 .no_proxy()
                 .build()
                 .expect("a client"),
-            ending,
-            serving,
+            running: tokio::spawn(serving.run()),
         }
     }
 
@@ -146,6 +118,7 @@ impl Serving {
             ("AGENT_MESH_DATA_DIR", text(folder.join("data"))),
             ("AGENT_MESH_TENANTS_FILE", text(tenants)),
             ("AGENT_MESH_TOKENS_FILE", text(folder.join("tokens.toml"))),
+            ("AGENT_MESH_BIND", "127.0.0.1:0".to_owned()),
         ];
         let variables = own.into_iter().chain(self.variables);
         let environment = Environment {
@@ -175,7 +148,7 @@ fn mint(
         scope: scope.map(PermissionSet::of),
         expires: None,
     };
-    let now = agent_mesh::mesh::Timestamp::from_millis(1_790_000_000_000);
+    let now = Timestamp::from_millis(1_790_000_000_000);
     let made = tokens::create(&folder.join("tokens.toml"), new, now);
     made.expect("a token").0.expose_secret().to_owned()
 }
@@ -183,7 +156,7 @@ fn mint(
 impl Served {
     /// Two tenants, `acme` and `globex`.
     pub(crate) async fn open() -> Self {
-        Serving::default().open().await
+        ServePlan::default().open().await
     }
 
     /// One of the people who have a token: ada, a user of acme; amy, its administrator; vic, a viewer; nat, a user
@@ -210,15 +183,14 @@ impl Served {
         }
     }
 
-    pub(crate) fn faults(&self) -> Faults {
-        self.app.embedded().expect("the embedded cloud").faults()
+    pub(crate) fn faults(&self) -> &Faults {
+        &self.faults
     }
 }
 
 impl Drop for Served {
     fn drop(&mut self) {
-        self.ending.cancel();
-        self.serving.abort();
+        self.running.abort();
     }
 }
 

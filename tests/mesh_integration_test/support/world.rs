@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use agent_mesh::app::App;
+use agent_mesh::app::{App, Carrier};
 use agent_mesh::config::{Config, Environment, Flags, TenantsFile};
 use agent_mesh::inbound::tool::describe;
 use agent_mesh::mesh::call::tool::Tool;
@@ -54,12 +54,22 @@ pub(crate) struct World {
     shared: OnceCell<Arc<Client>>,
 }
 
+/// What a world is made of.
+pub(crate) struct Prepared {
+    pub(crate) config: Config,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) folder: Arc<TempDir>,
+    pub(crate) issuer: Option<Issuer>,
+    pub(crate) scripts: Arc<Scripts>,
+}
+
 /// What a world is to be like.
 #[derive(Default)]
 pub(crate) struct Plan {
     variables: Vec<(&'static str, String)>,
     tenants: Option<String>,
     by_token: bool,
+    over_http: bool,
     clock: Option<Arc<ManualClock>>,
     folder: Option<Arc<TempDir>>,
     machines: Vec<(&'static str, &'static str)>,
@@ -95,9 +105,21 @@ impl Plan {
         self
     }
 
+    /// Requests say whose they are as they do over HTTP.
+    pub(crate) fn over_http(mut self) -> Self {
+        self.over_http = true;
+        self
+    }
+
     /// Time stands still until it is moved.
     pub(crate) fn clock(mut self, clock: &Arc<ManualClock>) -> Self {
         self.clock = Some(Arc::clone(clock));
+        self
+    }
+
+    /// In this folder, as another process of the same user, with the keys that lie there.
+    pub(crate) fn in_folder(mut self, folder: &Arc<TempDir>) -> Self {
+        self.folder = Some(Arc::clone(folder));
         self
     }
 
@@ -109,6 +131,37 @@ impl Plan {
     }
 
     pub(crate) async fn open(self) -> World {
+        let carrier = match self.over_http {
+            true => Carrier::Http,
+            false => Carrier::Pipes,
+        };
+        let Prepared {
+            config,
+            clock,
+            folder,
+            issuer,
+            scripts,
+        } = self.prepare();
+        let upstreams = Arc::new(ScriptedUpstreams::new(Arc::clone(&scripts)));
+        let given = Arc::clone(&upstreams) as Arc<dyn Upstreams>;
+        let app = App::open_over(carrier, &config, Arc::clone(&clock), Some(given))
+            .await
+            .expect("an application");
+        World {
+            app,
+            tenants: config.tenants,
+            folder,
+            clock,
+            issuer,
+            schemas: schemas(),
+            scripts,
+            upstreams,
+            shared: OnceCell::new(),
+        }
+    }
+
+    /// The settings, and what they speak of.
+    pub(crate) fn prepare(self) -> Prepared {
         let folder = self
             .folder
             .unwrap_or_else(|| Arc::new(TempDir::new().expect("a folder")));
@@ -136,7 +189,9 @@ impl Plan {
         if let Some(issuer) = &issuer {
             let file = path.join("keys.json");
             std::fs::write(&file, issuer.key_set()).expect("a file");
-            variables.push(("AGENT_MESH_IDENTITY", "jwt".to_owned()));
+            if !self.over_http {
+                variables.push(("AGENT_MESH_IDENTITY", "jwt".to_owned()));
+            }
             variables.push(("AGENT_MESH_JWKS", text(&file)));
             variables.push(("AGENT_MESH_JWT_ISSUER", ISSUER.to_owned()));
             variables.push(("AGENT_MESH_JWT_AUDIENCE", AUDIENCE.to_owned()));
@@ -156,22 +211,12 @@ impl Plan {
             Some(clock) => clock,
             None => Arc::new(SystemClock::new()),
         };
-        let scripts = self.scripts.unwrap_or_default();
-        let upstreams = Arc::new(ScriptedUpstreams::new(Arc::clone(&scripts)));
-        let given = Arc::clone(&upstreams) as Arc<dyn Upstreams>;
-        let app = App::open_with(&config, Arc::clone(&clock), Some(given))
-            .await
-            .expect("an application");
-        World {
-            app,
-            tenants: config.tenants,
-            folder,
+        Prepared {
+            config,
             clock,
+            folder,
             issuer,
-            schemas: schemas(),
-            scripts,
-            upstreams,
-            shared: OnceCell::new(),
+            scripts: self.scripts.unwrap_or_default(),
         }
     }
 }
