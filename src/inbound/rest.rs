@@ -11,18 +11,20 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::body::Bytes;
-use axum::extract::{DefaultBodyLimit, State};
+use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::response::Response;
 use axum::routing::{get, post};
 use http::header::CACHE_CONTROL;
-use http::{HeaderMap, HeaderValue, StatusCode, Uri};
+use http::request::Parts;
+use http::{HeaderValue, StatusCode, Uri};
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument as _;
 
 use super::front::MeshFront;
-use super::server::{RequestHead, Shared, trace_of};
-use super::transport::PresentedIdentity;
-use super::transport::http::Http;
+use super::server::{RequestHead, Shared};
 use super::transport::http::answer::{fault, json_text};
+use super::transport::http::{Http, Share};
+use super::transport::{PresentedIdentity, PresentedTrace};
 use crate::mesh::tenant::TenantContext;
 use answer::refused;
 
@@ -66,48 +68,63 @@ impl Rest {
         self.http.front.shared()
     }
 
+    /// Has `work` answer whoever makes a request.
+    async fn answer<F>(
+        &self,
+        parts: &Parts,
+        work: impl FnOnce(RequestHead, TenantContext) -> F,
+    ) -> Response
+    where
+        F: Future<Output = Answered>,
+    {
+        let (head, caller) = match self.head(parts).await {
+            Ok(asked) => asked,
+            Err(refused) => return refused,
+        };
+        let share = Share(caller.tenant_id().as_str().into());
+        let (Ok(mut response) | Err(mut response)) = work(head, caller).await;
+        response.extensions_mut().insert(share);
+        response
+    }
+
     /// Whose request it is, and what goes on from it to its calls.
-    async fn head(&self, headers: &HeaderMap) -> Result<(RequestHead, TenantContext), Response> {
+    async fn head(&self, parts: &Parts) -> Result<(RequestHead, TenantContext), Response> {
         let front = &self.http.front;
-        let token = front.token(headers).map_err(refused)?;
+        let token = front.token(&parts.headers).map_err(refused)?;
         let caller = front.resolve(token).await.map_err(refused)?;
-        let parent = headers.get("traceparent");
+        let trace = parts.extensions.get::<PresentedTrace>();
         let head = RequestHead {
             identity: PresentedIdentity {
                 token: token.map(str::to_owned),
                 foreign: false,
             },
-            trace_id: parent
-                .and_then(|text| text.to_str().ok())
-                .and_then(trace_of),
+            trace: trace.map(|trace| trace.0),
             cancelled: CancellationToken::new(),
         };
         Ok((head, caller))
     }
-
-    async fn tools(&self, headers: &HeaderMap, uri: &Uri) -> Answered {
-        let (_, caller) = self.head(headers).await?;
-        arguments::query(uri, [])?;
-        let (list, _) = self.shared().tool_list(&caller).await;
-        Ok(json_text(StatusCode::OK, format!("{{\"tools\":{list}}}")))
-    }
-
-    async fn info(&self, headers: &HeaderMap, uri: &Uri) -> Answered {
-        let (_, caller) = self.head(headers).await?;
-        arguments::query(uri, [])?;
-        let info = info::info(&self.shared().catalog, &caller);
-        Ok(json_text(StatusCode::OK, info.to_string()))
-    }
 }
 
 /// The tools that the caller may call, as `tools/list` says them.
-async fn tools(State(rest): State<Arc<Rest>>, headers: HeaderMap, uri: Uri) -> Response {
-    either(rest.tools(&headers, &uri).await)
+async fn tools(State(rest): State<Arc<Rest>>, request: Request) -> Response {
+    let (parts, _) = request.into_parts();
+    let work = async |_, caller: TenantContext| {
+        arguments::query(&parts.uri, [])?;
+        let (list, _) = rest.shared().tool_list(&caller).await;
+        Ok(json_text(StatusCode::OK, format!("{{\"tools\":{list}}}")))
+    };
+    rest.answer(&parts, work).await
 }
 
 /// What this server is, and who asks.
-async fn info(State(rest): State<Arc<Rest>>, headers: HeaderMap, uri: Uri) -> Response {
-    either(rest.info(&headers, &uri).await)
+async fn info(State(rest): State<Arc<Rest>>, request: Request) -> Response {
+    let (parts, _) = request.into_parts();
+    let work = async |_, caller: TenantContext| {
+        arguments::query(&parts.uri, [])?;
+        let info = info::info(&rest.shared().catalog, &caller);
+        Ok(json_text(StatusCode::OK, info.to_string()))
+    };
+    rest.answer(&parts, work).await
 }
 
 /// The description, which says nothing of tenants and is for everybody.
@@ -139,12 +156,6 @@ async fn method_not_allowed() -> Response {
     )
 }
 
-fn either(answered: Answered) -> Response {
-    match answered {
-        Ok(response) | Err(response) => response,
-    }
-}
-
 /// Runs `work` to its end, or until its client has gone, which cancels what is under way: it ends by itself then,
 /// and its event says how.
 async fn attended<T: Send + 'static>(
@@ -152,7 +163,7 @@ async fn attended<T: Send + 'static>(
     work: impl Future<Output = T> + Send + 'static,
 ) -> Result<T, Response> {
     let _gone = cancelled.drop_guard();
-    tokio::spawn(work).await.map_err(|error| {
+    tokio::spawn(work.in_current_span()).await.map_err(|error| {
         tracing::error!(%error, "the answer to a request was not made");
         answer::internal()
     })

@@ -29,7 +29,7 @@ use crate::mesh::call::request::Request;
 use crate::mesh::call::tool::Toolset;
 use crate::mesh::tenant::{IdentityError, TenantContext};
 
-pub(in crate::inbound) use shared::{MethodFault, RequestHead, trace_of};
+pub(in crate::inbound) use shared::{MethodFault, RequestHead};
 pub use subscription::Streams;
 use subscription::Subscriptions;
 use tool_list::ShownTools;

@@ -2,7 +2,8 @@
 //!
 //! What a machine lacks is named in a line that begins with `left out: `, or is a failure where
 //! `AGENT_MESH_TEST_REQUIRE` (names separated by commas) asks for it: `python`, `typescript`, `inspector`,
-//! `schemathesis`, which `scripts/test-tools.sh` installs, `tmpfs`, which takes root, and `landlock`, which takes a newer kernel.
+//! `promtool` and `schemathesis`, which `scripts/test-tools.sh` installs, `tmpfs`, which takes root, and `landlock`, which takes a newer
+//! kernel.
 #![cfg(target_os = "linux")]
 #![allow(
     clippy::disallowed_methods,
@@ -40,4 +41,5 @@ mod server;
 mod sharing;
 mod token;
 mod unread;
+mod watching;
 mod workflows;

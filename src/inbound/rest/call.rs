@@ -11,7 +11,7 @@ use http::header::AUTHORIZATION;
 use ulid::Ulid;
 
 use super::answer::{of_reply, refused};
-use super::{Answered, Rest, arguments, attended, either};
+use super::{Answered, Rest, arguments, attended};
 use crate::inbound::server::{RequestHead, Shared, no_such_tool};
 use crate::inbound::tool::{self, CallFault, Called, Reply, idempotency, wrong_cursor};
 use crate::mesh::tenant::IdentityError;
@@ -24,20 +24,26 @@ pub(super) async fn post(
     request: Request,
 ) -> Response {
     let (parts, body) = request.into_parts();
+    // A web page can have a browser send a body of text to any address, also where nobody has to sign in, but
+    // no such header; and so the content type may be any.
+    if !parts.headers.contains_key(AUTHORIZATION) {
+        return refused(rest.http.front.refused(IdentityError::Missing));
+    }
     // What is no text names no tool.
     let name = name.map_or_else(|_| "\u{fffd}".to_owned(), |Path(name)| name);
-    either(rest.call(name, &parts.headers, body).await)
+    let work = |head, _| rest.call(name, head, &parts.headers, body);
+    rest.answer(&parts, work).await
 }
 
 impl Rest {
-    async fn call(&self, name: String, headers: &HeaderMap, body: Body) -> Answered {
+    async fn call(
+        &self,
+        name: String,
+        head: RequestHead,
+        headers: &HeaderMap,
+        body: Body,
+    ) -> Answered {
         let front = &self.http.front;
-        // A web page can have a browser send a body of text to any address, also where nobody has to sign in, but
-        // no such header; and so the content type may be any.
-        if !headers.contains_key(AUTHORIZATION) {
-            return Err(refused(front.refused(IdentityError::Missing)));
-        }
-        let (head, _) = self.head(headers).await?;
         let key = arguments::idempotency_key(headers)?;
         let read = self.http.read_body(body).await?;
         let given = arguments::of_body(read.bytes)?;

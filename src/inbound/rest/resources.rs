@@ -2,31 +2,35 @@
 
 use std::sync::Arc;
 
-use axum::extract::State;
+use axum::extract::{Request, State};
 use axum::response::Response;
-use http::{HeaderMap, StatusCode, Uri};
+use http::{StatusCode, Uri};
 use rmcp::model::{ListResourcesResult, ReadResourceResult};
 use serde::Serialize;
 use serde_json::json;
 
 use super::answer::{internal, invalid, of_fault};
-use super::{Answered, Rest, arguments, attended, either};
+use super::{Answered, Rest, arguments, attended};
+use crate::inbound::server::RequestHead;
 use crate::inbound::transport::http::answer::json_text;
 use crate::mesh::Error;
 
 /// Lists resources.
-pub(super) async fn list(State(rest): State<Arc<Rest>>, headers: HeaderMap, uri: Uri) -> Response {
-    either(rest.resource_list(&headers, &uri).await)
+pub(super) async fn list(State(rest): State<Arc<Rest>>, request: Request) -> Response {
+    let (parts, _) = request.into_parts();
+    let work = |head, _| rest.resource_list(head, &parts.uri);
+    rest.answer(&parts, work).await
 }
 
 /// Reads one resource.
-pub(super) async fn read(State(rest): State<Arc<Rest>>, headers: HeaderMap, uri: Uri) -> Response {
-    either(rest.resource(&headers, &uri).await)
+pub(super) async fn read(State(rest): State<Arc<Rest>>, request: Request) -> Response {
+    let (parts, _) = request.into_parts();
+    let work = |head, _| rest.resource(head, &parts.uri);
+    rest.answer(&parts, work).await
 }
 
 impl Rest {
-    async fn resource_list(&self, headers: &HeaderMap, uri: &Uri) -> Answered {
-        let (head, _) = self.head(headers).await?;
+    async fn resource_list(&self, head: RequestHead, uri: &Uri) -> Answered {
         let [cursor] = arguments::query(uri, ["cursor"])?;
         let shared = Arc::clone(self.shared());
         if !shared.has_resources() {
@@ -51,8 +55,7 @@ impl Rest {
         }
     }
 
-    async fn resource(&self, headers: &HeaderMap, uri: &Uri) -> Answered {
-        let (head, _) = self.head(headers).await?;
+    async fn resource(&self, head: RequestHead, uri: &Uri) -> Answered {
         let [address] = arguments::query(uri, ["uri"])?;
         let Some(address) = address else {
             let error = Error::invalid("uri", "`uri` is missing");

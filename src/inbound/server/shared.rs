@@ -1,6 +1,5 @@
 //! What every way in has of the mesh: a request is made, run and refused alike, whatever has carried it.
 
-use rmcp::model::RequestMetaObject;
 use rmcp::service::RequestContext;
 use rmcp::{ErrorData, RoleServer};
 use tokio_util::sync::CancellationToken;
@@ -10,7 +9,7 @@ use super::Shared;
 use crate::inbound::error::{cursor_error, identity_error, method_error, no_resource};
 use crate::inbound::sign_in::{ScopeSlot, missing_scope};
 use crate::inbound::tool::argument::name_a_caller;
-use crate::inbound::transport::PresentedIdentity;
+use crate::inbound::transport::{PresentedIdentity, PresentedTrace};
 use crate::mesh::Error;
 use crate::mesh::call::operation::Operation;
 use crate::mesh::call::request::Request;
@@ -18,14 +17,15 @@ use crate::mesh::call::tool::Toolset;
 use crate::mesh::service::address::InvalidAddress;
 use crate::mesh::service::cursor::InvalidCursor;
 use crate::mesh::tenant::{IdentityError, Presented, TenantContext, Token};
+use crate::mesh::trace::{TRACEPARENT, TraceParent};
 
 /// What a request brings besides what it asks for.
 #[derive(Clone, Debug, Default)]
 pub(in crate::inbound) struct RequestHead {
     /// The identity that came with it, from where its transport keeps it and nowhere else.
     pub(in crate::inbound) identity: PresentedIdentity,
-    /// The caller's trace, 32 hex digits.
-    pub(in crate::inbound) trace_id: Option<String>,
+    /// The caller's trace.
+    pub(in crate::inbound) trace: Option<TraceParent>,
     /// Set when the caller no longer wants the answer.
     pub(in crate::inbound) cancelled: CancellationToken,
 }
@@ -49,7 +49,7 @@ impl RequestHead {
         let identity = context.extensions.get::<PresentedIdentity>();
         Self {
             identity: identity.cloned().unwrap_or_default(),
-            trace_id: trace_id(&context.meta),
+            trace: trace(context),
             cancelled: context.ct.clone(),
         }
     }
@@ -63,7 +63,7 @@ impl RequestHead {
             run: None,
         });
         request.cancelled = self.cancelled;
-        request.trace_id = self.trace_id;
+        request.trace = self.trace;
         request
     }
 }
@@ -119,17 +119,11 @@ impl Shared {
     }
 }
 
-fn trace_id(meta: &RequestMetaObject) -> Option<String> {
-    trace_of(meta.get("traceparent")?.as_str()?)
-}
-
-/// The caller's trace: the second field of a W3C `traceparent`.
-pub(in crate::inbound) fn trace_of(parent: &str) -> Option<String> {
-    let trace = parent.split('-').nth(1)?;
-    let fits = trace.len() == 32
-        && trace
-            .bytes()
-            .all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte))
-        && trace.bytes().any(|byte| byte != b'0');
-    fits.then(|| trace.to_owned())
+/// The caller's trace: what the message says of it, else what its transport does.
+fn trace(context: &RequestContext<RoleServer>) -> Option<TraceParent> {
+    let parent = context.meta.get(TRACEPARENT).and_then(|text| text.as_str());
+    let carried = || context.extensions.get::<PresentedTrace>();
+    parent
+        .and_then(|text| text.parse().ok())
+        .or_else(|| carried().map(|carried| carried.0))
 }
