@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 use super::{App, Carrier, sign_in};
 use crate::config::{Config, HttpSettings};
 use crate::inbound::front::MeshFront;
+use crate::inbound::rest;
 use crate::inbound::transport::http::{
     self, Cors, Drain, Gate, Http, Listener, ListenerSettings, Origin, SILENCE_MAX, SessionKeys,
     TlsFiles,
@@ -239,6 +240,7 @@ fn router(
     });
     let routes = Router::new()
         .merge(http.routes())
+        .merge(rest::routes(&http, url))
         .merge(health::public(asked));
     let guarded = http::guarded(routes, gate, cors.as_ref());
     Ok(guarded.layer(middleware::from_fn_with_state(watched, watched::watch)))

@@ -19,7 +19,7 @@ mod parameters;
 mod request;
 mod scan;
 mod stdio;
-mod surrogate;
+pub(in crate::inbound) mod surrogate;
 #[cfg(test)]
 mod tests;
 

@@ -4,7 +4,7 @@
 //! pipes. Between requests there is nothing: what a session of the older revisions has agreed on stands in its id,
 //! which any process with the same keys opens, and only a stream that is open takes memory.
 
-mod answer;
+pub(in crate::inbound) mod answer;
 mod body;
 mod event_stream;
 mod exchange;
@@ -24,8 +24,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use axum::body::Body;
 use axum::extract::DefaultBodyLimit;
 use axum::middleware;
+use axum::response::Response;
 use axum::routing::post;
 use http::HeaderMap;
 use rmcp::model::ErrorCode;
@@ -34,11 +36,12 @@ use tokio_util::sync::CancellationToken;
 use tower_http::compression::CompressionLayer;
 use tower_http::compression::predicate::{NotForContentType, Predicate, SizeAbove};
 
+use super::FRAME_BYTES_MAX;
 use crate::inbound::session::Gatekeeper;
 use crate::inbound::sign_in::Challenge;
 use crate::mesh::Timestamp;
 use crate::mesh::tenant::Permission;
-use body::BodyBudget;
+use body::{BodyBudget, ReadBody};
 use sessions::Sessions;
 
 pub use gate::{Cors, Gate, InvalidOrigin, Origin};
@@ -142,6 +145,15 @@ impl<F: Front> Http<F> {
             clock,
             ending,
         })
+    }
+
+    /// Reads the body of a request, as long as a message may be, out of what all bodies share.
+    ///
+    /// # Errors
+    /// The response that says why it was not read.
+    pub(in crate::inbound) async fn read_body(&self, body: Body) -> Result<ReadBody, Response> {
+        let read = self.bodies.read(body, FRAME_BYTES_MAX, BODY_TIME_MAX);
+        read.await.map_err(Response::from)
     }
 
     /// The route `/mcp`.
