@@ -9,7 +9,8 @@ use futures::future::BoxFuture;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::mesh::tenant::key_set::{KeySet, SignatureKey};
+use crate::mesh::tenant::identity::Token;
+use crate::mesh::tenant::key_set::{KeySet, KeysUnavailable, SignatureKey};
 use crate::mesh::tenant::role::Permission;
 use crate::mesh::tenant::test_key::{TestKey, key_set};
 
