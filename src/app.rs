@@ -1,11 +1,10 @@
 //! Joins configuration, backends, services and transports; the only file that knows them all.
 
+mod serving;
 pub mod sign_in;
 
 use std::sync::Arc;
 use std::time::Duration;
-
-use tokio_util::sync::CancellationToken;
 
 use crate::config::{self, Backend, Config, Identity};
 use crate::inbound::server::{Server, Shared, Streams, Unasked};
@@ -41,6 +40,8 @@ use crate::outbound::upstream::child::{self, ChildLinks, ChildSettings};
 use crate::outbound::upstream::remote::{EgressPolicy, RemoteLinks, RemoteSettings};
 use crate::outbound::upstream::{PoolSettings, ServerLinks, UpstreamPool};
 use crate::platform;
+
+pub use serving::{End, Serving};
 
 /// Everything that one process is made of, whatever transports it serves.
 pub struct App {
@@ -182,12 +183,6 @@ impl App {
         if let Some(cloud) = &self.embedded {
             cloud.stop_workflows().await;
         }
-    }
-
-    /// Stops workflows once `ending` is cancelled: their steps end while the last requests do.
-    pub async fn stop_when(&self, ending: CancellationToken) {
-        ending.cancelled().await;
-        self.stop_workflows().await;
     }
 
     /// Stops workflows and publishes what waits in the outbox, as far as that goes within `time`. What does not go is handed

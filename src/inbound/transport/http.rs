@@ -49,7 +49,7 @@ pub(super) use inlet::Inlet;
 pub(in crate::inbound) use listener::Lasting;
 
 pub use gate::{Cors, Gate, InvalidOrigin, Origin};
-pub use listener::{Drain, Listener, ListenerSettings};
+pub use listener::{Drain, Listener, ListenerSettings, SILENCE_MAX};
 pub use session_id::SessionKeys;
 pub use tls::{TlsError, TlsFiles};
 

@@ -54,6 +54,15 @@ pub(crate) struct World {
     shared: OnceCell<Arc<Client>>,
 }
 
+/// What a world is made of.
+pub(crate) struct Prepared {
+    pub(crate) config: Config,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) folder: Arc<TempDir>,
+    pub(crate) issuer: Option<Issuer>,
+    pub(crate) scripts: Arc<Scripts>,
+}
+
 /// What a world is to be like.
 #[derive(Default)]
 pub(crate) struct Plan {
@@ -101,6 +110,12 @@ impl Plan {
         self
     }
 
+    /// In this folder, as another process of the same user, with the keys that lie there.
+    pub(crate) fn in_folder(mut self, folder: &Arc<TempDir>) -> Self {
+        self.folder = Some(Arc::clone(folder));
+        self
+    }
+
     /// In the folder of `other`, as another process of the same user.
     pub(crate) fn beside(mut self, other: &World) -> Self {
         self.folder = Some(Arc::clone(&other.folder));
@@ -109,6 +124,33 @@ impl Plan {
     }
 
     pub(crate) async fn open(self) -> World {
+        let Prepared {
+            config,
+            clock,
+            folder,
+            issuer,
+            scripts,
+        } = self.prepare();
+        let upstreams = Arc::new(ScriptedUpstreams::new(Arc::clone(&scripts)));
+        let given = Arc::clone(&upstreams) as Arc<dyn Upstreams>;
+        let app = App::open_with(&config, Arc::clone(&clock), Some(given))
+            .await
+            .expect("an application");
+        World {
+            app,
+            tenants: config.tenants,
+            folder,
+            clock,
+            issuer,
+            schemas: schemas(),
+            scripts,
+            upstreams,
+            shared: OnceCell::new(),
+        }
+    }
+
+    /// The settings, and what they speak of.
+    pub(crate) fn prepare(self) -> Prepared {
         let folder = self
             .folder
             .unwrap_or_else(|| Arc::new(TempDir::new().expect("a folder")));
@@ -156,22 +198,12 @@ impl Plan {
             Some(clock) => clock,
             None => Arc::new(SystemClock::new()),
         };
-        let scripts = self.scripts.unwrap_or_default();
-        let upstreams = Arc::new(ScriptedUpstreams::new(Arc::clone(&scripts)));
-        let given = Arc::clone(&upstreams) as Arc<dyn Upstreams>;
-        let app = App::open_with(&config, Arc::clone(&clock), Some(given))
-            .await
-            .expect("an application");
-        World {
-            app,
-            tenants: config.tenants,
-            folder,
+        Prepared {
+            config,
             clock,
+            folder,
             issuer,
-            schemas: schemas(),
-            scripts,
-            upstreams,
-            shared: OnceCell::new(),
+            scripts: self.scripts.unwrap_or_default(),
         }
     }
 }

@@ -56,6 +56,8 @@ pub struct Drain {
     pub delay: Duration,
     /// How long requests may take to end after that.
     pub finish: Duration,
+    /// Cancelled when there is no time left for either.
+    pub cut: CancellationToken,
     /// Cancelled by the listener when streams are to end.
     pub ending: CancellationToken,
 }
@@ -69,6 +71,9 @@ pub struct ListenerSettings {
     pub tls: Option<super::TlsFiles>,
     /// The most connections.
     pub connections_max: usize,
+    /// How long a connection may take to say the headers of a request, and be silent between requests:
+    /// [`SILENCE_MAX`] but in tests.
+    pub silence_max: Duration,
 }
 
 /// A socket that takes connections.
@@ -76,6 +81,7 @@ pub struct Listener {
     socket: TcpListener,
     tls: Option<Arc<Tls>>,
     connections_max: usize,
+    silence_max: Duration,
 }
 
 impl Listener {
@@ -89,6 +95,7 @@ impl Listener {
             tls: tls.map_err(io::Error::other)?,
             socket: TcpListener::bind(settings.bind).await?,
             connections_max: settings.connections_max,
+            silence_max: settings.silence_max,
         })
     }
 
@@ -102,7 +109,7 @@ impl Listener {
 
     /// Serves `router` until `drain` has begun and everything has ended, or its time is up.
     pub async fn serve(self, router: Router, drain: Drain) {
-        let connections = Connections::new(self.connections_max, router, drain.clone());
+        let connections = Connections::new(&self, router, drain.clone());
         if let Some(tls) = &self.tls {
             let watching = Arc::clone(tls).watch(drain.begin.clone());
             connections.tasks.spawn(watching);
@@ -113,6 +120,7 @@ impl Listener {
         };
         tokio::select! {
             () = begun => {}
+            () = drain.cut.cancelled() => {}
             () = connections.accept(&self.socket, self.tls.as_ref()) => {}
         }
         drop(self.socket);
@@ -133,13 +141,12 @@ impl Listener {
 
 /// The connections of one listener.
 struct Connections {
+    silence_max: Duration,
     router: Router,
     drain: Drain,
     room: Arc<Semaphore>,
     open: Arc<Mutex<Vec<Arc<Activity>>>>,
     tasks: TaskTracker,
-    /// Cancelled when what is left is cut off.
-    cut: CancellationToken,
     start: Instant,
     refused: AtomicU64,
 }
@@ -185,14 +192,15 @@ struct Place {
 }
 
 impl Connections {
-    fn new(most: usize, router: Router, drain: Drain) -> Arc<Self> {
+    fn new(listener: &Listener, router: Router, drain: Drain) -> Arc<Self> {
+        let most = listener.connections_max;
         Arc::new(Self {
+            silence_max: listener.silence_max,
             router,
             drain,
             room: Arc::new(Semaphore::new(most)),
             open: Arc::default(),
             tasks: TaskTracker::new(),
-            cut: CancellationToken::new(),
             start: Instant::now(),
             refused: AtomicU64::new(0),
         })
@@ -219,7 +227,7 @@ impl Connections {
             let connections = Arc::clone(self);
             let tls = tls.cloned();
             self.tasks.spawn(async move {
-                let cut = connections.cut.clone();
+                let cut = connections.drain.cut.clone();
                 tokio::select! {
                     () = cut.cancelled() => {}
                     () = connections.serve(stream, peer, tls, Arc::new(place)) => {}
@@ -278,7 +286,7 @@ impl Connections {
         place: Arc<Place>,
     ) {
         // What says nothing takes no buffers yet.
-        let says_something = timeout(SILENCE_MAX, stream.readable());
+        let says_something = timeout(self.silence_max, stream.readable());
         let is_ready = tokio::select! {
             ready = says_something => matches!(ready, Ok(Ok(()))),
             () = place.activity.close.cancelled() => false,
@@ -338,7 +346,7 @@ impl Connections {
         });
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
-            .header_read_timeout(SILENCE_MAX)
+            .header_read_timeout(self.silence_max)
             .max_buf_size(HEAD_BYTES_MAX)
             .max_headers(HEADERS_MAX)
             .serve_connection(TokioIo::new(stream), service)

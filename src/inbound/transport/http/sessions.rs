@@ -30,7 +30,7 @@ pub(super) struct Sessions<H> {
 
 struct State<H> {
     sessions: HashMap<Uuid, Known<H>>,
-    /// How many streams are open, by who shares them.
+    /// How many streams are open by who shares them.
     streams: HashMap<Arc<str>, usize>,
 }
 
@@ -174,7 +174,14 @@ impl<H> Sessions<H> {
         self.state().close(session);
     }
 
+    /// How many sessions something is known of.
+    #[cfg(test)]
+    pub(super) fn known(&self) -> usize {
+        self.state().sessions.len()
+    }
+
     /// How many streams are open.
+    #[cfg(test)]
     pub(super) fn streams(&self) -> usize {
         self.state().streams.values().sum()
     }

@@ -1,0 +1,198 @@
+//! The mesh behind a listener, with all its routes.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use secrecy::SecretSlice;
+use tokio_util::sync::CancellationToken;
+
+use super::{App, Carrier, sign_in};
+use crate::config::{Config, HttpSettings};
+use crate::inbound::front::MeshFront;
+use crate::inbound::transport::http::{
+    self, Cors, Drain, Gate, Http, Listener, ListenerSettings, Origin, SILENCE_MAX, SessionKeys,
+    TlsFiles,
+};
+use crate::mesh::upstream::Upstreams;
+use crate::mesh::{Clock, Error, SystemClock};
+use crate::platform;
+
+/// How long events that have not been published yet may keep the process.
+const PUBLISH_TIME_MAX: Duration = Duration::from_secs(5);
+
+/// An application that listens, and has yet to serve.
+pub struct Serving {
+    app: App,
+    listener: Listener,
+    address: SocketAddr,
+    router: Router,
+    drain: Drain,
+    url: String,
+}
+
+/// How a server is told to end.
+#[derive(Clone, Debug, Default)]
+pub struct End {
+    /// Cancelled when it is to end in its own time.
+    pub begin: CancellationToken,
+    /// Cancelled when it is to end at once.
+    pub cut: CancellationToken,
+}
+
+impl Serving {
+    /// Takes the address that `config` names, and opens what is behind it. It serves until it is told to `end`. Within a runtime.
+    ///
+    /// # Errors
+    /// The address is taken, the certificate or the way to sign in cannot be used, or what
+    /// [`App::open`] says.
+    pub async fn open(config: &Config, end: End) -> Result<Self, Error> {
+        Self::open_with(config, end, Arc::new(SystemClock::new()), None).await
+    }
+
+    /// As [`Serving::open`], with a clock of the caller's, and connections to other servers of the caller's
+    /// where they are given.
+    ///
+    /// # Errors
+    /// As [`Serving::open`].
+    pub async fn open_with(
+        config: &Config,
+        end: End,
+        clock: Arc<dyn Clock>,
+        upstreams: Option<Arc<dyn Upstreams>>,
+    ) -> Result<Self, Error> {
+        let settings = &config.http;
+        let listener = listener(settings).await?;
+        let address = listener.address().map_err(cannot_listen(settings.bind))?;
+        let app = App::open_over(Carrier::Http, config, clock, upstreams).await?;
+        let drain = Drain {
+            begin: end.begin,
+            cut: end.cut,
+            delay: settings.drain_delay,
+            finish: settings.drain_time,
+            ending: CancellationToken::new(),
+        };
+        let url = public_url(settings, address);
+        let router = router(config, &app, &url, drain.ending.clone())?;
+        Ok(Self {
+            app,
+            listener,
+            address,
+            router,
+            drain,
+            url,
+        })
+    }
+
+    /// Where it listens.
+    pub const fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The address by which clients reach it.
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// The application.
+    pub const fn app(&self) -> &App {
+        &self.app
+    }
+
+    /// Serves until it is told to end and all requests have, and publishes what has happened.
+    pub async fn run(self) {
+        let ending = self.drain.ending.clone();
+        let stopping = async {
+            ending.cancelled().await;
+            self.app.stop_workflows().await;
+        };
+        tokio::join!(self.listener.serve(self.router, self.drain), stopping);
+        tracing::info!("all requests have ended");
+        self.app.close(PUBLISH_TIME_MAX).await;
+    }
+}
+
+async fn listener(settings: &HttpSettings) -> Result<Listener, Error> {
+    let files = platform::raise_descriptors().unwrap_or(u64::MAX);
+    // The rest is for files, for AWS and for other servers.
+    let most = usize::try_from(files / 4 * 3).unwrap_or(usize::MAX);
+    if most < settings.connections_max {
+        tracing::warn!(
+            connections = most,
+            "the system lets this process open too few files for the connections that it may have"
+        );
+    }
+    let listening = Listener::bind(ListenerSettings {
+        bind: settings.bind,
+        tls: settings
+            .tls
+            .clone()
+            .map(|(certificate, key)| TlsFiles { certificate, key }),
+        connections_max: settings.connections_max.min(most),
+        silence_max: SILENCE_MAX,
+    });
+    listening.await.map_err(cannot_listen(settings.bind))
+}
+
+fn cannot_listen(bind: SocketAddr) -> impl FnOnce(std::io::Error) -> Error {
+    move |error| {
+        Error::internal(format!("this server cannot listen at {bind}"))
+            .caused_by(error)
+            .fix("Name another address in AGENT_MESH_BIND, or end what listens there.")
+    }
+}
+
+fn router(
+    config: &Config,
+    app: &App,
+    url: &str,
+    ending: CancellationToken,
+) -> Result<Router, Error> {
+    let settings = &config.http;
+    let sign_in = sign_in::sign_in(&config.sign_in, url)?;
+    let front = MeshFront::new(Arc::clone(app.shared()), sign_in);
+    let clock = Arc::clone(&app.shared().backplane.clock);
+    let http = Http::new(front, keys(settings)?, settings.streams_max, clock, ending);
+    let origins: Vec<Origin> = settings
+        .cors
+        .origins
+        .iter()
+        .filter_map(|text| text.parse().ok())
+        .collect();
+    let gate = Gate::new(settings.bind.ip(), &settings.hosts(), &origins);
+    let cors = (!origins.is_empty()).then(|| Cors {
+        origins,
+        headers: settings.cors.headers.clone(),
+        credentials: settings.cors.credentials,
+        max_age: settings.cors.max_age,
+    });
+    Ok(http::guarded(http.routes(), gate, cors.as_ref()))
+}
+
+/// The keys of the settings; without any, one that ends with this process.
+fn keys(settings: &HttpSettings) -> Result<SessionKeys, Error> {
+    let unusable = |error| Error::internal("the keys that seal cannot be used").caused_by(error);
+    if !settings.state_keys.is_empty() {
+        return SessionKeys::new(&settings.state_keys).map_err(unusable);
+    }
+    let mut key = vec![0; 32];
+    aws_lc_rs::rand::fill(&mut key)
+        .map_err(|_| Error::internal("the system has no randomness for a key"))?;
+    SessionKeys::new(&[SecretSlice::from(key)]).map_err(unusable)
+}
+
+/// The address by which clients reach it.
+fn public_url(settings: &HttpSettings, address: SocketAddr) -> String {
+    settings.public_url.clone().unwrap_or_else(|| {
+        let scheme = if settings.tls.is_some() {
+            "https"
+        } else {
+            "http"
+        };
+        match address.ip().to_canonical().is_loopback() {
+            true => format!("{scheme}://localhost:{}", address.port()),
+            false => format!("{scheme}://{address}"),
+        }
+    })
+}
