@@ -18,7 +18,7 @@ pub(in crate::inbound) mod seat;
 mod session_id;
 mod sessions;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod tls;
 
 use std::future::Future;

@@ -98,11 +98,7 @@ impl<F: Front> Sse<F> {
             id,
             open: Arc::clone(&self.open),
             // Clients resolve it against the address of the stream.
-            endpoint: Some(format!(
-                "{}/messages?session={}",
-                self.folder,
-                id.simple()
-            )),
+            endpoint: Some(format!("{}/messages?session={}", self.folder, id.simple())),
         };
         let events = stream::unfold(stream, async |mut stream| {
             let bytes = stream.next().await?;
@@ -111,12 +107,7 @@ impl<F: Front> Sse<F> {
         Ok(event_stream::response(events))
     }
 
-    async fn tell(
-        &self,
-        headers: &HeaderMap,
-        uri: &Uri,
-        body: Body,
-    ) -> Result<Response, Response> {
+    async fn tell(&self, headers: &HeaderMap, uri: &Uri, body: Body) -> Result<Response, Response> {
         require_json(headers)?;
         let caller = self.http.front.caller(headers).await?;
         let session = session_named(uri);

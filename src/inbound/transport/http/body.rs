@@ -89,7 +89,10 @@ impl BodyBudget {
     }
 
     /// Room for so many units; nothing where none are wanted.
-    pub(in crate::inbound) fn take(&self, units: usize) -> Result<Option<OwnedSemaphorePermit>, BodyFault> {
+    pub(in crate::inbound) fn take(
+        &self,
+        units: usize,
+    ) -> Result<Option<OwnedSemaphorePermit>, BodyFault> {
         if units == 0 {
             return Ok(None);
         }
@@ -171,7 +174,10 @@ mod tests {
         let budget = BodyBudget::new(4096);
         let silent = Body::from_stream(stream::pending::<Result<Bytes, std::io::Error>>());
         assert_eq!(
-            budget.read(silent, 10, Duration::from_millis(1)).await.err(),
+            budget
+                .read(silent, 10, Duration::from_millis(1))
+                .await
+                .err(),
             Some(BodyFault::TooSlow)
         );
     }

@@ -134,7 +134,7 @@ impl Listener {
                 connections = connections.tasks.len(),
                 "connections are cut off: their requests took too long to end"
             );
-            connections.cut.cancel();
+            connections.drain.cut.cancel();
         }
     }
 }
@@ -313,7 +313,7 @@ impl Connections {
     fn lasting(&self, place: &Arc<Place>) -> Lasting {
         Lasting {
             tasks: self.tasks.clone(),
-            cut: self.cut.clone(),
+            cut: self.drain.cut.clone(),
             held: Arc::new((Arc::clone(place), Busy::begin(&place.activity))),
         }
     }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use axum::response::Response;
 use tokio::sync::{OwnedSemaphorePermit, watch};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -67,16 +68,13 @@ impl Tenure {
     /// Waits until it is over.
     async fn over(&self) {
         let mut changes = self.ends_at.subscribe();
-        let last = tokio::time::Instant::now() + SESSION_TIME_MAX;
+        let last = Instant::now() + SESSION_TIME_MAX;
         loop {
             let now = self.clock.now();
             let left = changes.borrow_and_update().map(|end| end.since(now));
-            if left.is_some_and(|left| left.is_zero()) {
-                return;
-            }
-            let next = left.map_or(last, |left| (tokio::time::Instant::now() + left).min(last));
+            let end = left.map_or(last, |left| (Instant::now() + left).min(last));
             tokio::select! {
-                () = tokio::time::sleep_until(next) => if next == last { return },
+                () = tokio::time::sleep_until(end) => return,
                 _ = changes.changed() => {}
             }
         }

@@ -92,10 +92,7 @@ impl Handshake {
     }
 
     /// Accepts: what `talk` makes of the connection goes on over it.
-    pub(in crate::inbound) fn accept<Talk>(
-        self,
-        talk: impl FnOnce(OnUpgrade) -> Talk,
-    ) -> Response
+    pub(in crate::inbound) fn accept<Talk>(self, talk: impl FnOnce(OnUpgrade) -> Talk) -> Response
     where
         Talk: Future<Output = ()> + Send + 'static,
     {
@@ -127,7 +124,9 @@ impl Offers {
                 let token = token.and_then(|token| String::from_utf8(token).ok());
                 let token = token.filter(|_| offers.token.is_none());
                 offers.token = Some(token.ok_or_else(|| {
-                    malformed("the subprotocol `bearer.` takes one token, in base64url without padding")
+                    malformed(
+                        "the subprotocol `bearer.` takes one token, in base64url without padding",
+                    )
                 })?);
             } else {
                 offers.others = true;

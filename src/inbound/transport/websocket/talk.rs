@@ -72,8 +72,10 @@ impl Farewell {
     pub(in crate::inbound) const SHUTDOWN: Self =
         Self::new(CloseCode::Away, "the server is shutting down");
     /// The token has ended.
-    pub(in crate::inbound) const TOKEN_ENDED: Self =
-        Self::new(CloseCode::Policy, "the token has ended: connect with a new one");
+    pub(in crate::inbound) const TOKEN_ENDED: Self = Self::new(
+        CloseCode::Policy,
+        "the token has ended: connect with a new one",
+    );
     /// Others needed the place.
     pub(in crate::inbound) const GAVE_WAY: Self = Self::new(
         CloseCode::Again,
@@ -220,8 +222,5 @@ async fn write(
 
 /// Sends `message`; nothing where the client does not take it.
 async fn send(sink: &mut SplitSink<Socket, Message>, message: Message) -> Option<()> {
-    timeout(WRITE_TIME_MAX, sink.send(message))
-        .await
-        .ok()?
-        .ok()
+    timeout(WRITE_TIME_MAX, sink.send(message)).await.ok()?.ok()
 }

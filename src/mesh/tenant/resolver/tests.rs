@@ -13,6 +13,7 @@ use crate::mesh::tenant::identity::Token;
 use crate::mesh::tenant::key_set::{KeySet, KeysUnavailable, SignatureKey};
 use crate::mesh::tenant::role::Permission;
 use crate::mesh::tenant::test_key::{TestKey, key_set};
+use crate::mesh::tenant::token::TOKEN_BYTES_MAX;
 
 const NOW: i64 = 1_790_000_000;
 const FIRST: &str = "https://id.acme.example";
