@@ -117,10 +117,10 @@ fn resolve(criterion: &mut Criterion) {
     });
 
     let (keys, token) = signed();
-    let settings = TokenSettings {
-        issuers: vec!["https://id.example".to_owned()],
-        audiences: vec!["mesh".to_owned()],
-    };
+    let settings = TokenSettings::of_messages(
+        vec!["https://id.example".to_owned()],
+        vec!["mesh".to_owned()],
+    );
     let by_token = Resolver::of_tokens(settings, Arc::new(Keys(keys)), acme());
     let presented = Presented {
         token: Some(Token::new(token)),

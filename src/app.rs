@@ -1,5 +1,6 @@
 //! Joins configuration, backends, services and transports; the only file that knows them all.
 
+pub(crate) mod oversight;
 mod serving;
 pub mod sign_in;
 
@@ -10,7 +11,6 @@ use crate::config::{self, Backend, Config, Identity};
 use crate::inbound::server::{Server, Shared, Streams, Unasked};
 use crate::inbound::task::RunTools;
 use crate::inbound::tool::catalog::Catalog;
-use crate::mesh::audit::Audit;
 use crate::mesh::call::sequence::IdSequence;
 use crate::mesh::call::tool::Toolset;
 use crate::mesh::call::{Backplane, CALL_TIME_MAX};
@@ -22,7 +22,6 @@ use crate::mesh::event::{
 use crate::mesh::integration::waiting::WaitingTable;
 use crate::mesh::integration::{BookParts, IntegrationBook};
 use crate::mesh::limit::Limiter;
-use crate::mesh::policy::Policy;
 use crate::mesh::store::mail::MailPolicy;
 use crate::mesh::store::{Bucket, Bus, BusRules, Table};
 use crate::mesh::tenant::TenantDirectory;
@@ -92,7 +91,7 @@ impl App {
             bytes_max: config.events.outbox_bytes_max,
             clock: Arc::clone(&clock),
         })?;
-        let audit = Audit::off();
+        let audit = oversight::audit(config, &clock)?;
         let parts = Parts {
             table: Arc::new(AwsTable::new(Arc::clone(&connection))),
             bucket: Arc::new(AwsBucket::new(Arc::clone(&connection))),
@@ -113,7 +112,7 @@ impl App {
         } = parts;
         let backplane = Backplane {
             resolver: sign_in::resolver(carrier, config, &parts.tenants, &clock)?,
-            policy: Policy::off(),
+            policy: oversight::policy(config, &clock)?,
             audit,
             limiter: Limiter::new(),
             publisher,
@@ -336,9 +335,7 @@ impl Parts {
 /// one of them names.
 fn server_links(config: &Config, serves_many: bool, clock: &Arc<dyn Clock>) -> ServerLinks {
     let settings = &config.integrations;
-    let rules = settings.egress_allow.iter();
-    let rules = rules.filter_map(|rule| rule.parse().ok()).collect();
-    let egress = EgressPolicy::new(rules, settings.allow_loopback_http);
+    let egress = EgressPolicy::new(settings.egress_allow.clone(), settings.allow_loopback_http);
     let remote = RemoteLinks::new(RemoteSettings { egress }, Arc::clone(clock));
     let children = child_settings(config, clock);
     let children = ChildLinks::new(ChildSettings {

@@ -1,5 +1,6 @@
 //! Commands: one file each, parsed by clap.
 
+mod audit;
 mod child;
 mod completions;
 mod config;
@@ -15,6 +16,7 @@ mod secrets;
 mod serve;
 mod settings;
 pub mod stdio;
+mod tokens;
 mod tools;
 mod version;
 mod workflows;
@@ -94,10 +96,14 @@ enum Command {
     Events(events::Arguments),
     /// Keep, list and remove the secrets that integrations refer to
     Secrets(secrets::Arguments),
+    /// Make, list and revoke the tokens by which clients sign in over HTTP
+    Tokens(tokens::Arguments),
     /// Check, list and run workflows
     Workflows(workflows::Arguments),
     /// Import integrations from desktop clients, and see their processes
     Integrations(integrations::Arguments),
+    /// Check the audit log
+    Audit(audit::Arguments),
     /// Show, check or explain the settings
     Config(config::Arguments),
     /// Print a shell's completions
@@ -195,13 +201,20 @@ fn run_configured(
             _ => output.error(&format!("{} {warning}", Paint::Warning.on("warning:"))),
         }
     }
+    if command.is_none() {
+        for warning in &config.stdio_warnings {
+            tracing::warn!("{warning}");
+        }
+    }
     match command {
         Some(Command::Doctor(arguments)) => doctor::run(&arguments, config, output),
         Some(Command::Serve(arguments)) => serve::run(&arguments, config, output),
         Some(Command::Init(arguments)) => init::run(&arguments, config, environment, output),
         Some(Command::Tools(arguments)) => tools::run(&arguments, config, output),
         Some(Command::Events(arguments)) => events::run(&arguments, config, output),
+        Some(Command::Audit(arguments)) => audit::run(&arguments, config, output),
         Some(Command::Secrets(arguments)) => secrets::run(&arguments, config, environment, output),
+        Some(Command::Tokens(arguments)) => tokens::run(&arguments, config, output),
         Some(Command::Workflows(arguments)) => workflows::run(&arguments, config, output),
         Some(Command::Integrations(arguments)) => {
             integrations::run(&arguments, config, environment, output)

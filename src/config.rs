@@ -1,6 +1,8 @@
 //! Settings: flags, environment and file into typed values, all mistakes at once.
 
 mod arn;
+mod audit;
+mod authorizer;
 mod automation;
 mod backend;
 mod check;
@@ -13,6 +15,7 @@ pub mod integrations;
 mod jwt;
 mod log;
 mod mistake;
+pub mod secret_file;
 pub mod setting;
 mod sign_in;
 mod source;
@@ -25,6 +28,8 @@ use std::sync::Arc;
 
 use crate::mesh::tenant::TenantId;
 
+pub use audit::{AUDIT_KEY_BYTES_LEAST, AUDIT_KEY_BYTES_MOST, AuditSettings, audit_key};
+pub use authorizer::AuthorizerSettings;
 pub use automation::{AutomationSettings, LOGICAL_NAME_BYTES_MAX, SharedNames};
 pub use backend::{Backend, BackendChoice};
 pub use document::{example, settings_table_markdown};
@@ -89,6 +94,10 @@ pub struct Config {
     pub events: EventSettings,
     /// What rules, alerts and workflows may reach.
     pub automation: AutomationSettings,
+    /// The policy service that decides about each call, where there is one.
+    pub authorizer: Option<AuthorizerSettings>,
+    /// The audit log, where one is kept.
+    pub audit: Option<AuditSettings>,
     /// Which other servers may be reached, and what their processes may do.
     pub integrations: IntegrationSettings,
     /// How `serve` listens.
@@ -209,13 +218,13 @@ impl Config {
         let read_only = reader.read(&READ_ONLY, false, check::switch);
         let events = EventSettings::read(reader);
         let automation = AutomationSettings::read(reader, &mut warnings);
+        let authorizer = AuthorizerSettings::read(reader, &mut warnings);
+        let audit = AuditSettings::read(reader, &mut warnings);
         let tokens_file = sign_in.as_ref().map(|sign_in| sign_in.tokens_file.clone());
         let private = [&data_dir, &outbox_dir, &tokens_file, &tenants_path, &file];
-        let private: Vec<&Path> = private
-            .into_iter()
-            .flatten()
-            .map(PathBuf::as_path)
-            .collect();
+        let private = private.into_iter().flatten().map(PathBuf::as_path);
+        let audit_log = audit.as_ref().map(|audit| audit.log.as_path());
+        let private: Vec<&Path> = private.chain(audit_log).collect();
         let integrations = IntegrationSettings::read(reader, environment, &private, &mut warnings);
         let http = HttpSettings::read(reader);
         let log = LogSettings::read(reader);
@@ -246,6 +255,8 @@ impl Config {
             read_only,
             events,
             automation,
+            authorizer,
+            audit,
             integrations,
             http,
             log,

@@ -1,5 +1,7 @@
 //! What faces AWS, or the cloud that fits in a folder.
 
+pub mod audit;
+pub mod authorizer;
 pub mod aws;
 pub mod embedded;
 pub mod jwks;

@@ -23,12 +23,13 @@ pub struct Telemetry {
 /// Libraries by the beginning of their targets, with the most they may log unless `RUST_LOG` names them.
 /// Beyond it they would write the tenants' own data: rmcp whole arguments and results, and as warnings the
 /// words of every refusal, which repeat what was asked; the SDK whole responses, the embedded parts whole
-/// requests.
-const CAPPED: [(&str, LevelFilter); 4] = [
+/// requests, tungstenite the headers that a connection signs in with and all that goes over it.
+const CAPPED: [(&str, LevelFilter); 5] = [
     ("rmcp", LevelFilter::ERROR),
     ("aws", LevelFilter::DEBUG),
     ("s3s", LevelFilter::INFO),
     ("dynoxide", LevelFilter::INFO),
+    ("tungstenite", LevelFilter::INFO),
 ];
 
 /// Libraries that say more at `info` than an operator wants to read; quiet unless somebody debugs.

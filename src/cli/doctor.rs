@@ -5,8 +5,10 @@ mod children;
 mod data_folder;
 mod identity;
 mod outbox;
+mod oversight;
 mod report;
 mod settings;
+mod sign_in;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -83,14 +85,16 @@ pub(super) fn run(arguments: &Arguments, config: &Config, output: &mut Output) -
 /// Everything at once, each part within [`TIME_MAX`].
 async fn look(config: &Config) -> Report {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
-    let (identity, storage, outbox) = tokio::join!(
+    let (identity, oversight, storage, outbox) = tokio::join!(
         identity::look(config, &clock, TIME_MAX),
+        oversight::look(config, TIME_MAX),
         storage(config, &clock),
         outbox(config, &clock),
     );
     let mut report = Report::new(Some(settings::set(config)));
     report.extend("settings", settings::look(config));
     report.extend("identity", identity);
+    report.extend("oversight", oversight);
     match config.backend.backend {
         Backend::Aws => report.extend("aws", storage),
         Backend::Embedded => report.extend("data folder", storage),

@@ -2,7 +2,7 @@
 
 use super::check;
 use super::setting::{EVENT_READS, EVENT_RETENTION_DAYS, OUTBOX_BYTES_MAX};
-use super::source::{Reader, Shown};
+use super::source::{Bytes, Reader, Shown};
 
 /// How events are recorded and kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,15 +48,6 @@ impl EventSettings {
             outbox_bytes_max: outbox.0,
             retention_days,
         }
-    }
-}
-
-/// A number of bytes, shown with its unit.
-struct Bytes(u64);
-
-impl Shown for Bytes {
-    fn shown(&self) -> Option<String> {
-        Some(check::bytes_text(self.0))
     }
 }
 

@@ -14,7 +14,7 @@ use super::setting::{
     ALLOW_LOOPBACK_HTTP, ALLOWED_COMMANDS, CHILD_PATHS, EGRESS_ALLOW, Setting, TEMPLATES_FILE,
 };
 use super::source::{Reader, absolute};
-use crate::mesh::integration::Templates;
+use crate::mesh::integration::{EgressRule, InvalidEgressRule, Templates};
 
 /// The most commands, folders or addresses that one setting may list.
 pub const LISTED_MAX: usize = 256;
@@ -33,7 +33,7 @@ pub struct IntegrationSettings {
     /// Further folders that children may read, absolute.
     pub child_paths: Vec<PathBuf>,
     /// Hosts, addresses and networks that may be reached besides public ones.
-    pub egress_allow: Vec<String>,
+    pub egress_allow: Vec<EgressRule>,
     /// Whether plain http to this machine is allowed.
     pub allow_loopback_http: bool,
     /// `PATH` of children: this process's own, absolute folders only.
@@ -250,15 +250,14 @@ fn commands(text: &str) -> Result<Vec<String>, String> {
     }
 }
 
-/// Hosts, addresses and networks separated by commas, in lower case.
-fn egress(text: &str) -> Result<Vec<String>, String> {
+/// Hosts, addresses and networks separated by commas.
+fn egress(text: &str) -> Result<Vec<EgressRule>, String> {
     let mut allowed = Vec::new();
     let mut wrong = Vec::new();
     for item in listed(text)? {
-        let item = item.to_ascii_lowercase();
-        match egress_item(&item) {
-            Ok(()) if !allowed.contains(&item) => allowed.push(item),
-            Ok(()) => {}
+        match egress_rule(&item) {
+            Ok(rule) if !allowed.contains(&rule) => allowed.push(rule),
+            Ok(_) => {}
             Err(message) => wrong.push(format!("\"{item}\" {message}")),
         }
     }
@@ -269,24 +268,21 @@ fn egress(text: &str) -> Result<Vec<String>, String> {
     }
 }
 
-fn egress_item(item: &str) -> Result<(), String> {
-    if item.parse::<std::net::IpAddr>().is_ok() {
-        return Ok(());
+fn egress_rule(item: &str) -> Result<EgressRule, String> {
+    // Bits behind the prefix mean that another network is wanted than the one that would be allowed.
+    if let Ok(network) = item.parse::<IpNet>()
+        && network.trunc() != network
+    {
+        return Err(format!("is no network; {} is", network.trunc()));
     }
-    if item.contains('/') {
-        return match item.parse::<IpNet>() {
-            Ok(network) if network.trunc() == network => Ok(()),
-            Ok(network) => Err(format!("is no network; {} is", network.trunc())),
-            Err(_) => Err("is no network; one is written like 10.0.0.0/8 or fd00::/8".to_owned()),
-        };
-    }
-    // What looks like an address and is none, such as 10.0.0 or 0x7f.1, is read as one by some programs.
-    let last = item.rsplit('.').next().unwrap_or_default();
-    let numeric = last.starts_with(|letter: char| letter.is_ascii_digit());
-    if check::is_host(item) && !numeric {
-        Ok(())
-    } else {
-        Err("must be a host, an address or a network".to_owned())
+    item.parse()
+        .map_err(|error: InvalidEgressRule| error.to_string())
+}
+
+impl super::source::Shown for Vec<EgressRule> {
+    fn shown(&self) -> Option<String> {
+        let texts: Vec<String> = self.iter().map(EgressRule::to_string).collect();
+        texts.shown()
     }
 }
 

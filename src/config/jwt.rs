@@ -160,7 +160,7 @@ pub(crate) fn existing_file(path: &Path) -> Result<(), String> {
     }
 }
 
-fn is_loopback(host: &str) -> bool {
+pub(super) fn is_loopback(host: &str) -> bool {
     let address = host.trim_start_matches('[').trim_end_matches(']');
     host == "localhost"
         || address

@@ -44,7 +44,7 @@ pub const PREFIX: &str = "AGENT_MESH_";
 pub(crate) const TEST_PREFIX: &str = "AGENT_MESH_TEST_";
 
 macro_rules! settings {
-    ($($name:ident = $variable:literal $(or $also:literal)? $(as $masked:ident)?, $kind:expr, $example:literal, $default:literal, $meaning:literal;)*) => {
+    ($($name:ident = $variable:literal $(or $also:literal)? $(as $secret:ident)?, $kind:expr, $example:literal, $default:literal, $meaning:literal;)*) => {
         $(
             #[doc = $meaning]
             pub static $name: Setting = Setting {
@@ -54,7 +54,7 @@ macro_rules! settings {
                 meaning: $meaning,
                 default: $default,
                 example: $example,
-                secret: settings!(@secret $($masked)?),
+                secret: settings!(@secret $($secret)?),
             };
         )*
 
@@ -62,7 +62,7 @@ macro_rules! settings {
         pub static SETTINGS: &[&Setting] = &[$(&$name),*];
     };
     (@secret) => { false };
-    (@secret masked) => { true };
+    (@secret secret) => { true };
     (@also) => { None };
     (@also $also:literal) => { Some($also) };
 }
@@ -154,6 +154,25 @@ settings! {
     EVENTS_ROLE_ARN = "AGENT_MESH_EVENTS_ROLE_ARN", Kind::Text,
         "arn:aws:iam::123456789012:role/agent-mesh-events", "none",
         "The role that EventBridge takes to start the workflow of a native rule";
+    AUTHORIZER_URL = "AGENT_MESH_AUTHORIZER_URL", Kind::Text, "https://policy.example", "none: only roles decide",
+        "The policy service that is asked about each call, at `/verify` below this https URL";
+    AUTHORIZER_KEY = "AGENT_MESH_AUTHORIZER_KEY" as secret, Kind::Text, "a-long-secret", "none",
+        "The key that the policy service knows this server by; better in a file";
+    AUTHORIZER_KEY_FILE = "AGENT_MESH_AUTHORIZER_KEY_FILE", Kind::Path, "/etc/agent-mesh/policy.key", "none",
+        "The file of that key";
+    AUTHORIZER_TIMEOUT_MS = "AGENT_MESH_AUTHORIZER_TIMEOUT_MS", Kind::Number, "500", "500",
+        "How long one question may take: 10 to 10000 ms; a call that is not decided by then is refused";
+    AUTHORIZER_CACHE_MS = "AGENT_MESH_AUTHORIZER_CACHE_MS", Kind::Number, "5000", "5000",
+        "How long an answer is remembered: 0 to 60000 ms, and no longer than the service says";
+    AUDIT_LOG = "AGENT_MESH_AUDIT_LOG", Kind::Path, "/var/log/agent-mesh/audit.jsonl", "none",
+        "The file of the audit log: a line for each call, each bound to the one before it";
+    AUDIT_BYTES_MAX = "AGENT_MESH_AUDIT_BYTES_MAX", Kind::Bytes, "100MiB", "100 MiB",
+        "How large a file of the audit log becomes before the next one is begun: 1 MiB to 1 TiB";
+    AUDIT_KEY_FILE = "AGENT_MESH_AUDIT_KEY_FILE", Kind::Path, "/etc/agent-mesh/audit.key",
+        "none: lines are sealed with a plain hash",
+        "The file of the key, of at least 32 bytes, that the lines are sealed with";
+    AUDIT_REQUIRED = "AGENT_MESH_AUDIT_REQUIRED", Kind::Switch, "true", "`true`",
+        "Whether calls are refused while the audit log cannot be written";
     ALLOWED_COMMANDS = "AGENT_MESH_ALLOWED_COMMANDS", Kind::List, "npx,/usr/local/bin/mcp-server", "none",
         "The programs that an admin under identity `env` may register: absolute paths, or names found in `PATH`";
     TEMPLATES_FILE = "AGENT_MESH_TEMPLATES_FILE", Kind::Path, "/etc/agent-mesh/templates.toml", "none",
@@ -182,7 +201,7 @@ settings! {
         "The certificate of `serve` and those that signed it, as PEM; read anew when it changes";
     TLS_KEY = "AGENT_MESH_TLS_KEY", Kind::Path, "/etc/agent-mesh/tls.key", "none: plain HTTP",
         "The private key of that certificate, as PEM";
-    STATE_KEYS = "AGENT_MESH_STATE_KEYS" as masked, Kind::List,
+    STATE_KEYS = "AGENT_MESH_STATE_KEYS" as secret, Kind::List,
         "8B8TzTrlZ6SSjMXgqvlvWCsyaZoVcWgSRHdNqGYTqIk=", "one for each process, forgotten with it",
         "The keys that seal what clients carry, base64 of 32 bytes each; the first one seals, the others still open";
     CONNECTIONS_MAX = "AGENT_MESH_CONNECTIONS_MAX", Kind::Number, "16384", "16384",

@@ -78,6 +78,11 @@ impl SignInSettings {
         self.tokens_file_is_named || self.tokens_file.exists()
     }
 
+    /// The variables that signed tokens need and nobody has set, where some of them are set.
+    pub fn jwt_missing(&self) -> impl Iterator<Item = &'static str> {
+        self.jwt_missing.iter().map(|setting| setting.variable)
+    }
+
     /// Whether these settings will do for a server that listens at `bind`.
     ///
     /// # Errors

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use toml::Spanned;
 use toml::de::DeValue;
 
+use super::check::bytes_text;
 use super::environment::Environment;
 use super::mistake::{Mistakes, Place, did_you_mean, nearest};
 use super::setting::{Kind, LATER, PREFIX, SETTINGS, Setting, TEST_PREFIX, key_of};
@@ -363,6 +364,15 @@ fn near_variable(name: &str) -> String {
 
 fn unsupported(name: &str) -> String {
     format!("{name} is set, but this version does not support it yet and goes on without")
+}
+
+/// A number of bytes, shown with its unit.
+pub(crate) struct Bytes(pub(crate) u64);
+
+impl Shown for Bytes {
+    fn shown(&self) -> Option<String> {
+        Some(bytes_text(self.0))
+    }
 }
 
 impl Shown for String {

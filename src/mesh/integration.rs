@@ -20,6 +20,7 @@ pub mod tools;
 pub mod unseen;
 pub mod view;
 pub mod waiting;
+pub mod written;
 
 pub use book::{BookParts, IntegrationBook};
 pub use credentials::Credentials;

@@ -1,5 +1,7 @@
 //! The seam to other MCP servers: connections that are opened when they are needed, each of one user's alone.
 
+mod secrets;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,6 +18,8 @@ use super::integration::{ConnectionId, RemoteKind, ServiceId};
 use super::store::Reply;
 use super::tenant::{TenantId, UserId};
 use super::{Error, Timestamp};
+
+pub use secrets::ConnectionSecrets;
 
 /// How long connecting may take: starting the child or the first request, the handshake, the list of tools.
 pub const CONNECT_TIME_MAX: Duration = Duration::from_secs(30);
@@ -44,11 +48,13 @@ pub struct ConnectionKey {
 pub struct ConnectionPlan {
     /// Whose it is.
     pub key: ConnectionKey,
-    /// Differs whenever the definition, the settings or the credentials do: what is open under another
-    /// revision is ended first.
+    /// Differs whenever the definition, the settings or the credentials do: what is open as another revision
+    /// ends when the calls on it have.
     pub revision: String,
     /// How the server is reached.
     pub target: ConnectionTarget,
+    /// What of it must never be shown.
+    pub secrets: ConnectionSecrets,
     /// Of which era the server was when it was last spoken to, so that a silent old one costs its wait once.
     pub era: Option<Era>,
     /// How many children the tenant may have at once.
@@ -148,6 +154,8 @@ pub struct UpstreamTool {
 pub struct ConnectionState {
     /// Whose it is.
     pub key: ConnectionKey,
+    /// As what it was opened.
+    pub revision: String,
     /// How it is.
     pub phase: Phase,
     /// The child's process id.
@@ -238,22 +246,41 @@ pub enum UpstreamFault {
 /// All connections of this process to other servers.
 pub trait Upstreams: Send + Sync + 'static {
     /// The connection of `plan`: the one that is open under its key and revision, else a new one. Callers
-    /// who come while it is being opened wait for the same one.
+    /// who come while it is being opened wait for the same one. One that was tried out as this revision takes
+    /// the place. What is open there as another revision gets no more calls from here on, and ends when it has
+    /// answered those that it has.
+    ///
+    /// The answer comes within [`CONNECT_TIME_MAX`] and what ending a connection takes.
     ///
     /// # Errors
     /// `UPSTREAM_UNAVAILABLE` with what the server last said, `QUOTA_EXCEEDED`, `OVERLOADED`,
     /// `NOT_SUPPORTED` where it may not be opened at all; nothing is kept then.
     fn connect(&self, plan: ConnectionPlan) -> Reply<'_, Arc<dyn Upstream>>;
 
+    /// A new connection beside what is open under the plan's key, which is left as it is: nobody else gets the new
+    /// one before it takes over.
+    ///
+    /// # Errors
+    /// As [`Self::connect`].
+    fn try_out(&self, plan: ConnectionPlan) -> Reply<'_, Arc<dyn Upstream>>;
+
+    /// The connection that was tried out as `revision` takes the place under `key`. What was there ends when it has
+    /// answered the calls that it has.
+    fn take_over(&self, key: &ConnectionKey, revision: &str);
+
+    /// Ends what there is under `key` as `revision` and nothing else: at once what is being opened or idle, else when
+    /// it has answered the calls that it has, which is not waited for.
+    fn retire<'a>(&'a self, key: &'a ConnectionKey, revision: &'a str) -> BoxFuture<'a, ()>;
+
     /// The connection that is open under `key` and `revision`. While it is [`Phase::Degraded`] this is the one
     /// that broke: it still tells its tools, and its calls are [`UpstreamFault::NotSent`].
     fn open(&self, key: &ConnectionKey, revision: &str) -> Option<Arc<dyn Upstream>>;
 
-    /// Ends the connection, its child and all that the child has started.
+    /// Ends all that there is under `key`, at once: each connection, its child and all that the child has started.
     fn disconnect<'a>(&'a self, key: &'a ConnectionKey) -> BoxFuture<'a, ()>;
 
-    /// Removes what the children of an integration's connections have kept on this machine. All of them have
-    /// been ended before.
+    /// Ends all connections to an integration, of all users of the tenant, and removes what their children have kept
+    /// on this machine.
     fn forget<'a>(&'a self, tenant: &'a TenantId, service: &'a ServiceId) -> BoxFuture<'a, ()>;
 
     /// Every connection of `tenant`; of all tenants where none is named.

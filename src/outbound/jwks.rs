@@ -16,6 +16,7 @@ use crate::mesh::Clock;
 use crate::mesh::tenant::{KeySet, KeySource, KeysUnavailable, SignatureKey};
 use cache::{KeyCache, Policy};
 use origin::{FileOrigin, HttpOrigin, Origin};
+pub(in crate::outbound) use origin::{is_loopback, loopback_addresses};
 
 /// The largest key set that is read, in bytes.
 pub const KEY_SET_BYTES_MAX: usize = 1 << 20;
@@ -113,7 +114,7 @@ impl FromStr for JwksLocation {
         }
         match url.scheme() {
             "https" => Ok(Self::Url(url)),
-            "http" if origin::is_loopback(&url) => Ok(Self::Url(url)),
+            "http" if is_loopback(&url) => Ok(Self::Url(url)),
             "http" => Err(InvalidLocation::Plain),
             "file" => url
                 .to_file_path()

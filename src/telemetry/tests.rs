@@ -26,7 +26,7 @@ fn settings(level: LogLevel, rust_log: Option<&str>, format: LogFormat) -> LogSe
     }
 }
 
-/// What is logged when each of six targets says something at each level.
+/// What is logged when each of seven targets says something at each level.
 fn logged(settings: &LogSettings) -> String {
     let captured = Captured::default();
     let writer = captured.clone();
@@ -41,7 +41,7 @@ fn logged(settings: &LogSettings) -> String {
         )*};
     }
     tracing::subscriber::with_default(log, || {
-        at_every_level!("agent_mesh::mesh" "rmcp::service" "aws_smithy_runtime::client" "hyper_util::client" "s3s::ops" "dynoxide::actions");
+        at_every_level!("agent_mesh::mesh" "rmcp::service" "aws_smithy_runtime::client" "hyper_util::client" "s3s::ops" "dynoxide::actions" "tungstenite::handshake");
     });
     let bytes = captured.0.lock().unwrap().clone();
     String::from_utf8(bytes).unwrap()
@@ -76,6 +76,11 @@ fn the_embedded_parts_never_log_requests() {
         let text = logged(&settings(level, None, LogFormat::Text));
         assert_eq!(count(&text, "s3s::"), expected);
         assert_eq!(count(&text, "dynoxide::"), expected);
+        assert_eq!(
+            count(&text, "tungstenite::"),
+            3,
+            "nor what it signs in with"
+        );
     }
 }
 

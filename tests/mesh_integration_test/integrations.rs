@@ -1,5 +1,7 @@
 //! Integrations from registering to removing, over servers that do what a script says.
 
+mod connecting;
+
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 

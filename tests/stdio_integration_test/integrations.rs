@@ -2,6 +2,7 @@
 
 mod apart;
 mod calls;
+mod canary;
 mod direct;
 mod foreign;
 mod input;

@@ -15,6 +15,7 @@
     reason = "everything here is a test"
 )]
 
+mod audit;
 mod children;
 mod client;
 mod commands;

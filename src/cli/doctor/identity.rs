@@ -1,4 +1,4 @@
-//! Who calls: the user of the settings, or the keys that verify tokens; and what the tenants file says.
+//! Who calls: the user of the settings, or the keys that verify tokens; what the tenants file says; who signs in.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -6,6 +6,7 @@ use std::time::Duration;
 use tokio::time::timeout;
 
 use super::report::Check;
+use super::sign_in;
 use crate::app;
 use crate::config::setting::TENANTS_FILE;
 use crate::config::{Config, Identity, JwksSource, JwtSettings};
@@ -19,11 +20,17 @@ pub(super) async fn look(
     clock: &Arc<dyn Clock>,
     time_max: Duration,
 ) -> Vec<Check> {
-    let identity = match &config.identity {
-        Identity::Env => caller(config),
-        Identity::Jwt(settings) => keys(settings, clock, time_max).await,
+    let mut checks = match &config.identity {
+        Identity::Env => vec![caller(config)],
+        Identity::Jwt(_) => Vec::new(),
     };
-    vec![identity, tenants(config)]
+    // Over HTTP they are used under either identity.
+    if let Some(settings) = &config.sign_in.jwt {
+        checks.push(keys(settings, clock, time_max).await);
+    }
+    checks.push(tenants(config));
+    checks.extend(sign_in::look(config, clock.now()));
+    checks
 }
 
 /// The one user whom every call is taken for.
@@ -70,7 +77,7 @@ async fn keys(settings: &JwtSettings, clock: &Arc<dyn Clock>, time_max: Duration
         Ok(Ok(keys)) => Check::ok(
             "keys",
             format!(
-                "jwt: {} keys of {place}; issuers {}; audiences {}",
+                "{} keys of {place}; issuers {}; audiences {}",
                 keys.len(),
                 settings.issuers.join(", "),
                 settings.audiences.join(", ")

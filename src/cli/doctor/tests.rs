@@ -237,3 +237,86 @@ fn for_people_each_check_has_a_line_and_a_fix_stands_below_its_fault() {
         "{told}"
     );
 }
+
+#[test]
+fn the_ways_to_sign_in_are_told_and_what_is_wrong_with_the_tokens() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("tokens.toml");
+    let place = path.to_str().unwrap().to_owned();
+    let look = |variables: &[(&str, &str)]| {
+        let (status, report) = look_at(folder.path(), variables);
+        assert_fixes(&report);
+        (status, report)
+    };
+    let said = |report: &Value, part: &str| {
+        let check = check(report, "identity", part);
+        let text = |member: &str| check[member].as_str().unwrap_or_default().to_owned();
+        (text("state"), text("message"))
+    };
+    let (_, report) = look(&[]);
+    let (state, message) = said(&report, "sign-in");
+    assert!(state == "ok" && message.contains("nobody"), "{message}");
+    let (_, report) = look(&[("AGENT_MESH_JWT_ISSUER", "https://id.example")]);
+    assert_eq!(said(&report, "sign-in").0, "warning", "{report}");
+
+    let new = crate::outbound::tokens::NewToken {
+        tenant: "local".parse().unwrap(),
+        user: "robot".parse().unwrap(),
+        role: crate::mesh::tenant::Role::User,
+        scope: None,
+        expires: Some(crate::mesh::Timestamp::from_seconds(1)),
+    };
+    let now = crate::mesh::Timestamp::from_seconds(0);
+    crate::outbound::tokens::create(&path, new, now).unwrap();
+    let variables = [
+        ("AGENT_MESH_TOKENS_FILE", place.as_str()),
+        ("AGENT_MESH_ANONYMOUS", "true"),
+    ];
+    let (status, report) = look(&variables);
+    assert_eq!(status, ExitStatus::Success, "{report}");
+    let (_, message) = said(&report, "sign-in");
+    for part in ["static tokens", "viewer of tenant local"] {
+        assert!(message.contains(part), "{message}");
+    }
+    let (state, message) = said(&report, "tokens");
+    assert_eq!(state, "ok", "{message}");
+    assert!(message.starts_with("1 token of ") && message.contains("1 of them expired"));
+
+    let (_, report) = look(&[variables[0], ("AGENT_MESH_TENANT_ID", "acme")]);
+    let (state, message) = said(&report, "tokens");
+    assert!(state == "warning" && message.contains("local"), "{message}");
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).unwrap();
+        let (_, report) = look(&variables);
+        assert_eq!(said(&report, "tokens").0, "warning", "{report}");
+    }
+    std::fs::write(&path, "[[tokens]]\n").unwrap();
+    let (status, report) = look(&variables);
+    assert_eq!(status, ExitStatus::Found, "{report}");
+    assert_eq!(said(&report, "tokens").0, "fault", "{report}");
+}
+
+#[test]
+fn a_policy_service_that_does_not_answer_is_a_fault_and_an_audit_log_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let nobody = {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        format!("http://{}", listener.local_addr().unwrap())
+    };
+    let variables = [
+        ("AGENT_MESH_AUTHORIZER_URL", nobody.as_str()),
+        ("AGENT_MESH_AUDIT_LOG", "audit.jsonl"),
+    ];
+    let (status, report) = look_at(folder.path(), &variables);
+    assert_eq!(status, ExitStatus::Found, "{report}");
+    assert_fixes(&report);
+    let policy = check(&report, "oversight", "policy");
+    assert_eq!(policy["state"], "fault", "{policy}");
+    assert!(policy["message"].as_str().unwrap().contains(&nobody));
+    let audit = &check(&report, "oversight", "audit log")["message"];
+    assert!(audit.as_str().unwrap().contains("plain hash"), "{audit}");
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+}

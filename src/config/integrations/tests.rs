@@ -20,8 +20,16 @@ fn commands_are_absolute_paths_or_names() {
 fn egress_is_hosts_addresses_and_networks() {
     let good = "MCP.corp.example,10.1.0.0/16,192.0.2.7,fd00::/8,::1,localhost,LOCALHOST";
     let allowed = egress(good).unwrap();
-    assert_eq!(allowed.len(), 6);
-    assert_eq!(allowed[0], "mcp.corp.example");
+    let shown: Vec<_> = allowed.iter().map(EgressRule::to_string).collect();
+    let rules = [
+        "mcp.corp.example",
+        "10.1.0.0/16",
+        "192.0.2.7/32",
+        "fd00::/8",
+        "::1/128",
+        "localhost",
+    ];
+    assert_eq!(shown, rules);
     for bad in [
         "10.1.2.3/16",
         "10.0.0.0/33",
@@ -30,7 +38,8 @@ fn egress_is_hosts_addresses_and_networks() {
         "http://x",
         "*.x",
         "a:80",
-        "a_b",
+        "ä.example",
+        &format!("{}.example", "x".repeat(64)),
     ] {
         assert!(egress(bad).is_err(), "{bad}");
     }

@@ -16,6 +16,7 @@ mod disk;
 mod folder;
 pub(super) mod frame;
 pub(super) mod log;
+pub(super) mod note;
 pub(super) mod reader;
 mod recovery;
 pub(super) mod share;

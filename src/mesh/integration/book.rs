@@ -9,12 +9,11 @@
 mod impatient;
 
 use std::collections::HashMap;
-use std::hash::{BuildHasher as _, RandomState};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures::{StreamExt as _, TryStreamExt as _, stream};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::copies::{Copies, Copy};
 use super::listing::ServicePins;
@@ -28,8 +27,8 @@ use crate::mesh::store::key::{
 use crate::mesh::store::table::{Condition, Range, Row, VERSION_ATTRIBUTE};
 use crate::mesh::store::{SecretStore, Table};
 use crate::mesh::tenant::{TenantId, UserId};
-use crate::mesh::upstream::{ConnectionKey, Upstreams};
-use crate::mesh::{Clock, Error};
+use crate::mesh::upstream::{ConnectionState, Upstreams};
+use crate::mesh::{Clock, Error, Timestamp};
 
 /// How old a copy may be.
 pub const COPY_AGE_MAX: Duration = Duration::from_secs(5);
@@ -59,9 +58,6 @@ pub const CONNECTIONS_MAX: usize = 16;
 const LOADS_MAX: usize = 16;
 const QUERIES_AT_ONCE: usize = 16;
 
-/// How many can wait for copies without waiting for each other's.
-const GATES: usize = 64;
-
 /// Rows of one page of a query, and the most pages of one tenant's integrations or pins.
 const PAGE_ROWS: u32 = 1000;
 const PAGES_MAX: usize = 1024;
@@ -87,8 +83,6 @@ struct Inner {
     parts: BookParts,
     rolls: Mutex<Copies<TenantId, Roll>>,
     views: Mutex<Copies<(TenantId, UserId), View>>,
-    gates: Vec<tokio::sync::Mutex<()>>,
-    hasher: RandomState,
     loads: Semaphore,
     impatient: Arc<Semaphore>,
     changes: Channels<IntegrationsChanged>,
@@ -110,8 +104,6 @@ impl IntegrationBook {
             parts,
             rolls: Mutex::new(Copies::new(TENANTS_MAX, TENANTS_WEIGHT_MAX)),
             views: Mutex::new(Copies::new(USERS_MAX, USERS_WEIGHT_MAX)),
-            gates: (0..GATES).map(|_| tokio::sync::Mutex::default()).collect(),
-            hasher: RandomState::new(),
             loads: Semaphore::new(LOADS_MAX),
             impatient: Arc::new(Semaphore::new(LOADS_MAX)),
             changes: Channels::default(),
@@ -137,7 +129,8 @@ impl IntegrationBook {
         if let Some(view) = self.held(&key) {
             return Ok(Seen { view, units: 0.0 });
         }
-        let _turn = self.gate(&key).lock().await;
+        let turn = self.views().turn(&key);
+        let _turn = turn.lock().await;
         match self.find(&key) {
             Some((view, _)) => Ok(Seen { view, units: 0.0 }),
             None => self.renew(&key, true).await,
@@ -208,13 +201,13 @@ impl IntegrationBook {
 
     /// Reads what is new; a copy of the tenant's part that is young enough is taken where `may_share`.
     async fn renew(&self, key: &(TenantId, UserId), may_share: bool) -> Result<Seen, Error> {
-        let permit = self.0.loads.acquire().await;
-        let _permit = permit.map_err(|_| Error::internal("the book of integrations is closed"))?;
         let mut units = 0.0;
         let (tenant, user) = key;
-        let changes = self.views().changes();
+        let reading = self.views().begin(key);
         let now = self.0.parts.clock.monotonic();
+        let began = self.0.parts.clock.now();
         let (roll, roll_since) = self.roll(tenant, may_share, &mut units).await?;
+        let _permit = self.permit().await?;
         let keys = Keyspace::of(tenant);
         let stamp = self
             .read_stamp(&keys.integrations_stamp(Some(user)), &mut units)
@@ -245,12 +238,10 @@ impl IntegrationBook {
             }
         };
         let view = Arc::clone(&copy.value);
-        self.views().keep(key.clone(), copy, changes);
+        self.views().keep(key.clone(), copy, &reading);
         if !is_same {
             self.announce(tenant, Some(user));
-        }
-        if let Some(before) = before.filter(|_| !is_same) {
-            self.end_those_gone(&before.value, &view);
+            self.end_those_gone(key, &view, began);
         }
         Ok(Seen { view, units })
     }
@@ -262,10 +253,13 @@ impl IntegrationBook {
         may_share: bool,
         units: &mut f64,
     ) -> Result<(Arc<Roll>, Duration), Error> {
+        // Who waits for the tenant's own turn holds no permit, which others may need.
+        let turn = self.rolls().turn(tenant);
+        let _turn = turn.lock().await;
         let now = self.0.parts.clock.monotonic();
-        let (held, changes) = {
+        let (held, reading) = {
             let mut rolls = self.rolls();
-            (rolls.find(tenant).cloned(), rolls.changes())
+            (rolls.find(tenant).cloned(), rolls.begin(tenant))
         };
         if let Some(held) = held.as_ref().filter(|_| may_share)
             && !held.is_stale
@@ -273,6 +267,7 @@ impl IntegrationBook {
         {
             return Ok((Arc::clone(&held.value), held.since));
         }
+        let _permit = self.permit().await?;
         let keys = Keyspace::of(tenant);
         let stamp = self
             .read_stamp(&keys.integrations_stamp(None), units)
@@ -295,8 +290,13 @@ impl IntegrationBook {
             }
         };
         let roll = Arc::clone(&copy.value);
-        self.rolls().keep(tenant.clone(), copy, changes);
+        self.rolls().keep(tenant.clone(), copy, &reading);
         Ok((roll, now))
+    }
+
+    async fn permit(&self) -> Result<SemaphorePermit<'_>, Error> {
+        let permit = self.0.loads.acquire().await;
+        permit.map_err(|_| Error::internal("the book of integrations is closed"))
     }
 
     async fn read_stamp(&self, key: &RowKey, units: &mut f64) -> Result<Option<String>, Error> {
@@ -443,28 +443,18 @@ impl IntegrationBook {
         ))
     }
 
-    /// Ends what is open of connections that another process has ended or made anew.
-    fn end_those_gone(&self, before: &View, now: &View) {
-        let gone = before.owned.iter().filter(|(place, held)| {
-            let kept = now.owned.get(place);
-            kept.is_none_or(|kept| kept.revision != held.revision)
-        });
-        for held in gone.map(|(_, held)| held) {
-            if self.upstreams().open(&held.key, &held.revision).is_some() {
-                self.end_soon(Arc::clone(&held.key));
+    /// Ends the user's connections in this process that are none any more: another process has ended them or made
+    /// them anew. What is younger than the copy, which was read from `began` on, is left to whoever has opened it.
+    fn end_those_gone(&self, (tenant, user): &(TenantId, UserId), view: &View, began: Timestamp) {
+        let states = self.upstreams().states(Some(tenant)).into_iter();
+        let own = states.filter(|state| state.key.user == *user && state.since < began);
+        for ConnectionState { key, revision, .. } in own {
+            if view.is_current(&key, &revision) {
+                continue;
             }
+            let upstreams = Arc::clone(&self.0.parts.upstreams);
+            tokio::spawn(async move { upstreams.retire(&key, &revision).await });
         }
-    }
-
-    /// Ends what is open under `key`, without waiting for it.
-    pub(in crate::mesh) fn end_soon(&self, key: Arc<ConnectionKey>) {
-        let upstreams = Arc::clone(&self.0.parts.upstreams);
-        tokio::spawn(async move { upstreams.disconnect(&key).await });
-    }
-
-    fn gate(&self, key: &(TenantId, UserId)) -> &tokio::sync::Mutex<()> {
-        let place = self.0.hasher.hash_one(key) % GATES as u64;
-        &self.0.gates[usize::try_from(place).unwrap_or_default()]
     }
 
     fn rolls(&self) -> MutexGuard<'_, Copies<TenantId, Roll>> {
@@ -475,3 +465,6 @@ impl IntegrationBook {
         self.0.views.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -3,7 +3,8 @@
 use std::borrow::Borrow;
 use std::collections::HashMap;
 use std::hash::Hash;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 /// A copy and how old it is.
@@ -32,9 +33,18 @@ pub(super) struct Copies<K, V> {
     recent_weight: usize,
     count_max: usize,
     weight_max: usize,
-    /// Of how many changes this process knows: what was read before one of them is kept as stale.
-    changes: u64,
+    /// What is being read, to be told of changes meanwhile.
+    reads: Vec<(K, Weak<AtomicBool>)>,
+    /// Whose turn it is to read a key: one at a time.
+    turns: HashMap<K, Weak<Turn>>,
 }
+
+/// What is held while a key is read.
+pub(super) type Turn = tokio::sync::Mutex<()>;
+
+/// A read that has begun. What it finds is stale where this process has changed it meanwhile.
+#[derive(Debug)]
+pub(super) struct Reading(Arc<AtomicBool>);
 
 impl<V> Clone for Copy<V> {
     fn clone(&self) -> Self {
@@ -53,12 +63,29 @@ impl<K: Eq + Hash + Clone, V> Copies<K, V> {
             recent_weight: 0,
             count_max,
             weight_max,
-            changes: 0,
+            reads: Vec::new(),
+            turns: HashMap::new(),
         }
     }
 
-    pub(super) const fn changes(&self) -> u64 {
-        self.changes
+    /// A read of `key` begins. There are as many of them as are held, and no more.
+    pub(super) fn begin(&mut self, key: &K) -> Reading {
+        let is_overtaken = Arc::new(AtomicBool::new(false));
+        self.reads.retain(|(_, read)| read.strong_count() > 0);
+        self.reads
+            .push((key.clone(), Arc::downgrade(&is_overtaken)));
+        Reading(is_overtaken)
+    }
+
+    /// What is locked while `key` is read, so that who comes meanwhile finds what was read.
+    pub(super) fn turn(&mut self, key: &K) -> Arc<Turn> {
+        if let Some(turn) = self.turns.get(key).and_then(Weak::upgrade) {
+            return turn;
+        }
+        self.turns.retain(|_, turn| turn.strong_count() > 0);
+        let turn = Arc::new(Turn::default());
+        self.turns.insert(key.clone(), Arc::downgrade(&turn));
+        turn
     }
 
     pub(super) fn find<Q: Eq + Hash + ?Sized>(&mut self, key: &Q) -> Option<&mut Copy<V>>
@@ -72,20 +99,24 @@ impl<K: Eq + Hash + Clone, V> Copies<K, V> {
         self.recent.get_mut(key)
     }
 
-    /// Keeps what was read when there were so many `changes`.
-    pub(super) fn keep(&mut self, key: K, mut copy: Copy<V>, changes: u64) {
+    /// Keeps what was read.
+    pub(super) fn keep(&mut self, key: K, mut copy: Copy<V>, reading: &Reading) {
         let held = self.recent.get(&key).or_else(|| self.before.get(&key));
         if held.is_some_and(|held| held.since > copy.since) {
             return;
         }
-        copy.is_stale = changes != self.changes;
+        copy.is_stale = reading.0.load(Ordering::Relaxed);
         self.remove(&key);
         self.put(key, copy);
     }
 
     /// What the table has of some keys has changed: what was read before is not used any more.
     pub(super) fn changed(&mut self, is_one: impl Fn(&K) -> bool) {
-        self.changes += 1;
+        for (_, read) in self.reads.iter().filter(|(key, _)| is_one(key)) {
+            if let Some(is_overtaken) = read.upgrade() {
+                is_overtaken.store(true, Ordering::Relaxed);
+            }
+        }
         let all = self.recent.iter_mut().chain(self.before.iter_mut());
         for (_, copy) in all.filter(|(key, _)| is_one(key)) {
             copy.is_stale = true;
@@ -130,13 +161,16 @@ mod tests {
     fn what_was_used_of_late_stays_and_the_rest_goes() {
         for (count_max, weight_max) in [(8, usize::MAX), (usize::MAX, 8)] {
             let mut copies = Copies::new(count_max, weight_max);
-            for key in 0..4_u32 {
-                copies.keep(key, copy(key, 1), 0);
+            let keep = |copies: &mut Copies<u32, u32>, key| {
+                let reading = copies.begin(&key);
+                copies.keep(key, copy(key, 1), &reading);
+            };
+            for key in 0..5_u32 {
+                keep(&mut copies, key);
             }
-            copies.keep(4, copy(4, 1), 0);
             assert!(copies.find(&0).is_some(), "used again");
             for key in 5..8 {
-                copies.keep(key, copy(key, 1), 0);
+                keep(&mut copies, key);
             }
             let held: Vec<_> = (0..8)
                 .filter(|key| copies.recent.contains_key(key) || copies.before.contains_key(key))
@@ -149,16 +183,31 @@ mod tests {
     }
 
     #[test]
-    fn what_was_read_before_a_change_is_stale() {
+    fn what_was_read_before_a_change_is_stale_and_of_nobody_else() {
         let mut copies = Copies::new(8, 8);
-        copies.keep("a", copy(1, 1), 0);
-        copies.keep("b", copy(1, 1), 0);
+        let (a, b) = (copies.begin(&"a"), copies.begin(&"b"));
         copies.changed(|key| *key == "a");
+        copies.keep("a", copy(1, 1), &a);
+        copies.keep("b", copy(1, 1), &b);
         assert!(copies.find("a").unwrap().is_stale && !copies.find("b").unwrap().is_stale);
-        copies.keep("a", copy(1, 1), 0);
-        assert!(copies.find("a").unwrap().is_stale);
-        copies.keep("a", copy(2, 1), copies.changes());
+        let again = copies.begin(&"a");
+        copies.keep("a", copy(2, 1), &again);
         let held = copies.find("a").unwrap();
         assert!(!held.is_stale && *held.value == 2);
+        copies.changed(|key| *key == "a");
+        assert!(copies.find("a").unwrap().is_stale && !copies.find("b").unwrap().is_stale);
+    }
+
+    #[test]
+    fn what_is_known_of_reads_goes_with_them() {
+        let mut copies = Copies::<u32, u32>::new(8, 8);
+        for key in 0..100 {
+            drop(copies.begin(&key));
+            let (turn, same) = (copies.turn(&key), copies.turn(&key));
+            assert!(Arc::ptr_eq(&turn, &same));
+        }
+        let _held = copies.begin(&0);
+        let _turn = copies.turn(&0);
+        assert_eq!((copies.reads.len(), copies.turns.len()), (1, 1));
     }
 }

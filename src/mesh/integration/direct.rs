@@ -8,14 +8,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use serde_json::value::{RawValue, to_raw_value};
+use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
 
 use super::book::IntegrationBook;
 use super::id::{ConnectionId, ServiceId};
 use super::tools::{KnownTool, KnownTools, NAME_BYTES_MAX as TOOL_NAME_BYTES_MAX, is_tool_name};
-use super::unseen;
 use super::view::{Owned, View};
+use super::written;
 use crate::mesh::call::tool::Tool;
 use crate::mesh::tenant::{Permission, TenantContext};
 use crate::mesh::upstream::Phase;
@@ -408,8 +408,7 @@ fn text_of(name: &str, owned: &Owned, tool: &KnownTool) -> Result<String, LeftOu
         return Err(LeftOutBecause::Name);
     }
     let text = tool.definition.get();
-    let whole: Map<String, Value> =
-        serde_json::from_str(text).map_err(|_| LeftOutBecause::Shape)?;
+    serde_json::from_str::<Map<String, Value>>(text).map_err(|_| LeftOutBecause::Shape)?;
     serde_json::from_str::<Readable>(text).map_err(|_| LeftOutBecause::Shape)?;
     let shown: Shown<'_> = serde_json::from_str(text).map_err(|_| LeftOutBecause::Shape)?;
     let members = [
@@ -423,12 +422,12 @@ fn text_of(name: &str, owned: &Owned, tool: &KnownTool) -> Result<String, LeftOu
     for (member, raw) in members {
         let Some(raw) = raw else { continue };
         listed.push_str(&format!(",\"{member}\":"));
-        match (tool.unseen.is_none(), whole.get(member)) {
-            (false, Some(value)) => {
-                let escaped = to_raw_value(&unseen::escaped_json(value.clone()));
-                listed.push_str(escaped.map_err(|_| LeftOutBecause::Shape)?.get());
+        match tool.unseen.is_none() {
+            true => listed.push_str(raw.get()),
+            false => {
+                let escaped = written::escaped(raw).ok_or(LeftOutBecause::Shape)?;
+                listed.push_str(escaped.get());
             }
-            _ => listed.push_str(raw.get()),
         }
     }
     let origin = json!({

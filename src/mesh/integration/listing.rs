@@ -4,13 +4,13 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use serde::Deserialize;
-use serde_json::Value;
 use serde_json::value::RawValue;
 
-use super::pin::{Difference, PINNED_MEMBERS, PinHash};
+use super::pin::{Difference, PinHash, pinned};
 use super::row::Pin;
 use super::tools::{KnownTool, KnownTools, RefusedBecause, RefusedTool, ToolState, is_tool_name};
 use super::unseen::{self, Unseen};
+use super::written;
 use crate::mesh::upstream::UpstreamTool;
 
 /// The most bytes of the definition of one tool.
@@ -64,7 +64,7 @@ pub struct News<'listing> {
     pub changed: Vec<(&'listing ListedTool, Pin)>,
 }
 
-#[derive(Deserialize)]
+#[derive(Default, Deserialize)]
 struct Annotations {
     #[serde(default, rename = "readOnlyHint")]
     read_only: bool,
@@ -239,21 +239,23 @@ impl ListedTool {
     }
 
     fn new(name: Arc<str>, definition: Arc<RawValue>, hash: PinHash) -> Self {
-        let members: Value = serde_json::from_str(definition.get()).unwrap_or_default();
-        let annotations = members.get("annotations");
-        let annotations = annotations.and_then(|given| Annotations::deserialize(given).ok());
+        let mut annotations = Vec::new();
         let mut unseen = Unseen::default();
-        for member in PINNED_MEMBERS {
-            if let Some(value) = members.get(member) {
-                look_at(value, &mut unseen);
+        for (member, written) in pinned(&definition).unwrap_or_default() {
+            written::unseen(written, &mut unseen);
+            if member == "annotations" {
+                annotations.push(Annotations::of(written));
             }
         }
+        // Of those that stand there twice, parsers take the one or the other.
+        let annotations = annotations.into_iter().reduce(Annotations::both);
+        let annotations = annotations.unwrap_or_default();
         Self {
             name,
             definition,
             hash,
-            read_only: annotations.as_ref().is_some_and(|given| given.read_only),
-            idempotent: annotations.as_ref().is_some_and(|given| given.idempotent),
+            read_only: annotations.read_only,
+            idempotent: annotations.idempotent,
             unseen,
         }
     }
@@ -274,17 +276,17 @@ impl ListedTool {
     }
 }
 
-fn look_at(value: &Value, unseen: &mut Unseen) {
-    match value {
-        Value::String(text) => unseen.look_at(text),
-        Value::Array(items) => items.iter().for_each(|item| look_at(item, unseen)),
-        Value::Object(members) => {
-            for (name, member) in members {
-                unseen.look_at(name);
-                look_at(member, unseen);
-            }
+impl Annotations {
+    /// What they say; nothing where one of them is of another type.
+    fn of(written: &RawValue) -> Self {
+        serde_json::from_str(written.get()).unwrap_or_default()
+    }
+
+    const fn both(self, other: Self) -> Self {
+        Self {
+            read_only: self.read_only && other.read_only,
+            idempotent: self.idempotent && other.idempotent,
         }
-        _ => {}
     }
 }
 

@@ -9,9 +9,10 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::de::{Deserializer, MapAccess, Visitor};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
+use serde_json::{Map, Value};
 use sha2::{Digest as _, Sha256};
 
-use super::unseen;
+use super::{unseen, written};
 
 /// The members of a tool's definition that are pinned: what a model decides by.
 pub const PINNED_MEMBERS: [&str; 6] = [
@@ -75,6 +76,14 @@ pub struct Change {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("a definition must be a JSON object of at most {DEPTH_MAX} levels")]
 pub struct NotPinnable;
+
+/// The pinned members of a definition as far as they can be read: see [`written::value`]. Of one that stands
+/// there twice it is the last.
+pub fn readable(definition: &RawValue) -> Map<String, Value> {
+    let members = pinned(definition).unwrap_or_default().into_iter();
+    let members = members.map(|(name, member)| (name.to_owned(), written::value(member)));
+    members.collect()
+}
 
 impl PinHash {
     /// Of the pinned members of `definition`, whatever the order of members and the spelling of texts.
@@ -194,7 +203,7 @@ impl<'de> Deserialize<'de> for Members<'de> {
 }
 
 /// The pinned members of a definition, by name; one that is `null` counts as left out.
-fn pinned(definition: &RawValue) -> Result<Vec<(&'static str, &RawValue)>, NotPinnable> {
+pub(super) fn pinned(definition: &RawValue) -> Result<Vec<(&'static str, &RawValue)>, NotPinnable> {
     let members: Members<'_> = serde_json::from_str(definition.get()).map_err(|_| NotPinnable)?;
     let mut found = Vec::with_capacity(PINNED_MEMBERS.len());
     for name in PINNED_MEMBERS {

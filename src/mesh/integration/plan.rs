@@ -9,12 +9,18 @@ use secrecy::{ExposeSecret, SecretString};
 use super::credentials::Credentials;
 use super::definition::{AuthMethod, Definition, Endpoint, Program, RemoteAddress};
 use super::reference::{Place, Referents, expand};
-use crate::mesh::upstream::{ClientCredentials, ConnectionTarget, SignIn};
+use crate::mesh::upstream::{ClientCredentials, ConnectionSecrets, ConnectionTarget, SignIn};
 use crate::mesh::{Error, ErrorKind};
 
 /// The header that a bearer token and a password stand in, and the one that a key stands in.
 const AUTHORIZATION: &str = "authorization";
 const API_KEY: &str = "x-api-key";
+
+/// What stands before a name and a password in a header.
+const BASIC: &str = "Basic ";
+
+/// The field of credentials that is no secret: what a token is to be good for, in words that errors need.
+const SCOPE: &str = "scope";
 
 /// The texts of a definition that may hold references.
 pub fn texts(endpoint: &Endpoint) -> Vec<&str> {
@@ -106,6 +112,27 @@ pub fn target(
     })
 }
 
+/// What of `target` must never be shown: what its references stand for, what the connection was given to sign
+/// in with, and what a header that was made of them holds. The texts of a definition are no secrets by themselves.
+pub fn secrets(
+    target: &ConnectionTarget,
+    credentials: &Credentials,
+    referents: &Referents,
+) -> ConnectionSecrets {
+    let given = credentials.fields();
+    let given = given.filter_map(|(name, text)| (name.as_str() != SCOPE).then_some(text));
+    let held: Vec<_> = given.chain(referents.texts()).collect();
+    let has_one = |text: &&SecretString| {
+        let text = text.expose_secret();
+        text.starts_with(BASIC) || held.iter().any(|held| text.contains(held.expose_secret()))
+    };
+    let headers = match target {
+        ConnectionTarget::Remote { headers, .. } => headers.values().filter(has_one).collect(),
+        ConnectionTarget::Command { .. } | ConnectionTarget::Template { .. } => Vec::new(),
+    };
+    ConnectionSecrets::new(held.iter().copied().chain(headers))
+}
+
 /// The same with its references as they are, for asking whether it may be opened at all.
 pub fn outline(endpoint: &Endpoint) -> ConnectionTarget {
     let plain = |members: &BTreeMap<String, String>| {
@@ -168,7 +195,7 @@ fn sign_in(
         AuthMethod::Basic => {
             let (name, password) = (text("username"), text("password"));
             let pair = STANDARD.encode(format!("{name}:{password}"));
-            add(headers, AUTHORIZATION, format!("Basic {pair}"))?;
+            add(headers, AUTHORIZATION, format!("{BASIC}{pair}"))?;
         }
         AuthMethod::ClientCredentials => {
             return Ok(SignIn::ClientCredentials(ClientCredentials {
@@ -279,6 +306,34 @@ mod tests {
         let broken = credentials(&[("token", "t\r\nx: y")]);
         let none = Referents::default();
         assert!(target(&bearer, &BTreeMap::new(), &broken, &none).is_err());
+    }
+
+    #[test]
+    fn all_that_a_connection_is_given_is_secret_and_nothing_that_is_registered() {
+        let shown = |auth, headers: &[(&str, &str)], given: &[(&str, &str)], said: &str| {
+            let (definition, given) = (definition(auth, headers), credentials(given));
+            let mut referents = Referents::default();
+            let text = SecretString::from("canary-key");
+            referents.insert(Reference::Secret("key".parse().unwrap()), text);
+            let target = target(&definition, &BTreeMap::new(), &given, &referents).unwrap();
+            secrets(&target, &given, &referents).mask(said).into_owned()
+        };
+        let said =
+            "Basic YWRhLWNhbmFyeTpwOnctY2FuYXJ5, p:w-canary, ada-canary, us-west-2, canary-key";
+        let basic = [("username", "ada-canary"), ("password", "p:w-canary")];
+        let headers = [("X-Region", "us-west-2"), ("X-Key", "Key ${secret:key}")];
+        let masked = shown(AuthMethod::Basic, &headers, &basic, said);
+        assert_eq!(masked, "[secret], [secret], [secret], us-west-2, [secret]");
+
+        let client = [
+            ("client_id", "id-canary"),
+            ("client_secret", "canary-1"),
+            ("token_url", "https://id.example/canary"),
+            ("scope", "read write"),
+        ];
+        let said = "id-canary canary-1 https://id.example/canary may not read write";
+        let masked = shown(AuthMethod::ClientCredentials, &[], &client, said);
+        assert_eq!(masked, "[secret] [secret] [secret] may not read write");
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde_json::value::RawValue;
 use ulid::Ulid;
@@ -25,6 +26,7 @@ const REVISION: &str = "revision";
 const SETTINGS: &str = "settings";
 const CREDENTIALS: &str = "credentials";
 const PENDING: &str = "pending";
+const ATTEMPT_AT: &str = "attempt_at";
 const SERVER: &str = "server";
 const SERVER_VERSION: &str = "server_version";
 const PROTOCOL: &str = "protocol";
@@ -35,6 +37,10 @@ const APPROVED_BY: &str = "approved_by";
 const HELD: &str = "held";
 const HELD_DEFINITION: &str = "held_definition";
 const HELD_SINCE: &str = "held_since";
+
+/// How long an attempt to connect counts as under way. It writes its credentials within a third of that, so that
+/// from then on there are none to come that nobody would know of.
+pub const ATTEMPT_TIME_MAX: Duration = Duration::from_secs(60);
 
 /// The most definitions of one tool that are approved at the same time: users may have servers of different
 /// versions.
@@ -72,10 +78,12 @@ pub struct Connected {
     pub revision: Ulid,
     /// What fills a template's slots.
     pub settings: BTreeMap<String, String>,
-    /// Whether the secret store has credentials of it.
-    pub has_credentials: bool,
+    /// Where the secret store has its credentials, if there are any.
+    pub credentials: Option<SecretSlot>,
     /// It is being made for the first time, and is none before that has ended.
     pub pending: bool,
+    /// Since when a call is about to replace the credentials, whose secrets there may be in the other slot.
+    pub attempt_at: Option<Timestamp>,
     /// Who the server said it is.
     pub server: ServerSeen,
     /// Its tools when they were last listed, by their names, and what they said.
@@ -84,6 +92,16 @@ pub struct Connected {
     pub created_at: Timestamp,
     /// The version of its row.
     pub version: String,
+}
+
+/// Which of the two secrets of a connection: new credentials are put where the old ones are not, and count from the
+/// moment on when the row says so.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SecretSlot {
+    /// The first.
+    First,
+    /// The second.
+    Second,
 }
 
 /// Who a server said it is when it was last spoken to.
@@ -175,7 +193,42 @@ impl Registered {
     }
 }
 
+impl SecretSlot {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::First, Self::Second];
+
+    /// The one that is not `used`.
+    pub const fn beside(used: Option<Self>) -> Self {
+        match used {
+            Some(Self::First) => Self::Second,
+            Some(Self::Second) | None => Self::First,
+        }
+    }
+
+    const fn number(slot: Option<Self>) -> i64 {
+        match slot {
+            None => 0,
+            Some(Self::First) => 1,
+            Some(Self::Second) => 2,
+        }
+    }
+
+    fn of_number(number: Option<i64>) -> Option<Self> {
+        let of_number = |slot: &Self| number == Some(Self::number(Some(*slot)));
+        Self::ALL.into_iter().find(of_number)
+    }
+}
+
 impl Connected {
+    /// Whether a call is replacing it at `now`.
+    pub fn is_attempted(&self, now: Timestamp) -> bool {
+        let max = i64::try_from(ATTEMPT_TIME_MAX.as_millis()).unwrap_or(i64::MAX);
+        self.attempt_at.is_some_and(|at| {
+            let age = now.as_millis().saturating_sub(at.as_millis());
+            age.saturating_abs() < max
+        })
+    }
+
     /// The row.
     ///
     /// # Errors
@@ -196,7 +249,7 @@ impl Connected {
         let row = begin(&self.version, self.of, self.created_at)
             .with_text(REVISION, self.revision.to_string())
             .with_text(SETTINGS, settings)
-            .with_number(CREDENTIALS, self.has_credentials.into())
+            .with_number(CREDENTIALS, SecretSlot::number(self.credentials))
             .with_text(SERVER, name)
             .with_text(SERVER_VERSION, version)
             .with_text(PROTOCOL, protocol_version)
@@ -204,6 +257,10 @@ impl Connected {
         let row = match era {
             Some(Era::Sessions) => row.with_text(ERA, "sessions"),
             Some(Era::Stateless) => row.with_text(ERA, "stateless"),
+            None => row,
+        };
+        let row = match self.attempt_at {
+            Some(at) => row.with_number(ATTEMPT_AT, at.as_millis()),
             None => row,
         };
         Ok(match self.pending {
@@ -232,8 +289,9 @@ impl Connected {
             of: read.id()?,
             revision: read.parse(REVISION)?,
             settings,
-            has_credentials: row.number(CREDENTIALS) == Some(1),
+            credentials: SecretSlot::of_number(row.number(CREDENTIALS)),
             pending: row.number(PENDING).is_some(),
+            attempt_at: row.number(ATTEMPT_AT).map(Timestamp::from_millis),
             server: ServerSeen {
                 name: read.text(SERVER)?,
                 version: read.text(SERVER_VERSION)?,

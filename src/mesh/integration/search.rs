@@ -12,6 +12,7 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use super::id::ServiceId;
+use super::pin::readable;
 use super::tools::{KnownTool, KnownTools};
 use super::view::Owned;
 use words::{is_filler, words};
@@ -267,7 +268,7 @@ fn weights_of(tool: &KnownTool, service: &[String]) -> HashMap<Box<str>, f32> {
     if tool.is_held_back() {
         return bag.weights;
     }
-    let definition: Value = serde_json::from_str(tool.definition.get()).unwrap_or_default();
+    let definition = Value::Object(readable(&tool.definition));
     let text = |value: &Value, name: &str| {
         let text = value.get(name).and_then(Value::as_str);
         text.unwrap_or_default().to_owned()

@@ -1,7 +1,5 @@
 //! Characters that nobody sees, or that change how others are seen: found and shown escaped.
 
-use serde_json::Value;
-
 /// How many characters of each kind stand in a text.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Unseen {
@@ -79,20 +77,6 @@ pub fn escaped(text: &str) -> String {
         }
     }
     shown
-}
-
-/// `value` with every text in it escaped so, names of members too.
-pub fn escaped_json(value: Value) -> Value {
-    match value {
-        Value::String(text) => Value::String(escaped(&text)),
-        Value::Array(items) => Value::Array(items.into_iter().map(escaped_json).collect()),
-        Value::Object(members) => {
-            let members = members.into_iter();
-            let members = members.map(|(name, member)| (escaped(&name), escaped_json(member)));
-            Value::Object(members.collect())
-        }
-        other => other,
-    }
 }
 
 /// At most `chars_max` characters of `text`, escaped, with `…` where something was left out.

@@ -103,6 +103,12 @@ impl View {
         self.owned.get(&(service.clone(), connection.clone()))
     }
 
+    /// Whether the user has the connection of `key`, and has it as `revision`.
+    pub fn is_current(&self, key: &ConnectionKey, revision: &str) -> bool {
+        let owned = self.owned(&key.service, &key.connection);
+        owned.is_some_and(|owned| owned.revision == revision)
+    }
+
     /// The user's connections, in the order of their services and ids.
     pub fn connections(&self) -> impl Iterator<Item = &Arc<Owned>> {
         self.owned.values()

@@ -1,8 +1,10 @@
 //! The handle to a tenant's integrations: their rows, the caller's connections to them, and what is pinned.
 
+mod attempt;
 mod connect;
 mod learn;
 mod manage;
+mod reach;
 
 use std::collections::HashMap;
 use std::marker::PhantomData;
@@ -12,21 +14,17 @@ use std::time::Duration;
 use futures::FutureExt as _;
 
 use super::key::{Keyspace, RowKey};
-use super::secrets::{OpensConnections, Secrets};
+use super::secrets::OpensConnections;
 use super::table::Row;
 use crate::mesh::call::grant::Reach;
 use crate::mesh::call::operation::{Allows, IntegrationRead};
 use crate::mesh::call::tool::Tool;
-use crate::mesh::integration::row::{Connected, Registered};
+use crate::mesh::integration::row::Registered;
 use crate::mesh::integration::unseen;
-use crate::mesh::integration::view::{Owned, View, revision};
-use crate::mesh::integration::{
-    ConnectionId, Credentials, IntegrationBook, KnownTools, ServiceId, plan,
-};
+use crate::mesh::integration::view::{Owned, View};
+use crate::mesh::integration::{ConnectionId, IntegrationBook, KnownTools, ServiceId};
 use crate::mesh::limit::Direction;
-use crate::mesh::upstream::{
-    CONNECT_TIME_MAX, ConnectionKey, ConnectionPlan, ConnectionState, Phase, Upstream, UpstreamTool,
-};
+use crate::mesh::upstream::{ConnectionKey, ConnectionState, Phase, Upstream, UpstreamTool};
 use crate::mesh::{Error, ErrorKind};
 
 pub use connect::{Connecting, Made};
@@ -34,13 +32,6 @@ pub use manage::{Approval, Defined};
 
 /// How long a server may take to list its tools.
 pub const LIST_TIME_MAX: Duration = Duration::from_secs(20);
-
-/// How often and how long a connection that broke is looked at until it is seen to have ended.
-const END_LOOKS_MAX: u32 = 25;
-const END_LOOK: Duration = Duration::from_millis(20);
-
-/// How much longer than its own bound opening a connection is waited for.
-const CONNECT_MARGIN: Duration = Duration::from_secs(5);
 
 /// The most characters of what went wrong with a connection that are told.
 const FAULT_CHARS_MAX: usize = 400;
@@ -92,62 +83,6 @@ impl<'call, P> Integrations<'call, P> {
             tool,
             permission: PhantomData,
         }
-    }
-
-    /// The caller's connection, opened where it is not open. Where it is, and the copy of its row is fresh,
-    /// nothing is asked of anybody. A connection that broke a moment ago comes back as it is; its calls say
-    /// that they were not sent.
-    ///
-    /// # Errors
-    /// `NOT_FOUND` where there is no such integration, or the caller is not connected to it;
-    /// `UPSTREAM_UNAVAILABLE` with what the server last said.
-    pub async fn reach(
-        &self,
-        service: &ServiceId,
-        connection: &ConnectionId,
-    ) -> Result<Reached, Error>
-    where
-        P: OpensConnections,
-    {
-        let owned = self.owned(service, connection).await?;
-        let upstream = match self.upstream(&owned) {
-            Some(upstream) => upstream,
-            None => self.open(&owned).await?,
-        };
-        self.reached(owned, upstream).await
-    }
-
-    /// The same connection anew, after it broke in the middle of a call. It is the one that its row has now.
-    ///
-    /// # Errors
-    /// As [`Self::reach`].
-    pub async fn reconnect(&self, broken: &Reached) -> Result<Reached, Error>
-    where
-        P: OpensConnections,
-    {
-        let ConnectionKey {
-            service,
-            connection,
-            ..
-        } = &*broken.key;
-        let owned = self.owned(service, connection).await?;
-        // What takes no more may be seen to have ended a moment later.
-        for _ in 0..END_LOOKS_MAX {
-            let open = self.upstream(&owned);
-            let is_same = open.is_some_and(|open| Arc::ptr_eq(&open, &broken.upstream));
-            if !is_same || !self.is_connected(&broken.key) {
-                break;
-            }
-            tokio::time::sleep(END_LOOK).await;
-        }
-        let upstream = self.open(&owned).await?;
-        self.reached(owned, upstream).await
-    }
-
-    fn is_connected(&self, key: &ConnectionKey) -> bool {
-        let states = self.book().upstreams().states(Some(&key.tenant));
-        let mut own = states.iter().filter(|state| state.key == *key);
-        own.any(|state| state.phase == Phase::Connected)
     }
 
     /// What the caller has, at most 5 s old.
@@ -273,81 +208,6 @@ impl<'call, P> Integrations<'call, P> {
 
     fn upstream(&self, owned: &Owned) -> Option<Arc<dyn Upstream>> {
         self.book().upstreams().open(&owned.key, &owned.revision)
-    }
-
-    async fn open(&self, owned: &Owned) -> Result<Arc<dyn Upstream>, Error>
-    where
-        P: OpensConnections,
-    {
-        let plan = self.plan(&owned.registered, &owned.row, None).await?;
-        self.connected(plan).await
-    }
-
-    async fn connected(&self, plan: ConnectionPlan) -> Result<Arc<dyn Upstream>, Error> {
-        let service = plan.key.service.clone();
-        let time = CONNECT_TIME_MAX + CONNECT_MARGIN;
-        let connecting = self.book().upstreams().connect(plan);
-        match tokio::time::timeout(time, connecting).await {
-            Ok(connected) => connected,
-            Err(_) => Err(too_slow(&service, "connect", CONNECT_TIME_MAX)),
-        }
-    }
-
-    /// Everything that is needed to open the caller's connection of `row`, with the credentials that are
-    /// given, else with those that are kept.
-    async fn plan(
-        &self,
-        registered: &Registered,
-        row: &Connected,
-        given: Option<&Credentials>,
-    ) -> Result<ConnectionPlan, Error>
-    where
-        P: OpensConnections,
-    {
-        let endpoint = &registered.definition.endpoint;
-        plan::require_allowed(endpoint, self.reach.serves_many())?;
-        let secrets = Secrets::<P>::new(self.reach);
-        let credentials = match given {
-            Some(given) => given.clone(),
-            None if row.has_credentials => {
-                let kept = secrets.credentials(&row.service, &row.connection).await?;
-                kept.unwrap_or_default()
-            }
-            None => Credentials::default(),
-        };
-        plan::require(registered.definition.auth, &credentials)?;
-        let texts = plan::texts(endpoint);
-        let referents = secrets
-            .referents(plan::parameter(endpoint), texts, &credentials)
-            .await?;
-        let target = plan::target(
-            &registered.definition,
-            &row.settings,
-            &credentials,
-            &referents,
-        )?;
-        Ok(ConnectionPlan {
-            key: self.connection_key(&row.service, &row.connection),
-            revision: revision(row),
-            target,
-            era: row.server.era,
-            children_max: self.reach.limits().children,
-        })
-    }
-
-    async fn reached(
-        &self,
-        owned: Arc<Owned>,
-        upstream: Arc<dyn Upstream>,
-    ) -> Result<Reached, Error> {
-        let list = listed(&owned.key.service, &*upstream).await?;
-        let tools = self.learned(&owned, &*upstream, list).await?;
-        Ok(Reached {
-            key: Arc::clone(&owned.key),
-            upstream,
-            tools,
-            owned,
-        })
     }
 
     fn connection_key(&self, service: &ServiceId, connection: &ConnectionId) -> ConnectionKey {

@@ -16,6 +16,7 @@ use crate::mesh::call::operation::{
     Allows, IntegrationConnect, IntegrationManage, IntegrationRead, Needs, ProxyCall,
 };
 use crate::mesh::integration::reference::{all_references, unresolved};
+use crate::mesh::integration::row::SecretSlot;
 use crate::mesh::integration::{
     ConnectionId, Credentials, Reference, Referents, SecretName, ServiceId,
 };
@@ -146,17 +147,19 @@ impl<'call, P> Secrets<'call, P> {
         &self,
         service: &ServiceId,
         connection: &ConnectionId,
+        slot: SecretSlot,
     ) -> Result<Option<Credentials>, Error>
     where
         P: OpensConnections,
     {
-        let key = self.credentials_key(service, self.reach.user_id(), connection);
+        let user = self.reach.user_id();
+        let key = self.keys.credentials(service, user, connection, slot);
         self.spend(1.0);
         let found = self.store().get(&key).await?;
         found.as_ref().map(Credentials::of_secret).transpose()
     }
 
-    /// Keeps what the caller's connection was given, in place of what was kept of it.
+    /// Keeps what the caller's connection was given, in place of what was kept in that slot.
     ///
     /// # Errors
     /// What the store says.
@@ -164,17 +167,19 @@ impl<'call, P> Secrets<'call, P> {
         &self,
         service: &ServiceId,
         connection: &ConnectionId,
+        slot: SecretSlot,
         credentials: &Credentials,
     ) -> Result<(), Error>
     where
         P: Allows<IntegrationConnect>,
     {
-        let key = self.credentials_key(service, self.reach.user_id(), connection);
+        let user = self.reach.user_id();
+        let key = self.keys.credentials(service, user, connection, slot);
         self.spend(CHANGE_REQUESTS);
         self.store().put(&key, &credentials.to_secret()).await
     }
 
-    /// Forgets what the caller's connection was given; `false` where nothing was kept.
+    /// Forgets what the caller's connection was given, but for what is in the slot `except`.
     ///
     /// # Errors
     /// What the store says.
@@ -182,11 +187,13 @@ impl<'call, P> Secrets<'call, P> {
         &self,
         service: &ServiceId,
         connection: &ConnectionId,
-    ) -> Result<bool, Error>
+        except: Option<SecretSlot>,
+    ) -> Result<(), Error>
     where
         P: Allows<IntegrationConnect>,
     {
-        self.delete(service, self.reach.user_id(), connection).await
+        let user = self.reach.user_id();
+        self.delete(service, user, connection, except).await
     }
 
     /// Forgets what any user's connection was given, of an integration that is unregistered.
@@ -198,11 +205,11 @@ impl<'call, P> Secrets<'call, P> {
         service: &ServiceId,
         user: &UserId,
         connection: &ConnectionId,
-    ) -> Result<bool, Error>
+    ) -> Result<(), Error>
     where
         P: Allows<IntegrationManage>,
     {
-        self.delete(service, user, connection).await
+        self.delete(service, user, connection, None).await
     }
 
     async fn delete(
@@ -210,19 +217,15 @@ impl<'call, P> Secrets<'call, P> {
         service: &ServiceId,
         user: &UserId,
         connection: &ConnectionId,
-    ) -> Result<bool, Error> {
-        let key = self.credentials_key(service, user, connection);
-        self.spend(CHANGE_REQUESTS);
-        self.store().delete(&key).await
-    }
-
-    fn credentials_key(
-        &self,
-        service: &ServiceId,
-        user: &UserId,
-        connection: &ConnectionId,
-    ) -> SecretKey {
-        self.keys.credentials(service, user, connection)
+        except: Option<SecretSlot>,
+    ) -> Result<(), Error> {
+        let slots = SecretSlot::ALL.into_iter();
+        for slot in slots.filter(|slot| Some(*slot) != except) {
+            let key = self.keys.credentials(service, user, connection, slot);
+            self.spend(CHANGE_REQUESTS);
+            self.store().delete(&key).await?;
+        }
+        Ok(())
     }
 
     fn remembered(&self, name: &SecretName) -> Option<SecretString> {

@@ -131,12 +131,9 @@ impl HttpOrigin {
             .pool_max_idle_per_host(0);
         let builder = if is_loopback(&self.url) {
             // `localhost` means this machine, whatever a name server or a proxy makes of it.
-            let here = [
-                IpAddr::V4(Ipv4Addr::LOCALHOST),
-                IpAddr::V6(Ipv6Addr::LOCALHOST),
-            ];
-            let here = here.map(|address| SocketAddr::new(address, 0));
-            builder.no_proxy().resolve_to_addrs("localhost", &here)
+            builder
+                .no_proxy()
+                .resolve_to_addrs("localhost", &loopback_addresses())
         } else {
             builder.https_only(true)
         };
@@ -160,13 +157,22 @@ impl Origin for HttpOrigin {
 }
 
 /// Whether an address is on this machine by its very name.
-pub(super) fn is_loopback(url: &Url) -> bool {
+pub(in crate::outbound) fn is_loopback(url: &Url) -> bool {
     let host = url.host_str().unwrap_or_default();
     let address = host
         .trim_start_matches('[')
         .trim_end_matches(']')
         .parse::<IpAddr>();
     host == "localhost" || address.is_ok_and(|address| address.is_loopback())
+}
+
+/// What `localhost` means.
+pub(in crate::outbound) fn loopback_addresses() -> [SocketAddr; 2] {
+    let here = [
+        IpAddr::V4(Ipv4Addr::LOCALHOST),
+        IpAddr::V6(Ipv6Addr::LOCALHOST),
+    ];
+    here.map(|address| SocketAddr::new(address, 0))
 }
 
 /// What `Cache-Control` says of how long an answer may be used.

@@ -195,7 +195,7 @@ impl ChildLinks {
         let settings = Arc::clone(&self.settings);
         let sandbox_needed = self.sandbox_needed();
         let sweeps = !self.swept.is_completed();
-        let key = plan.key.clone();
+        let (key, secrets) = (plan.key.clone(), plan.secrets.clone());
         let prepared = spawn_blocking(move || {
             if sweeps {
                 folder::sweep(&settings.folder);
@@ -221,8 +221,8 @@ impl ChildLinks {
             tracing::warn!("the record of a child could not be written");
         }
         self.tell_gaps(&process);
-        let secrets = start.args.into_iter().chain(start.env.into_values());
-        Ok(pipe::link(process, Arc::new(LastWords::new(secrets))))
+        let words = LastWords::new(secrets);
+        Ok(pipe::link(process, Arc::new(words)))
     }
 
     /// Says once what children are not held to.

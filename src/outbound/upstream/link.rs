@@ -15,6 +15,10 @@ use crate::mesh::upstream::{ConnectionPlan, ConnectionTarget};
 /// How many messages of a server may wait to be looked at.
 pub const INCOMING_QUEUE: usize = 64;
 
+/// The largest message of which many may wait, in bytes. A larger one waits until all before it have been
+/// taken, so that no more of them wait than one, and these beside it.
+pub const QUEUED_BYTES_MAX: usize = 64 << 10;
+
 /// A message to a server.
 #[derive(Clone, Debug)]
 pub struct Outgoing {
@@ -53,6 +57,30 @@ pub enum Incoming {
     },
     /// Nothing more comes.
     Closed(Error),
+}
+
+impl Incoming {
+    /// Puts it in `queue` once there is room for it; whether anybody still looks at the queue.
+    pub async fn enter(self, queue: &mpsc::Sender<Self>) -> bool {
+        if self.bytes() <= QUEUED_BYTES_MAX {
+            return queue.send(self).await.is_ok();
+        }
+        let Ok(mut places) = queue.reserve_many(queue.max_capacity()).await else {
+            return false;
+        };
+        if let Some(place) = places.next() {
+            place.send(self);
+        }
+        true
+    }
+
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Message(text) | Self::Related { text, .. } => text.len(),
+            // What is said of a failure is short.
+            Self::Failed { .. } | Self::Closed(_) => 0,
+        }
+    }
 }
 
 /// One way to one server. Dropped, it is closed, and a child it leads to is killed with all it has started.
@@ -117,4 +145,43 @@ pub trait Links: Send + Sync + 'static {
     /// # Errors
     /// `NOT_SUPPORTED` or `INVALID_PARAMETER`, with what to do instead.
     fn check(&self, target: &ConnectionTarget) -> Result<(), Error>;
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::FutureExt as _;
+
+    use super::*;
+
+    fn message(bytes: usize) -> Incoming {
+        Incoming::Message("x".repeat(bytes))
+    }
+
+    #[tokio::test]
+    async fn what_waits_is_bounded_in_messages_and_in_bytes() {
+        let (queue, mut taken) = mpsc::channel(INCOMING_QUEUE);
+        for _ in 0..INCOMING_QUEUE {
+            assert!(message(QUEUED_BYTES_MAX).enter(&queue).await);
+        }
+        assert!(message(1).enter(&queue).now_or_never().is_none());
+        let large = message(QUEUED_BYTES_MAX + 1).enter(&queue);
+        let mut large = Box::pin(large);
+        for _ in 0..INCOMING_QUEUE {
+            assert!(large.as_mut().now_or_never().is_none());
+            taken.recv().await.unwrap();
+        }
+        assert!(large.await);
+        // Small ones find room beside it, a second large one does not.
+        assert!(message(QUEUED_BYTES_MAX).enter(&queue).await);
+        let second = message(QUEUED_BYTES_MAX + 1).enter(&queue);
+        let mut second = Box::pin(second);
+        assert!(second.as_mut().now_or_never().is_none());
+        for bytes in [QUEUED_BYTES_MAX + 1, QUEUED_BYTES_MAX] {
+            assert_eq!(taken.recv().await.unwrap().bytes(), bytes);
+        }
+        assert!(second.await);
+        drop(taken);
+        assert!(!message(1).enter(&queue).await);
+        assert!(!message(QUEUED_BYTES_MAX + 1).enter(&queue).await);
+    }
 }

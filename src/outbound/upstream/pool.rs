@@ -1,8 +1,9 @@
 //! All connections of this process: one for each key, opened when it is needed and ended when it is not.
 //!
 //! Each attempt to connect, with the connection that comes of it, is one task (`life`), which alone opens and
-//! ends its link. The slots know the newest of each key; their lock is never held across a wait, so that a
-//! server that hangs keeps nobody else.
+//! ends its link. The slots know the one of each key that calls get, and beside it those that are tried out and
+//! those that another has taken the place of; their lock is never held across a wait, so that a server that
+//! hangs keeps nobody else.
 
 mod breaker;
 mod census;
@@ -111,6 +112,7 @@ impl Inner {
             return Entry::Refused(shutting_down());
         }
         let now = self.clock.now();
+        slots.take_over(&plan.key, &plan.revision, now);
         let same = slots.by_key.get_mut(&plan.key);
         if let Some(slot) = same.filter(|slot| slot.life.revision == plan.revision) {
             slot.used_at = now;
@@ -121,6 +123,8 @@ impl Inner {
             if slot.stage == Stage::Connecting {
                 return Entry::Wait(slot.life.clone());
             }
+            // Who comes right after the end is as early as who comes before it has been noted.
+            slot.break_off(&self.settings);
             if let Some(wait) = slot.breaker.wait() {
                 let fault = slot.fault.as_deref().unwrap_or("it could not be reached");
                 return Entry::Refused(
@@ -133,48 +137,99 @@ impl Inner {
         self.begin(&mut slots, plan)
     }
 
-    /// Begins an attempt in the place of whatever there is under the key.
+    /// Begins an attempt in the place of whatever there is under the key. What is open there is left to end in
+    /// peace.
     fn begin(self: &Arc<Self>, slots: &mut Slots, plan: &ConnectionPlan) -> Entry {
-        let max = self
-            .settings
-            .connections_max
-            .saturating_mul(KEYS_PER_CONNECTION);
-        if !slots.by_key.contains_key(&plan.key) && !slots.make_room(max) {
-            return Entry::Refused(
-                Error::new(
-                    ErrorKind::Overloaded,
-                    "too many connections to integrated servers are being opened",
-                )
-                .retry_after(Duration::from_secs(1)),
-            );
-        }
-        slots.next_serial += 1;
-        let life = Arc::new(Life {
-            serial: slots.next_serial,
-            revision: plan.revision.clone(),
-            stop: self.stop.child_token(),
-            ended: CancellationToken::new(),
-            outcome: watch::Sender::new(None),
-        });
+        let is_known = slots.by_key.contains_key(&plan.key);
+        let life = match self.new_life(slots, plan, is_known) {
+            Ok(life) => life,
+            Err(refused) => return Entry::Refused(refused),
+        };
         let now = self.clock.now();
         let mut before = None;
+        let mut is_beside = false;
         match slots.by_key.get_mut(&plan.key) {
             Some(slot) if slot.life.revision == plan.revision => {
                 before = Some(std::mem::replace(&mut slot.life, life.clone()));
-                slot.has_broken |= slot.stage == Stage::Open;
                 slot.stage = Stage::Connecting;
                 slot.since = now;
             }
             _ => {
                 let slot = Slot::new(life.clone(), now);
-                let replaced = slots.by_key.insert(plan.key.clone(), slot);
-                before = before.or(replaced.map(|slot| slot.life));
+                match slots.by_key.insert(plan.key.clone(), slot) {
+                    Some(replaced) if replaced.stage == Stage::Connecting => {
+                        before = Some(replaced.life);
+                    }
+                    Some(replaced) => {
+                        is_beside = replaced.stage == Stage::Open;
+                        slots.set_aside(&plan.key, replaced.life);
+                    }
+                    None => {}
+                }
             }
         }
+        self.spawn(plan, &life, before, is_beside);
+        Entry::Wait(life)
+    }
+
+    /// Begins an attempt beside whatever there is under the key.
+    fn begin_beside(self: &Arc<Self>, plan: &ConnectionPlan) -> Result<Arc<Life>, Error> {
+        let mut slots = self.lock();
+        if slots.is_closing {
+            return Err(shutting_down());
+        }
+        let life = self.new_life(&mut slots, plan, false)?;
+        let is_beside = slots
+            .by_key
+            .get(&plan.key)
+            .is_some_and(|slot| slot.stage == Stage::Open);
+        slots
+            .beside
+            .insert(life.serial, (plan.key.clone(), life.clone()));
+        self.spawn(plan, &life, None, is_beside);
+        Ok(life)
+    }
+
+    /// A life, of which there are so many at most; one that takes the place of another needs no room.
+    fn new_life(
+        &self,
+        slots: &mut Slots,
+        plan: &ConnectionPlan,
+        has_room: bool,
+    ) -> Result<Arc<Life>, Error> {
+        let max = self
+            .settings
+            .connections_max
+            .saturating_mul(KEYS_PER_CONNECTION);
+        if !has_room && !slots.make_room(max) {
+            return Err(Error::new(
+                ErrorKind::Overloaded,
+                "too many connections to integrated servers are being opened",
+            )
+            .retry_after(Duration::from_secs(1)));
+        }
+        slots.next_serial += 1;
+        Ok(Arc::new(Life {
+            serial: slots.next_serial,
+            revision: plan.revision.clone(),
+            stop: self.stop.child_token(),
+            retired: CancellationToken::new(),
+            ended: CancellationToken::new(),
+            outcome: watch::Sender::new(None),
+        }))
+    }
+
+    fn spawn(
+        self: &Arc<Self>,
+        plan: &ConnectionPlan,
+        life: &Arc<Life>,
+        before: Option<Arc<Life>>,
+        is_beside: bool,
+    ) {
         if let Some(before) = &before {
             before.stop.cancel();
         }
-        let living = life::live(self.clone(), plan.clone(), life.clone(), before);
+        let living = life::live(self.clone(), plan.clone(), life.clone(), before, is_beside);
         let killed = self.kill.clone().cancelled_owned();
         self.tasks.spawn(async move {
             tokio::select! {
@@ -182,27 +237,13 @@ impl Inner {
                 () = killed => {}
             }
         });
-        Entry::Wait(life)
     }
 
     async fn connect(self: &Arc<Self>, plan: ConnectionPlan) -> Result<Arc<dyn Upstream>, Error> {
-        let life = match self.enter(&plan) {
-            Entry::Open(connection) => return Ok(connection),
-            Entry::Refused(error) => return Err(error),
-            Entry::Wait(life) => life,
-        };
-        let mut outcome = life.outcome.subscribe();
-        tokio::select! {
-            biased;
-            _ = outcome.wait_for(Option::is_some) => {}
-            () = life.ended.cancelled() => {}
-        }
-        let told = outcome.borrow().clone();
-        match told {
-            Some(Ok(connection)) => Ok(connection),
-            Some(Err(error)) => Err(copy(&error)),
-            // It was dropped where it stood: the pool has ended.
-            None => Err(shutting_down()),
+        match self.enter(&plan) {
+            Entry::Open(connection) => Ok(connection),
+            Entry::Refused(error) => Err(error),
+            Entry::Wait(life) => life.come_of().await,
         }
     }
 
@@ -215,13 +256,58 @@ impl Inner {
         }
         self.kill.cancel();
         let _ = timeout(DROP_TIME_MAX, self.tasks.wait()).await;
-        self.lock().by_key.clear();
+        let mut slots = self.lock();
+        slots.by_key.clear();
+        slots.beside.clear();
+    }
+}
+
+impl Life {
+    /// What comes of the attempt.
+    async fn come_of(&self) -> Result<Arc<dyn Upstream>, Error> {
+        let mut outcome = self.outcome.subscribe();
+        tokio::select! {
+            biased;
+            _ = outcome.wait_for(Option::is_some) => {}
+            () = self.ended.cancelled() => {}
+        }
+        let told = outcome.borrow().clone();
+        match told {
+            Some(Ok(connection)) => Ok(connection),
+            Some(Err(error)) => Err(copy(&error)),
+            // It was dropped where it stood: the pool has ended.
+            None => Err(shutting_down()),
+        }
     }
 }
 
 impl Upstreams for UpstreamPool {
     fn connect(&self, plan: ConnectionPlan) -> Reply<'_, Arc<dyn Upstream>> {
         async move { self.inner.connect(plan).await }.boxed()
+    }
+
+    fn try_out(&self, plan: ConnectionPlan) -> Reply<'_, Arc<dyn Upstream>> {
+        async move { self.inner.begin_beside(&plan)?.come_of().await }.boxed()
+    }
+
+    fn take_over(&self, key: &ConnectionKey, revision: &str) {
+        let now = self.inner.clock.now();
+        let is_taken = self.inner.lock().take_over(key, revision, now);
+        if is_taken {
+            let key = Arc::new(key.clone());
+            self.inner.changes.announce(ConnectionChanged(key));
+        }
+    }
+
+    fn retire<'a>(&'a self, key: &'a ConnectionKey, revision: &'a str) -> BoxFuture<'a, ()> {
+        async move {
+            let retired = self.inner.lock().retire(key, revision);
+            let idle = retired.into_iter().filter(|life| life.is_idle());
+            for life in idle {
+                life.ended.cancelled().await;
+            }
+        }
+        .boxed()
     }
 
     fn open(&self, key: &ConnectionKey, revision: &str) -> Option<Arc<dyn Upstream>> {
@@ -233,17 +319,20 @@ impl Upstreams for UpstreamPool {
 
     fn disconnect<'a>(&'a self, key: &'a ConnectionKey) -> BoxFuture<'a, ()> {
         async move {
-            let slot = self.inner.lock().by_key.remove(key);
-            if let Some(slot) = slot {
-                slot.life.stop.cancel();
-                slot.life.ended.cancelled().await;
-            }
+            let lives = self.inner.lock().remove(|held| held == key);
+            end_all(lives).await;
         }
         .boxed()
     }
 
     fn forget<'a>(&'a self, tenant: &'a TenantId, service: &'a ServiceId) -> BoxFuture<'a, ()> {
-        self.inner.links.forget(tenant, service)
+        async move {
+            let is_one = |key: &ConnectionKey| key.tenant == *tenant && key.service == *service;
+            let lives = self.inner.lock().remove(is_one);
+            end_all(lives).await;
+            self.inner.links.forget(tenant, service).await;
+        }
+        .boxed()
     }
 
     fn states(&self, tenant: Option<&TenantId>) -> Vec<ConnectionState> {
@@ -268,6 +357,15 @@ impl Upstreams for UpstreamPool {
 
     fn close(&self, time: Duration) -> BoxFuture<'_, ()> {
         self.inner.close(time).boxed()
+    }
+}
+
+async fn end_all(lives: Vec<Arc<Life>>) {
+    for life in &lives {
+        life.stop.cancel();
+    }
+    for life in lives {
+        life.ended.cancelled().await;
     }
 }
 

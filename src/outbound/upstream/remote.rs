@@ -7,6 +7,7 @@ mod headers;
 mod http;
 mod oauth;
 mod outlet;
+mod sends;
 mod server;
 mod sse;
 mod tls;
@@ -21,7 +22,7 @@ use tokio_rustls::rustls::ClientConfig;
 use super::link::{Links, Opened};
 use crate::mesh::integration::RemoteKind;
 use crate::mesh::store::Reply;
-use crate::mesh::upstream::{ConnectionPlan, ConnectionTarget};
+use crate::mesh::upstream::{ConnectionPlan, ConnectionSecrets, ConnectionTarget};
 use crate::mesh::{Clock, Error, ErrorKind};
 use egress::{Gate, SystemLookup};
 use server::{Admitted, RemoteServer};
@@ -68,14 +69,18 @@ impl RemoteLinks {
         }
     }
 
-    fn admit(&self, target: &ConnectionTarget) -> Result<Admitted, Error> {
+    fn admit(
+        &self,
+        target: &ConnectionTarget,
+        secrets: &ConnectionSecrets,
+    ) -> Result<Admitted, Error> {
         let other = || {
             Err(Error::new(
                 ErrorKind::NotSupported,
                 "It is no server at an address.",
             ))
         };
-        Admitted::of(&self.gate, &self.clock, target).unwrap_or_else(other)
+        Admitted::of(&self.gate, &self.clock, target, secrets).unwrap_or_else(other)
     }
 
     async fn tls(&self) -> Result<&ClientConfig, Error> {
@@ -93,7 +98,7 @@ impl RemoteLinks {
 impl Links for RemoteLinks {
     fn open<'a>(&'a self, plan: &'a ConnectionPlan) -> Reply<'a, Opened> {
         async move {
-            let admitted = self.admit(&plan.target)?;
+            let admitted = self.admit(&plan.target, &plan.secrets)?;
             let kind = admitted.kind;
             let tls = self.tls().await?;
             let server = RemoteServer::new(&self.gate, tls, admitted)?;
@@ -107,7 +112,8 @@ impl Links for RemoteLinks {
     }
 
     fn check(&self, target: &ConnectionTarget) -> Result<(), Error> {
-        self.admit(target).map(drop)
+        let none = ConnectionSecrets::default();
+        self.admit(target, &none).map(drop)
     }
 }
 

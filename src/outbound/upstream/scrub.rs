@@ -1,14 +1,12 @@
 //! What a server says, made fit to be shown: without the connection's secrets, escaped and bounded.
 
-use secrecy::{ExposeSecret, SecretString};
+use std::borrow::Cow;
+
+use serde_json::Value;
 use serde_json::value::RawValue;
 
-use super::message::quoted;
 use crate::mesh::Error;
-use crate::mesh::upstream::{ConnectionPlan, ConnectionTarget, SignIn};
-
-/// The shortest text that is taken for a secret; what is shorter stands in every other sentence.
-const SECRET_CHARS_MIN: usize = 4;
+use crate::mesh::upstream::{ConnectionPlan, ConnectionSecrets};
 
 /// How much of what a server says is looked at.
 const LOOKED_AT_BYTES_MAX: usize = 64 << 10;
@@ -16,63 +14,28 @@ const LOOKED_AT_BYTES_MAX: usize = 64 << 10;
 /// How much of it is shown.
 pub(super) const SHOWN_CHARS_MAX: usize = 500;
 
-/// What stands for a secret.
-const SCRUBBED: &str = "[secret]";
-
-/// The secrets of one connection.
+/// What makes texts of one connection fit to be shown.
 #[derive(Clone, Debug)]
 pub(super) struct Scrubber {
-    secrets: Vec<SecretString>,
+    secrets: ConnectionSecrets,
 }
 
 impl Scrubber {
     /// For what the server of `plan` says.
     pub(super) fn of(plan: &ConnectionPlan) -> Self {
-        let held: Vec<&SecretString> = match &plan.target {
-            ConnectionTarget::Command { args, env, .. } => {
-                args.iter().chain(env.values()).collect()
-            }
-            ConnectionTarget::Template { env, .. } => env.values().collect(),
-            ConnectionTarget::Remote {
-                headers, sign_in, ..
-            } => headers.values().chain(of_sign_in(sign_in)).collect(),
-        };
-        let whole = held.iter().map(|secret| secret.expose_secret());
-        // A header has the name of a scheme before its secret, an argument may have that of an option.
-        let parts = held.iter().flat_map(|secret| {
-            let parts = secret.expose_secret().split([' ', '=']);
-            parts.filter(|part| !["Bearer", "Basic"].contains(part))
-        });
-        let mut secrets: Vec<String> = whole.chain(parts).map(str::to_owned).collect();
-        secrets.retain(|secret| secret.chars().count() >= SECRET_CHARS_MIN);
-        // As it stands within JSON text.
-        let quoted: Vec<String> = secrets.iter().map(|secret| quoted(secret)).collect();
-        secrets.extend(
-            quoted
-                .iter()
-                .map(|quoted| quoted.trim_matches('"').to_owned()),
-        );
-        // The longest first, so that none is found in half.
-        secrets.sort_unstable_by(|a, b| b.len().cmp(&a.len()).then_with(|| a.cmp(b)));
-        secrets.dedup();
         Self {
-            secrets: secrets.into_iter().map(SecretString::from).collect(),
+            secrets: plan.secrets.clone(),
         }
     }
 
     /// The beginning of `text` without the secrets.
     pub(super) fn clean(&self, text: &str) -> String {
-        let mut end = text.len().min(LOOKED_AT_BYTES_MAX);
-        while !text.is_char_boundary(end) {
-            end -= 1;
-        }
-        let mut clean = text[..end].to_owned();
-        for secret in &self.secrets {
-            if clean.contains(secret.expose_secret()) {
-                clean = clean.replace(secret.expose_secret(), SCRUBBED);
-            }
-        }
-        clean
+        let end = text.floor_char_boundary(LOOKED_AT_BYTES_MAX);
+        let clean = match text.get(..end) {
+            Some(beginning) if end < text.len() => self.secrets.mask_cut(beginning),
+            _ => self.secrets.mask(text),
+        };
+        clean.into_owned()
     }
 
     /// JSON text without the secrets; nothing where it is none without them, or too long to be looked at.
@@ -80,20 +43,40 @@ impl Scrubber {
         if json.get().len() > LOOKED_AT_BYTES_MAX {
             return None;
         }
-        let clean = self.clean(json.get());
-        match clean == json.get() {
-            true => Some(json),
-            false => RawValue::from_string(clean).ok(),
+        self.clean_definition(json)
+    }
+
+    /// The same of what is shown however long it is.
+    pub(super) fn clean_definition(&self, json: Box<RawValue>) -> Option<Box<RawValue>> {
+        match self.secrets.mask_json(json.get()) {
+            Cow::Owned(clean) => RawValue::from_string(clean).ok(),
+            Cow::Borrowed(_) => Some(json),
         }
     }
 
-    /// The error, its message fit to be shown.
+    /// The error, all that it says fit to be shown.
     pub(super) fn clean_error(&self, error: Error) -> Error {
         let shown = self.show(error.message());
-        match shown == error.message() {
+        // What caused it is for the log, which has no secrets either.
+        let whole = format!("{error:?} {:?} {:?}", error.fix_text(), error.details());
+        let is_clean = matches!(self.secrets.mask(&whole), Cow::Borrowed(_));
+        match shown == error.message() && is_clean {
             true => error,
-            false => reworded(&error, shown),
+            false => self.rewritten(&error, shown),
         }
+    }
+
+    fn rewritten(&self, error: &Error, message: String) -> Error {
+        let mut clean = reworded(error, message);
+        if let Some(fix) = error.fix_text() {
+            clean = clean.fix(self.secrets.mask(fix));
+        }
+        for (name, value) in error.details() {
+            if let Value::String(text) = value {
+                clean = clean.detail(name, self.secrets.mask(text));
+            }
+        }
+        clean
     }
 
     /// `text` as it may be shown to the connection's user.
@@ -131,32 +114,28 @@ pub(super) fn reworded(error: &Error, message: String) -> Error {
     if let Some(fix) = error.fix_text() {
         other = other.fix(fix);
     }
+    if error.is_known_not_done() {
+        other = other.not_done();
+    }
     let details = error.details().iter();
     details.fold(other, |other, (name, value)| {
         other.detail(name, value.clone())
     })
 }
 
-fn of_sign_in(sign_in: &SignIn) -> Vec<&SecretString> {
-    match sign_in {
-        SignIn::Headers => Vec::new(),
-        SignIn::ClientCredentials(credentials) => {
-            vec![&credentials.client_id, &credentials.client_secret]
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use secrecy::SecretString;
+
     use super::*;
     use crate::mesh::ErrorKind;
     use crate::outbound::upstream::trial;
 
     fn scrubber(header: &str) -> Scrubber {
-        let mut plan = trial::plan("a", "1");
-        if let ConnectionTarget::Remote { headers, .. } = &mut plan.target {
-            headers.insert("Authorization".to_owned(), SecretString::from(header));
-        }
+        let plan = ConnectionPlan {
+            secrets: ConnectionSecrets::new([&SecretString::from(header)]),
+            ..trial::plan("a", "1")
+        };
         Scrubber::of(&plan)
     }
 
@@ -191,6 +170,41 @@ mod tests {
         assert_eq!(same.get(), r#"{ "n" : 1.0 }"#);
         let long = format!("\"{}\"", "x".repeat(LOOKED_AT_BYTES_MAX));
         assert!(scrubber.clean_json(data(&long)).is_none());
+    }
+
+    #[test]
+    fn neither_what_caused_an_error_nor_its_details_keep_a_secret() {
+        let scrubber = scrubber("Bearer s3cr3t-token");
+        let error = Error::new(ErrorKind::UpstreamError, "no list").caused_by(
+            std::io::Error::other("invalid type: string \"s3cr3t-token\""),
+        );
+        assert!(!format!("{:?}", scrubber.clean_error(error)).contains("s3cr3t"));
+        let error = Error::new(ErrorKind::UpstreamUnavailable, "gone")
+            .fix("Use s3cr3t-token.")
+            .detail("by", "s3cr3t-token")
+            .detail("limit", 7)
+            .not_done();
+        let clean = scrubber.clean_error(error);
+        assert_eq!(clean.fix_text(), Some("Use [secret]."));
+        assert_eq!(
+            (&clean.details()["by"], &clean.details()["limit"]),
+            (&"[secret]".into(), &7.into())
+        );
+        assert!(clean.is_known_not_done());
+        let kept = Error::new(ErrorKind::UpstreamError, "no list")
+            .caused_by(std::io::Error::other("end of file"));
+        assert_eq!(
+            scrubber.clean_error(kept).causes().as_deref(),
+            Some("end of file")
+        );
+    }
+
+    #[test]
+    fn a_secret_that_the_bound_cuts_is_not_shown_in_part() {
+        let scrubber = scrubber("Bearer s3cr3t-token");
+        let before = "x".repeat(LOOKED_AT_BYTES_MAX - 6);
+        let clean = scrubber.clean(&format!("{before}s3cr3t-token"));
+        assert_eq!(clean, format!("{before}[secret]"));
     }
 
     #[test]

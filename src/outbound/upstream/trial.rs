@@ -18,7 +18,7 @@ use super::link::{INCOMING_QUEUE, Incoming, Link, Links, Opened, Outgoing};
 use crate::mesh::integration::{ConnectionId, RemoteKind};
 use crate::mesh::store::Reply;
 use crate::mesh::upstream::{
-    ConnectionKey, ConnectionPlan, ConnectionTarget, Era, SignIn, UpstreamCall,
+    ConnectionKey, ConnectionPlan, ConnectionSecrets, ConnectionTarget, Era, SignIn, UpstreamCall,
 };
 use crate::mesh::{Error, ErrorKind};
 
@@ -41,6 +41,7 @@ pub(super) fn plan(user: &str, revision: &str) -> ConnectionPlan {
             headers: BTreeMap::new(),
             sign_in: SignIn::Headers,
         },
+        secrets: ConnectionSecrets::default(),
         era: Some(Era::Sessions),
         children_max: 2,
     }

@@ -9,7 +9,7 @@ use landlock::{
 };
 use seccompiler::{
     BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter,
-    SeccompRule, TargetArch,
+    SeccompRule, TargetArch, sock_filter,
 };
 
 use super::{Sandbox, SandboxRules};
@@ -37,12 +37,19 @@ const REFUSED_TYPES: [i32; 3] = [libc::SOCK_RAW, libc::SOCK_SEQPACKET, libc::SOC
 /// The bits of the second argument of `socket` that are the type; the others are flags of the descriptor.
 const TYPE_MASK: u64 = 0xf;
 
+/// What a call that is refused gets.
+const REFUSAL: SeccompAction = SeccompAction::Errno(libc::EPERM.unsigned_abs());
+
 /// The calls that connect where `MSG_FASTOPEN` is set, unseen by Landlock, and which argument holds their flags.
 const FAST_OPENING_CALLS: [(i64, u8); 3] = [
     (libc::SYS_sendto, 3),
     (libc::SYS_sendmsg, 2),
     (libc::SYS_sendmmsg, 3),
 ];
+
+/// The calls of another numbering, x32, begin here where there are any; each is one of ours by another number,
+/// which no rule sees.
+const OTHER_CALLS: u32 = 0x4000_0000;
 
 /// Calls that get around the other rules, or that reach into other processes or the kernel.
 const REFUSED_CALLS: [i64; 13] = [
@@ -159,13 +166,38 @@ fn filter() -> Result<BpfProgram, seccompiler::BackendError> {
         let condition = argument(flags, SeccompCmpOp::MaskedEq(fast_open), libc::MSG_FASTOPEN)?;
         rules.insert(call, vec![SeccompRule::new(vec![condition])?]);
     }
-    SeccompFilter::new(
+    // A protocol above TCP takes a connection over: SMC turns it into one that Landlock does not see.
+    let is_tcp = argument(1, SeccompCmpOp::Eq, libc::IPPROTO_TCP)?;
+    let is_upper = argument(2, SeccompCmpOp::Eq, libc::TCP_ULP)?;
+    let upper = SeccompRule::new(vec![is_tcp, is_upper])?;
+    rules.insert(libc::SYS_setsockopt, vec![upper]);
+    let program: BpfProgram = SeccompFilter::new(
         rules,
         SeccompAction::Allow,
-        SeccompAction::Errno(libc::EPERM.unsigned_abs()),
+        REFUSAL,
         TargetArch::try_from(std::env::consts::ARCH)?,
     )?
-    .try_into()
+    .try_into()?;
+    Ok(without_other_calls().into_iter().chain(program).collect())
+}
+
+/// What stands before the filter, which knows calls by single numbers alone: it refuses all from
+/// [`OTHER_CALLS`] on.
+fn without_other_calls() -> [sock_filter; 3] {
+    const LOAD_NUMBER: u32 = libc::BPF_LD | libc::BPF_W | libc::BPF_ABS;
+    const JUMP_IF_AT_LEAST: u32 = libc::BPF_JMP | libc::BPF_JGE | libc::BPF_K;
+    const RETURN: u32 = libc::BPF_RET | libc::BPF_K;
+    let step = |code: u32, k: u32, jf: u8| sock_filter {
+        code: u16::try_from(code).unwrap_or_default(),
+        jt: 0,
+        jf,
+        k,
+    };
+    [
+        step(LOAD_NUMBER, 0, 0),
+        step(JUMP_IF_AT_LEAST, OTHER_CALLS, 1),
+        step(RETURN, REFUSAL.into(), 0),
+    ]
 }
 
 /// The sockets that cannot be made: any one of these rules refuses.

@@ -35,6 +35,10 @@ pub(crate) struct Script {
     tools: Mutex<List>,
     tools_of: Mutex<HashMap<String, List>>,
     generation: AtomicU64,
+    /// Whoever holds it keeps connections from being opened.
+    pub(crate) door: tokio::sync::Mutex<()>,
+    /// How many have come to the door.
+    pub(crate) knocks: AtomicU64,
     /// Connecting fails.
     pub(crate) refuses: AtomicBool,
     /// It no longer answers when it is asked for its tools.
@@ -47,6 +51,7 @@ pub(crate) struct Script {
 pub(crate) struct ScriptedUpstreams {
     scripts: Arc<Scripts>,
     open: Mutex<HashMap<ConnectionKey, (String, Arc<Connection>)>>,
+    tried: Mutex<HashMap<(ConnectionKey, String), Arc<Connection>>>,
     down: Mutex<Vec<ConnectionKey>>,
     changes: Channels<ConnectionChanged>,
 }
@@ -117,6 +122,7 @@ impl ScriptedUpstreams {
         Self {
             scripts,
             open: Mutex::default(),
+            tried: Mutex::default(),
             down: Mutex::default(),
             changes: Channels::default(),
         }
@@ -125,7 +131,9 @@ impl ScriptedUpstreams {
     /// Who has connections open: tenant, user, service and connection.
     pub(crate) fn connected(&self) -> Vec<String> {
         let open = self.open.lock().unwrap();
-        let keys = open.keys().map(|key| {
+        let tried = self.tried.lock().unwrap();
+        let tried = tried.keys().map(|(key, _)| key);
+        let keys = open.keys().chain(tried).map(|key| {
             let ConnectionKey {
                 tenant,
                 user,
@@ -137,6 +145,32 @@ impl ScriptedUpstreams {
         let mut keys: Vec<_> = keys.collect();
         keys.sort_unstable();
         keys
+    }
+
+    /// What is opened for `plan`.
+    async fn opened(&self, plan: &ConnectionPlan) -> Result<Arc<Connection>, Error> {
+        let ConnectionTarget::Remote { url, headers, .. } = &plan.target else {
+            return Err(Error::new(
+                ErrorKind::NotSupported,
+                "scripts have addresses",
+            ));
+        };
+        let script = self.scripts.at(url);
+        script.knocks.fetch_add(1, Ordering::SeqCst);
+        drop(script.door.lock().await);
+        if script.refuses.load(Ordering::SeqCst) {
+            return Err(Error::new(
+                ErrorKind::UpstreamUnavailable,
+                "the script refuses",
+            ));
+        }
+        let shown = headers.iter();
+        let shown = shown.map(|(name, text)| (name.clone(), text.expose_secret().to_owned()));
+        script.sign_ins.lock().unwrap().push(shown.collect());
+        Ok(Arc::new(Connection {
+            user: plan.key.user.to_string(),
+            script,
+        }))
     }
 
     /// Every server has listed its tools anew.
@@ -163,31 +197,44 @@ impl ScriptedUpstreams {
 impl Upstreams for ScriptedUpstreams {
     fn connect(&self, plan: ConnectionPlan) -> Reply<'_, Arc<dyn Upstream>> {
         async move {
-            let ConnectionTarget::Remote { url, headers, .. } = &plan.target else {
-                return Err(Error::new(
-                    ErrorKind::NotSupported,
-                    "scripts have addresses",
-                ));
-            };
-            let script = self.scripts.at(url);
-            if script.refuses.load(Ordering::SeqCst) {
-                return Err(Error::new(
-                    ErrorKind::UpstreamUnavailable,
-                    "the script refuses",
-                ));
+            self.take_over(&plan.key, &plan.revision);
+            if let Some(open) = self.open(&plan.key, &plan.revision) {
+                return Ok(open);
             }
-            let shown = headers.iter();
-            let shown = shown.map(|(name, text)| (name.clone(), text.expose_secret().to_owned()));
-            script.sign_ins.lock().unwrap().push(shown.collect());
-            let connection = Arc::new(Connection {
-                user: plan.key.user.to_string(),
-                script,
-            });
+            let connection = self.opened(&plan).await?;
             let held = (plan.revision, Arc::clone(&connection));
             self.open.lock().unwrap().insert(plan.key, held);
             Ok(connection as Arc<dyn Upstream>)
         }
         .boxed()
+    }
+
+    fn try_out(&self, plan: ConnectionPlan) -> Reply<'_, Arc<dyn Upstream>> {
+        async move {
+            let connection = self.opened(&plan).await?;
+            let held = Arc::clone(&connection);
+            let place = (plan.key, plan.revision);
+            self.tried.lock().unwrap().insert(place, held);
+            Ok(connection as Arc<dyn Upstream>)
+        }
+        .boxed()
+    }
+
+    fn take_over(&self, key: &ConnectionKey, revision: &str) {
+        let place = (key.clone(), revision.to_owned());
+        if let Some(tried) = self.tried.lock().unwrap().remove(&place) {
+            self.open.lock().unwrap().insert(place.0, (place.1, tried));
+        }
+    }
+
+    fn retire<'a>(&'a self, key: &'a ConnectionKey, revision: &'a str) -> BoxFuture<'a, ()> {
+        let place = (key.clone(), revision.to_owned());
+        self.tried.lock().unwrap().remove(&place);
+        let mut open = self.open.lock().unwrap();
+        if open.get(key).is_some_and(|(held, _)| held == revision) {
+            open.remove(key);
+        }
+        async {}.boxed()
     }
 
     fn open(&self, key: &ConnectionKey, revision: &str) -> Option<Arc<dyn Upstream>> {
@@ -198,16 +245,24 @@ impl Upstreams for ScriptedUpstreams {
 
     fn disconnect<'a>(&'a self, key: &'a ConnectionKey) -> BoxFuture<'a, ()> {
         self.open.lock().unwrap().remove(key);
+        self.tried.lock().unwrap().retain(|(of, _), _| of != key);
         async {}.boxed()
     }
 
-    fn forget<'a>(&'a self, _: &'a TenantId, _: &'a ServiceId) -> BoxFuture<'a, ()> {
+    fn forget<'a>(&'a self, tenant: &'a TenantId, service: &'a ServiceId) -> BoxFuture<'a, ()> {
+        let is_other = |key: &ConnectionKey| key.tenant != *tenant || key.service != *service;
+        self.open.lock().unwrap().retain(|key, _| is_other(key));
+        self.tried
+            .lock()
+            .unwrap()
+            .retain(|(key, _), _| is_other(key));
         async {}.boxed()
     }
 
     fn states(&self, tenant: Option<&TenantId>) -> Vec<ConnectionState> {
-        let of = |key: &ConnectionKey, phase: Phase| ConnectionState {
+        let of = |key: &ConnectionKey, revision: &str, phase: Phase| ConnectionState {
             key: key.clone(),
+            revision: revision.to_owned(),
             phase,
             process: None,
             since: Timestamp::from_millis(0),
@@ -218,8 +273,9 @@ impl Upstreams for ScriptedUpstreams {
         };
         let open = self.open.lock().unwrap();
         let down = self.down.lock().unwrap();
-        let open = open.keys().map(|key| of(key, Phase::Connected));
-        let states = open.chain(down.iter().map(|key| of(key, Phase::Down)));
+        let open = open.iter();
+        let open = open.map(|(key, (revision, _))| of(key, revision, Phase::Connected));
+        let states = open.chain(down.iter().map(|key| of(key, "", Phase::Down)));
         states
             .filter(|state| tenant.is_none_or(|tenant| *tenant == state.key.tenant))
             .collect()

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use agent_mesh::app::App;
+use agent_mesh::app::{App, Carrier};
 use agent_mesh::config::{Config, Environment, Flags, TenantsFile};
 use agent_mesh::inbound::tool::describe;
 use agent_mesh::mesh::call::tool::Tool;
@@ -69,6 +69,7 @@ pub(crate) struct Plan {
     variables: Vec<(&'static str, String)>,
     tenants: Option<String>,
     by_token: bool,
+    over_http: bool,
     clock: Option<Arc<ManualClock>>,
     folder: Option<Arc<TempDir>>,
     machines: Vec<(&'static str, &'static str)>,
@@ -104,6 +105,12 @@ impl Plan {
         self
     }
 
+    /// Requests say whose they are as they do over HTTP.
+    pub(crate) fn over_http(mut self) -> Self {
+        self.over_http = true;
+        self
+    }
+
     /// Time stands still until it is moved.
     pub(crate) fn clock(mut self, clock: &Arc<ManualClock>) -> Self {
         self.clock = Some(Arc::clone(clock));
@@ -124,6 +131,10 @@ impl Plan {
     }
 
     pub(crate) async fn open(self) -> World {
+        let carrier = match self.over_http {
+            true => Carrier::Http,
+            false => Carrier::Pipes,
+        };
         let Prepared {
             config,
             clock,
@@ -133,7 +144,7 @@ impl Plan {
         } = self.prepare();
         let upstreams = Arc::new(ScriptedUpstreams::new(Arc::clone(&scripts)));
         let given = Arc::clone(&upstreams) as Arc<dyn Upstreams>;
-        let app = App::open_with(&config, Arc::clone(&clock), Some(given))
+        let app = App::open_over(carrier, &config, Arc::clone(&clock), Some(given))
             .await
             .expect("an application");
         World {
@@ -178,7 +189,9 @@ impl Plan {
         if let Some(issuer) = &issuer {
             let file = path.join("keys.json");
             std::fs::write(&file, issuer.key_set()).expect("a file");
-            variables.push(("AGENT_MESH_IDENTITY", "jwt".to_owned()));
+            if !self.over_http {
+                variables.push(("AGENT_MESH_IDENTITY", "jwt".to_owned()));
+            }
             variables.push(("AGENT_MESH_JWKS", text(&file)));
             variables.push(("AGENT_MESH_JWT_ISSUER", ISSUER.to_owned()));
             variables.push(("AGENT_MESH_JWT_AUDIENCE", AUDIENCE.to_owned()));

@@ -243,6 +243,9 @@ async fn it_connects_by_no_way_that_goes_around_the_ports() {
         "socket.socket(socket.AF_INET, socket.SOCK_STREAM, 132)".to_owned(),
         "socket.socket(socket.AF_INET, socket.SOCK_DGRAM, 136)".to_owned(),
         "socket.socket(socket.AF_INET, socket.SOCK_SEQPACKET)".to_owned(),
+        // SMC over a connection that TCP has opened, and whatever else takes one over.
+        "socket.socket().setsockopt(6, 31, b'smc')".to_owned(),
+        "socket.socket(socket.AF_INET6).setsockopt(6, 31, b'tls')".to_owned(),
         // TCP Fast Open, alone and among other flags.
         format!("socket.socket().sendto(b'x', 0x20000000, ('127.0.0.1', {port}))"),
         format!("socket.socket().sendto(b'x', 0x20004040, ('127.0.0.1', {port}))"),
@@ -263,6 +266,18 @@ async fn it_connects_by_no_way_that_goes_around_the_ports() {
                 made = socket.socket()\n\
                 result = [libc.sendmmsg(made.fileno(), None, 1, 0x20000000), ctypes.get_errno()]";
     assert_eq!(child.run(code).await.unwrap(), serde_json::json!([-1, 1]));
+    if cfg!(target_arch = "x86_64") {
+        // The same calls by the numbers of x32: getpid, socket, and a number that is none.
+        for call in ["39", "41, 2, 1, 262", "999"] {
+            let code = format!(
+                "import ctypes\n\
+                 libc = ctypes.CDLL(None, use_errno=True)\n\
+                 result = [libc.syscall(0x40000000 + {call}), ctypes.get_errno()]"
+            );
+            let refused = child.run(&code).await.unwrap();
+            assert_eq!(refused, serde_json::json!([-1, 1]), "{call}");
+        }
+    }
     closed.set_nonblocking(true).unwrap();
     assert_eq!(
         closed.accept().unwrap_err().kind(),

@@ -7,7 +7,9 @@ use std::time::{Duration, Instant};
 
 use agent_mesh::mesh::integration::template::ArgumentPattern;
 use agent_mesh::mesh::integration::{ConnectionId, Slot, Template};
-use agent_mesh::mesh::upstream::{ConnectionKey, ConnectionPlan, ConnectionTarget};
+use agent_mesh::mesh::upstream::{
+    ConnectionKey, ConnectionPlan, ConnectionSecrets, ConnectionTarget,
+};
 use agent_mesh::mesh::{Error, SystemClock};
 use agent_mesh::outbound::upstream::child::{ChildLinks, ChildSettings};
 use agent_mesh::outbound::upstream::link::{Incoming, Links, Opened, Outgoing};
@@ -224,10 +226,17 @@ pub(super) fn plan(user: &str, target: ConnectionTarget) -> ConnectionPlan {
         service: "script".parse().unwrap(),
         connection: ConnectionId::default(),
     };
+    let secrets = match &target {
+        ConnectionTarget::Command { env, .. } | ConnectionTarget::Template { env, .. } => {
+            ConnectionSecrets::new(env.values())
+        }
+        ConnectionTarget::Remote { .. } => ConnectionSecrets::default(),
+    };
     ConnectionPlan {
         key,
         revision: "1".to_owned(),
         target,
+        secrets,
         era: None,
         children_max: 16,
     }

@@ -157,6 +157,29 @@ fn a_server_that_restarts_under_load_costs_no_read_and_repeats_no_write() {
 }
 
 #[test]
+fn connecting_again_ends_no_call_and_leaves_one_child() {
+    let Some(python) = python() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let mut client = Client::open(&start(folder.path(), &python));
+    integrate(&mut client, "scripted", &python, &[]);
+    let first = child_of(&mut client, "scripted");
+    let slow = json!({"tool_name": "scripted.slow", "arguments": {"ms": 3000, "tell": true}});
+    let slow = client.post_call("mcp_proxy", slow);
+    let has_begun = within(WAIT_MAX, || {
+        said(&mut client, "scripted.lines", json!({})).contains("begun")
+    });
+    assert!(has_begun);
+    client.ask("integration_connect", json!({"service_id": "scripted"}));
+    let second = child_of(&mut client, "scripted");
+    assert_ne!(first, second);
+    assert!(lives(first), "it still has a call");
+    let answer = client.answer(slow);
+    assert_eq!(answer["result"]["content"][0]["text"], "done", "{answer}");
+    wait_until_gone(&BTreeSet::from([first]));
+    assert_eq!(child_of(&mut client, "scripted"), second);
+}
+
+#[test]
 fn children_end_with_us_however_we_end() {
     let Some(python) = python() else { return };
     let folder = tempfile::tempdir().unwrap();

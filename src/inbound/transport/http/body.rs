@@ -175,7 +175,7 @@ mod tests {
         let silent = Body::from_stream(stream::pending::<Result<Bytes, std::io::Error>>());
         assert_eq!(
             budget
-                .read(silent, 10, Duration::from_millis(1))
+                .read(silent, 10, Duration::from_millis(20))
                 .await
                 .err(),
             Some(BodyFault::TooSlow)

@@ -81,7 +81,7 @@ mod tests {
     #[tokio::test]
     async fn silence_is_broken_by_a_sign_of_life() {
         let silent = std::future::pending::<Option<Bytes>>();
-        let next = next_or_sign(silent, Duration::from_millis(1), |bytes| bytes).await;
+        let next = next_or_sign(silent, Duration::from_millis(20), |bytes| bytes).await;
         assert_eq!(next.unwrap(), SIGN_OF_LIFE);
     }
 }

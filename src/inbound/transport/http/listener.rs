@@ -126,15 +126,18 @@ impl Listener {
         drop(self.socket);
         drain.ending.cancel();
         connections.tasks.close();
-        if timeout(drain.finish, connections.tasks.wait())
-            .await
-            .is_err()
-        {
+        let ended = timeout(drain.finish, connections.tasks.wait());
+        let has_ended = tokio::select! {
+            ended = ended => ended.is_ok(),
+            () = drain.cut.cancelled() => false,
+        };
+        if !has_ended {
             tracing::warn!(
                 connections = connections.tasks.len(),
                 "connections are cut off: their requests took too long to end"
             );
-            connections.drain.cut.cancel();
+            drain.cut.cancel();
+            connections.tasks.wait().await;
         }
     }
 }

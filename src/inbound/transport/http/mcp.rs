@@ -72,7 +72,8 @@ impl<F: Front> Http<F> {
             Era::Session(version) => self.session(headers, &caller, version.as_ref(), &message)?,
         };
         match message {
-            Message::Request(_) | Message::Batch(_) | Message::Refused(_) => {
+            Message::Refused(refusal) => Err(protocol_error(refusal)),
+            Message::Request(_) | Message::Batch(_) => {
                 let bearer = Arc::new(Bearer::new(caller.token.clone()));
                 let mut exchange = self.begin(message, session, bearer)?;
                 exchange.0.keep(read.place);
@@ -324,6 +325,7 @@ fn readdressed(
 
 /// A message that is refused before anything could answer it.
 fn protocol_error(refusal: Refusal) -> Response {
+    tracing::debug!(code = refusal.code.0, "a message is refused");
     let text = super::super::link::refusal_text(&refusal);
     answer::json_text(StatusCode::BAD_REQUEST, text)
 }

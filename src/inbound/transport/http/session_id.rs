@@ -194,8 +194,9 @@ mod tests {
             &[1; 16],
             &client,
             ProtocolVersion::V_2025_06_18,
-            Duration::ZERO,
+            Duration::from_millis(1),
         );
+        std::thread::sleep(Duration::from_millis(5));
         assert!(keys.open(&[1; 16], &old.unwrap()).is_none());
         for made_up in ["", "x", &"a".repeat(100_000), "rs2.a.b.c"] {
             assert!(keys.open(&[1; 16], made_up).is_none());

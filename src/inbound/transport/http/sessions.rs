@@ -19,12 +19,13 @@ const EXCHANGES_PER_SESSION_MAX: usize = 256;
 const SHARE_OF_STREAMS: usize = 4;
 
 /// A stream whose session has asked nothing for so long gives way to another where there are too many.
-pub(super) const IDLE_LEAST: Duration = Duration::from_mins(1);
+const IDLE_LEAST: Duration = Duration::from_mins(1);
 
 /// The sessions that something is known of.
 pub(super) struct Sessions<H> {
     state: Mutex<State<H>>,
     streams_max: usize,
+    idle_least: Duration,
     numbers: AtomicU64,
 }
 
@@ -69,7 +70,12 @@ pub(super) struct TooManyStreams;
 impl<H> Sessions<H> {
     /// At most `streams_max` streams are open at once.
     pub(super) fn new(streams_max: usize) -> Arc<Self> {
+        Self::with_idle(streams_max, IDLE_LEAST)
+    }
+
+    fn with_idle(streams_max: usize, idle_least: Duration) -> Arc<Self> {
         Arc::new(Self {
+            idle_least,
             state: Mutex::new(State {
                 sessions: HashMap::new(),
                 streams: HashMap::new(),
@@ -147,11 +153,11 @@ impl<H> Sessions<H> {
         state.close(session);
         let most = (self.streams_max / SHARE_OF_STREAMS).max(1);
         if state.streams.get(share).is_some_and(|own| *own >= most) {
-            state.make_room_of(share)?;
+            state.make_room_of(share, self.idle_least)?;
         } else if state.streams.values().sum::<usize>() >= self.streams_max {
             let largest = state.streams.iter().max_by_key(|(_, count)| **count);
             let largest = largest.map(|(share, _)| Arc::clone(share));
-            state.make_room_of(&largest.ok_or(TooManyStreams)?)?;
+            state.make_room_of(&largest.ok_or(TooManyStreams)?, self.idle_least)?;
         }
         *state.streams.entry(Arc::clone(share)).or_default() += 1;
         state.known(session).stream = Some(Stream {
@@ -199,15 +205,19 @@ impl<H> State<H> {
         })
     }
 
-    /// Ends the stream of `share` that has been idle the longest.
-    fn make_room_of(&mut self, share: &Arc<str>) -> Result<(), TooManyStreams> {
+    /// Ends the stream of `share` that has been idle the longest, and for `idle_least`.
+    fn make_room_of(
+        &mut self,
+        share: &Arc<str>,
+        idle_least: Duration,
+    ) -> Result<(), TooManyStreams> {
         let streams = self.sessions.iter();
         let streams = streams.filter_map(|(id, known)| Some((*id, known.stream.as_ref()?)));
         let own = streams.filter(|(_, stream)| stream.share == *share);
         let (id, stream) = own
             .min_by_key(|(_, stream)| stream.last_used)
             .ok_or(TooManyStreams)?;
-        if stream.last_used.elapsed() < IDLE_LEAST {
+        if stream.last_used.elapsed() < idle_least {
             return Err(TooManyStreams);
         }
         self.close(id);
@@ -298,15 +308,6 @@ mod tests {
         sessions.open(Uuid::new_v4(), &share.into(), CancellationToken::new())
     }
 
-    /// As if nothing had been asked for as long as makes a stream idle.
-    fn let_time_pass(sessions: &Known) {
-        for known in sessions.state().sessions.values_mut() {
-            if let Some(stream) = &mut known.stream {
-                stream.last_used -= IDLE_LEAST;
-            }
-        }
-    }
-
     #[tokio::test]
     async fn a_stream_answers_its_session_until_it_ends() {
         let sessions: Known = Sessions::new(8);
@@ -342,13 +343,13 @@ mod tests {
 
     #[tokio::test]
     async fn a_tenant_has_a_part_of_the_streams_and_gives_way_with_its_own() {
-        let sessions: Known = Sessions::new(8);
+        let sessions: Known = Sessions::with_idle(8, Duration::from_millis(50));
         let (one, two) = (
             open(&sessions, "acme").unwrap(),
             open(&sessions, "acme").unwrap(),
         );
         assert_eq!(open(&sessions, "acme").err(), Some(TooManyStreams));
-        let_time_pass(&sessions);
+        tokio::time::sleep(Duration::from_millis(60)).await;
         let three = open(&sessions, "acme").unwrap();
         assert!(one.end().is_cancelled() != two.end().is_cancelled());
         assert!(!three.end().is_cancelled());
@@ -358,13 +359,13 @@ mod tests {
 
     #[tokio::test]
     async fn where_all_are_taken_the_tenant_with_most_gives_way() {
-        let sessions: Known = Sessions::new(5);
+        let sessions: Known = Sessions::with_idle(5, Duration::from_millis(50));
         let small: Vec<_> = ["a", "b", "c", "d"]
             .map(|share| open(&sessions, share).unwrap())
             .into();
         let _e = open(&sessions, "e").unwrap();
         assert_eq!(open(&sessions, "f").err(), Some(TooManyStreams));
-        let_time_pass(&sessions);
+        tokio::time::sleep(Duration::from_millis(60)).await;
         let _f = open(&sessions, "f").unwrap();
         assert_eq!(sessions.streams(), 5);
         drop(small);

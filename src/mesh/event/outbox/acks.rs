@@ -11,6 +11,7 @@ use std::io::{self, Seek, SeekFrom, Write};
 use std::path::Path;
 
 use super::log::Position;
+use super::note::{NOTES_NAME, Note, Notebook};
 use super::share::Way;
 
 /// Where each way is.
@@ -34,6 +35,7 @@ pub(super) struct Acks {
     file: File,
     generation: u64,
     positions: Positions,
+    notes: Notebook,
 }
 
 impl Acks {
@@ -65,6 +67,7 @@ impl Acks {
             file,
             generation,
             positions,
+            notes: Notebook::begin(path.with_file_name(NOTES_NAME))?,
         })
     }
 
@@ -79,8 +82,14 @@ impl Acks {
         self.positions
     }
 
-    /// Keeps new positions, unless they are the ones that are kept.
+    /// What way still holds of what it has read, to be kept with the positions.
+    pub(super) fn note(&mut self, way: Way, note: Option<Note>) {
+        self.notes.put(way, note);
+    }
+
+    /// Keeps new positions and notes, unless they are the ones that are kept.
     pub(super) fn keep(&mut self, positions: Positions) -> io::Result<()> {
+        self.notes.keep()?;
         if positions == self.positions {
             return Ok(());
         }

@@ -2,6 +2,7 @@
 
 mod appender;
 pub(in crate::mesh::event) mod compaction;
+mod notes;
 
 use std::fs::{self, OpenOptions};
 use std::io;

@@ -9,7 +9,9 @@ use ulid::Ulid;
 
 use super::acks::Acks;
 use super::folder::{self, Target};
-use super::frame::{FrameReader, Kind, Step};
+use super::frame::{FrameReader, Header, Kind, Step, parse_tenant};
+use super::log::Position;
+use super::note::{Note, notes_in};
 
 /// How much of the logs is read: 256 MiB, about a second's work.
 pub const SURVEY_BYTES_MAX: u64 = 256 << 20;
@@ -100,21 +102,22 @@ fn look(path: &Path, writer: Ulid, budget: &mut u64) -> io::Result<Option<Survey
         Err(error) if error.kind() == io::ErrorKind::NotFound => Default::default(),
         Err(error) => return Err(error),
     };
-    let mut found = SurveyedWriter {
-        writer,
-        is_alive,
-        records: 0,
-        bytes: 0,
+    let notes = match is_alive {
+        true => notes_in(path),
+        // Whoever takes it over sends all of it again.
+        false => Default::default(),
     };
+    let ways = acked.into_iter().zip(notes);
+    let mut waiting = Waiting(ways.map(Waits::new).collect());
     let mut open = BTreeSet::new();
-    let low = acked.into_iter().min().unwrap_or_default();
     let mut last = None;
     for (number, length) in folder::segments(path)? {
         if last.is_some_and(|last| number <= last) {
             // What is needed of it is in the one before, and its owner is about to remove it.
             continue;
         }
-        let mut reader = FrameReader::open(&folder::segment(path, number), number, low)?;
+        let segment = folder::segment(path, number);
+        let mut reader = FrameReader::open(&segment, number, waiting.first())?;
         let length = length.min(reader.offset() + *budget);
         *budget -= length.saturating_sub(reader.offset());
         loop {
@@ -124,8 +127,7 @@ fn look(path: &Path, writer: Ulid, budget: &mut u64) -> io::Result<Option<Survey
                 }
                 Step::Frame(header) => {
                     open.remove(&header.intent);
-                    found.records += u64::from(header.count);
-                    found.bytes += header.frame_bytes();
+                    waiting.count(&header, reader.found_at(), reader.payload());
                 }
                 Step::Damaged(_) => {}
                 Step::End(_) => break,
@@ -133,10 +135,73 @@ fn look(path: &Path, writer: Ulid, budget: &mut u64) -> io::Result<Option<Survey
         }
         last = Some(reader.place().segment);
     }
+    let (mut records, bytes) = waiting.most();
     if !is_alive {
-        found.records += open.len() as u64;
+        records += open.len() as u64;
     }
-    Ok(Some(found))
+    Ok(Some(SurveyedWriter {
+        writer,
+        is_alive,
+        records,
+        bytes,
+    }))
+}
+
+/// What waits, by the ways.
+struct Waiting(Vec<Waits>);
+
+/// What waits for one way.
+struct Waits {
+    acked: Position,
+    note: Option<Note>,
+    records: u64,
+    bytes: u64,
+}
+
+impl Waits {
+    fn new((acked, note): (Position, Option<Note>)) -> Self {
+        let note = note.filter(|note| note.is_ahead_of(acked));
+        Self {
+            acked,
+            records: note.as_ref().map_or(0, |note| note.records),
+            bytes: note.as_ref().map_or(0, |note| note.bytes),
+            note,
+        }
+    }
+
+    /// Before this nothing is to be counted.
+    fn first(&self) -> Position {
+        let note = self.note.as_ref();
+        note.map_or(self.acked, |note| note.first_unread().max(self.acked))
+    }
+}
+
+impl Waiting {
+    fn first(&self) -> Position {
+        let first = self.0.iter().map(Waits::first).min();
+        first.unwrap_or_default()
+    }
+
+    fn count(&mut self, header: &Header, place: Position, payload: &[u8]) {
+        let tenant = parse_tenant(payload).map_or("", |(tenant, _)| tenant);
+        for way in &mut self.0 {
+            let counts = match &way.note {
+                Some(note) => note.is_unread(place, tenant),
+                None => place >= way.acked,
+            };
+            if counts {
+                way.records += u64::from(header.count);
+                way.bytes += header.frame_bytes();
+            }
+        }
+    }
+
+    /// Records and bytes of the way for which most waits.
+    fn most(&self) -> (u64, u64) {
+        let records = self.0.iter().map(|way| way.records).max();
+        let bytes = self.0.iter().map(|way| way.bytes).max();
+        (records.unwrap_or_default(), bytes.unwrap_or_default())
+    }
 }
 
 #[cfg(test)]

@@ -93,6 +93,12 @@ impl Deferrals {
         lags.map(|lag| lag.position)
     }
 
+    /// Those tenants, each with that place.
+    pub(super) fn lagging(&self) -> impl Iterator<Item = (TenantId, Position)> {
+        let tenants = self.tenants.iter();
+        tenants.filter_map(|(tenant, held)| Some((tenant.clone(), held.lag?.position)))
+    }
+
     /// Tenants that may be tried now; who was tried longest ago comes first.
     pub(super) fn due(&self) -> Vec<TenantId> {
         let is_due = |held: &Deferred| !held.is_in_flight && held.backoff.until().is_none();

@@ -11,6 +11,7 @@ use tokio::sync::Notify;
 use crate::mesh::event::counters::CounterKey;
 use crate::mesh::event::outbox::Committed;
 use crate::mesh::event::outbox::log::Position;
+use crate::mesh::event::outbox::note::Note;
 use crate::mesh::event::outbox::share::Way;
 use crate::mesh::tenant::TenantId;
 use crate::mesh::{Error, Timestamp};
@@ -194,6 +195,17 @@ impl Lane {
         let state = self.state();
         // Numbers and places rise together, except where a tenant's records are read late.
         state.unsettled.values().map(|held| held.position).min()
+    }
+
+    /// What it holds of the log, which it has read up to `read`, but for the records of `lagging` tenants.
+    pub(super) fn note(
+        &self,
+        read: Position,
+        lagging: impl Iterator<Item = (TenantId, Position)>,
+    ) -> Note {
+        let state = self.state();
+        let bytes = state.unsettled.values().map(|held| held.bytes).sum();
+        Note::new(read, (state.unsettled.len() as u64, bytes), lagging)
     }
 
     /// When the oldest record happened that has been read and has not left.

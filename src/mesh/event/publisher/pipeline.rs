@@ -406,6 +406,9 @@ impl<S: Sink> Pipeline<S> {
             low = low.min(held);
         }
         self.log.acknowledge(self.lane.way, low);
+        let read = self.reader.position();
+        let note = (low < read).then(|| self.lane.note(read, self.deferrals.lagging()));
+        self.log.note(self.lane.way, note);
         self.log.keep_acks();
         self.acknowledge_at = Instant::now() + ACKNOWLEDGE_EVERY;
         self.has_news = !self.sink.is_clean();

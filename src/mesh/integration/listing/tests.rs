@@ -139,3 +139,38 @@ fn what_a_row_knows_is_told_by_what_is_pinned() {
     let known = Listing::of_row(&[("read".into(), other)], &pins).known(&pins);
     assert!(known.find("read").unwrap().is_held_back());
 }
+
+#[test]
+fn a_number_or_a_text_that_no_parser_holds_hides_nothing_of_a_tool() {
+    let deep = format!("{}{}", "[".repeat(500), "]".repeat(500));
+    for odd in ["1e400", r#""\ud800""#, &deep] {
+        let definition = format!(
+            r#"{{"name":"read","description":"a\u202eb","annotations":{{"readOnlyHint":true,
+                "idempotentHint":true,"x":{odd}}},"_meta":{odd}}}"#
+        );
+        let listed = Listing::of(&[tool("read", &definition)]);
+        let pins = ServicePins::default().with(listed.tools.iter().map(pinned).collect());
+        let known = listed.known(&pins);
+        let Some(read) = known.find("read") else {
+            assert_eq!(odd, deep, "what is nested deeply is not listed");
+            continue;
+        };
+        assert_eq!(read.definition.get(), definition);
+        assert!(read.read_only && read.idempotent, "{odd}");
+        assert_eq!(read.unseen.flags(), ["direction_changing_characters"]);
+    }
+}
+
+#[test]
+fn a_tool_that_says_twice_what_it_is_only_reads_where_it_says_so_twice() {
+    let twice = |second: bool| {
+        let definition = format!(
+            r#"{{"name":"x","annotations":{{"readOnlyHint":true}},"annotations":{{"readOnlyHint":{second}}}}}"#
+        );
+        ListedTool::of(
+            &tool("x", &definition),
+            PinHash::of(&tool("x", &definition).definition).unwrap(),
+        )
+    };
+    assert!(twice(true).read_only && !twice(false).read_only);
+}

@@ -42,7 +42,8 @@ fn connected() -> Connected {
         of: Ulid::generate(),
         revision: Ulid::generate(),
         settings: BTreeMap::from([("folder".to_owned(), "/srv".to_owned())]),
-        has_credentials: true,
+        credentials: Some(SecretSlot::Second),
+        attempt_at: Some(Timestamp::from_millis(7)),
         pending: true,
         server: ServerSeen {
             name: "a server".to_owned(),
@@ -89,7 +90,8 @@ fn rows_read_back_as_they_were_written() {
     }
     let bare = Connected {
         settings: BTreeMap::new(),
-        has_credentials: false,
+        credentials: None,
+        attempt_at: None,
         pending: false,
         server: ServerSeen::default(),
         tools: Vec::new(),

@@ -3,17 +3,18 @@
 use std::collections::BTreeMap;
 
 use serde::Serialize;
-use serde_json::value::{RawValue, to_raw_value};
-use serde_json::{Map, Value};
+use serde_json::Value;
+use serde_json::value::RawValue;
 
 use crate::mesh::Error;
 use crate::mesh::call::grant::Granted;
 use crate::mesh::call::operation::{IntegrationRead, Operation, Report, Subject};
 use crate::mesh::call::tool::Tool;
 use crate::mesh::integration::direct::LeftOutBecause;
+use crate::mesh::integration::pin::readable;
 use crate::mesh::integration::search::{Found, Index};
 use crate::mesh::integration::{
-    ConnectionId, KnownTool, KnownTools, RefusedTool, ServiceId, unseen,
+    ConnectionId, KnownTool, KnownTools, RefusedTool, ServiceId, unseen, written,
 };
 use crate::mesh::limit::{Cost, Direction};
 use crate::mesh::service::cursor;
@@ -338,8 +339,7 @@ impl Item {
     }
 
     fn describe(&mut self, tool: &KnownTool, detail: Detail) {
-        let members: Map<String, Value> =
-            serde_json::from_str(tool.definition.get()).unwrap_or_default();
+        let members = readable(&tool.definition);
         let text = |name: &str| members.get(name).and_then(Value::as_str);
         let title = text("title").or_else(|| {
             let annotations = members.get("annotations")?;
@@ -361,7 +361,7 @@ impl Item {
             let raw = exact.get(name)?;
             let raw = match tool.unseen.is_none() {
                 true => raw.clone(),
-                false => to_raw_value(&unseen::escaped_json(members.get(name)?.clone())).ok()?,
+                false => written::escaped(raw)?,
             };
             match room.checked_sub(raw.get().len()) {
                 Some(left) => {

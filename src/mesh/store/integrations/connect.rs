@@ -5,15 +5,15 @@ use std::sync::Arc;
 
 use ulid::Ulid;
 
+use super::attempt::{Attempt, ROUNDS_MAX, Undo};
 use super::{Integrations, listed, no_such_integration};
 use crate::mesh::call::operation::{Allows, IntegrationConnect};
 use crate::mesh::integration::book::CONNECTIONS_MAX;
 use crate::mesh::integration::listing::Listing;
-use crate::mesh::integration::row::{Connected, Registered, ServerSeen, new_version};
-use crate::mesh::integration::{ConnectionId, Credentials, IntegrationBook, KnownTools, ServiceId};
-use crate::mesh::store::key::{CONNECTION_PREFIX, RowKey, SecretKey};
+use crate::mesh::integration::row::{Connected, Registered, SecretSlot, ServerSeen, new_version};
+use crate::mesh::integration::{ConnectionId, Credentials, KnownTools, ServiceId};
 use crate::mesh::store::secrets::{OpensConnections, Secrets};
-use crate::mesh::store::table::{Condition, WriteOutcome};
+use crate::mesh::store::table::WriteOutcome;
 use crate::mesh::upstream::ConnectionKey;
 use crate::mesh::{Error, ErrorKind};
 
@@ -41,135 +41,70 @@ pub struct Made {
     pub existed: bool,
 }
 
-/// Takes back what was done of a connection, unless it was made: also where the caller has given up.
-struct Undo {
-    book: IntegrationBook,
-    key: Arc<ConnectionKey>,
-    /// The row and the secret, where there were none before.
-    stored: Option<Stored>,
-    is_armed: bool,
-}
-
-/// A row that was written where there was none, and the secret beside it.
-struct Stored {
-    row: RowKey,
-    version: String,
-    secret: SecretKey,
-}
-
-impl Undo {
-    /// Takes everything back and waits for it.
-    async fn now(mut self) {
-        self.is_armed = false;
-        take_back(self.book.clone(), Arc::clone(&self.key), self.stored.take()).await;
-    }
-
-    fn disarm(mut self) {
-        self.is_armed = false;
-    }
-}
-
-impl Drop for Undo {
-    fn drop(&mut self) {
-        if self.is_armed {
-            let (book, key) = (self.book.clone(), Arc::clone(&self.key));
-            tokio::spawn(take_back(book, key, self.stored.take()));
-        }
-    }
-}
-
-async fn take_back(book: IntegrationBook, key: Arc<ConnectionKey>, stored: Option<Stored>) {
-    book.upstreams().disconnect(&key).await;
-    let Some(Stored {
-        row,
-        version,
-        secret,
-    }) = stored
-    else {
-        return;
-    };
-    let parts = book.parts();
-    // Only what this call has written: the same user may have connected again meanwhile.
-    let now = parts.clock.now();
-    let deleted = parts
-        .table
-        .delete(&row, Condition::Version { version, now })
-        .await;
-    book.connections_changed(&key.tenant, &key.user);
-    match deleted.map(|deleted| deleted.value) {
-        Ok(WriteOutcome::Done { .. }) => {
-            if let Err(error) = parts.secrets.delete(&secret).await {
-                tracing::error!(
-                    ?error,
-                    "credentials of a connection that failed could not be removed"
-                );
-            }
-        }
-        Ok(WriteOutcome::ConditionFailed { .. }) => {}
-        Err(error) => {
-            tracing::error!(
-                ?error,
-                "the row of a connection that failed could not be removed"
-            );
-        }
-    }
-}
-
 impl<'call, P> Integrations<'call, P>
 where
     P: Allows<IntegrationConnect> + OpensConnections,
 {
-    /// Connects the caller: a handshake and the list of tools, then its row and its credentials. Where any of it
-    /// fails nothing stays, and a connection of before is as it was.
+    /// Connects the caller: a handshake and the list of tools beside whatever is open, then its row and its
+    /// credentials. Where any of it fails nothing stays, and a connection of before is as it was, its row, its
+    /// credentials and the calls on it.
     ///
     /// # Errors
-    /// `NOT_FOUND` where there is no such integration; `QUOTA_EXCEEDED`; what the server did instead.
+    /// `NOT_FOUND` where there is no such integration; `QUOTA_EXCEEDED`; `CONFLICT` where another call makes the
+    /// same connection at the same time; what the server did instead.
     pub async fn connect(&self, wanted: Connecting) -> Result<Made, Error> {
         let view = self.view_now().await?;
         let service = &wanted.service;
         let registered = view.roll().service(service).cloned();
         let registered = registered.ok_or_else(|| no_such_integration(service))?;
-        let before = self.connection_row(service, &wanted.connection).await?;
-        let before = before.filter(|row| row.of == registered.id);
-        let is_new = before.as_ref().is_none_or(|row| row.pending);
+        let found = self.settled_row(service, &wanted.connection).await?;
+        let before = found.as_ref();
+        let before = before.filter(|row| row.of == registered.id && !row.pending);
         let others = view
             .connections()
             .filter(|owned| owned.row.service == *service);
-        if is_new && others.count() >= CONNECTIONS_MAX {
+        if before.is_none() && others.count() >= CONNECTIONS_MAX {
             return Err(too_many(service));
         }
-        let mut row = self.new_row(&wanted, &registered, before.as_ref());
+        let existed = before.is_some();
+        // Secrets that no row names any more, or soon will not.
+        let leaves_some = found.as_ref().is_some_and(|found| {
+            wanted.credentials.is_some() || !existed || found.attempt_at.is_some()
+        });
+        let mut row = self.new_row(&wanted, &registered, before);
         let plan = self
             .plan(&registered, &row, wanted.credentials.as_ref())
             .await?;
         self.book().upstreams().check(&plan.target)?;
 
-        let mut undo = Undo {
-            book: self.book().clone(),
-            key: Arc::new(plan.key.clone()),
-            stored: None,
-            is_armed: true,
-        };
+        let (key, revision) = (Arc::new(plan.key.clone()), plan.revision.clone());
+        let mut undo = Undo::new(self.book(), &key, &revision);
         let made = async {
-            let upstream = self.connected(plan).await?;
+            let upstream = self.book().upstreams().try_out(plan).await?;
             let list = listed(service, &*upstream).await?;
             let listing = Listing::of(&list);
             let pins = view.roll().pins(service).cloned().unwrap_or_default();
             let pins = self.pin(&registered, &pins, &listing).await?;
             row.server = ServerSeen::of(&upstream.identity());
             row.tools = listing.tools_for_row();
-            self.keep(&row, &wanted, is_new, &mut undo).await?;
-            self.require_registered(&registered).await?;
+            let attempt = Attempt {
+                row: &row,
+                registered: &registered,
+                given: wanted.credentials.as_ref(),
+            };
+            self.keep(attempt, found, &mut undo).await?;
             Ok(Made {
                 server: row.server.clone(),
                 tools: Arc::new(listing.known(&pins)),
-                existed: !is_new,
+                existed,
             })
         }
         .await;
         match made {
             Ok(made) => {
+                self.book().upstreams().take_over(&key, &revision);
                 undo.disarm();
+                self.tidy(&row, &key, &revision, leaves_some).await;
                 Ok(made)
             }
             Err(error) => {
@@ -182,32 +117,55 @@ where
     /// Ends one of the caller's connections, with its process and its credentials; whether there was one.
     ///
     /// # Errors
-    /// What the table and the secret store say.
+    /// What the table and the secret store say; `CONFLICT` while it is being made.
     pub async fn disconnect(
         &self,
         service: &ServiceId,
         connection: &ConnectionId,
     ) -> Result<bool, Error> {
-        let key = self.connection_key(service, connection);
-        let row = self.connection_row(service, connection).await?;
-        if row.is_some() {
-            let changing = self.changing(Some(self.reach.user_id())).await?;
+        let user = self.reach.user_id();
+        let row_key = self.keys.connection(service, user, connection);
+        let mut ended = None;
+        for _ in 0..ROUNDS_MAX {
+            let Some(row) = self.settled_row(service, connection).await? else {
+                break;
+            };
+            ended = Some(!row.pending);
+            let changing = self.changing(Some(user)).await?;
             // Whatever the row says: an attempt that was cut off may have left some.
             let secrets = Secrets::<P>::new(self.reach);
-            secrets.delete_credentials(service, connection).await?;
-            let row_key = self
-                .keys
-                .connection(service, self.reach.user_id(), connection);
-            let deleted = self
-                .reach
-                .table()
-                .delete(&row_key, Condition::Always)
+            secrets
+                .delete_credentials(service, connection, None)
                 .await?;
+            let condition = self.still(&row);
+            let deleted = self.reach.table().delete(&row_key, condition).await?;
             self.write_units(deleted.units);
             self.finish(changing).await?;
+            if matches!(deleted.value, WriteOutcome::Done { .. }) {
+                break;
+            }
         }
+        let key = self.connection_key(service, connection);
         self.book().upstreams().disconnect(&key).await;
-        Ok(row.is_some_and(|row| !row.pending))
+        Ok(ended.unwrap_or(false))
+    }
+
+    /// What is left to do once the connection is made. What fails of it, the next connect or the end of the
+    /// connection does.
+    async fn tidy(&self, row: &Connected, key: &ConnectionKey, revision: &str, leaves_some: bool) {
+        if leaves_some {
+            let secrets = Secrets::<P>::new(self.reach);
+            let deleted =
+                secrets.delete_credentials(&row.service, &row.connection, row.credentials);
+            if let Err(error) = deleted.await {
+                tracing::warn!(?error, "earlier credentials could not be removed");
+            }
+        }
+        // Whoever ended it meanwhile found nothing to end yet.
+        let view = self.view().await;
+        if view.is_ok_and(|view| !view.is_current(key, revision)) {
+            self.book().upstreams().retire(key, revision).await;
+        }
     }
 
     fn new_row(
@@ -216,9 +174,10 @@ where
         registered: &Registered,
         before: Option<&Connected>,
     ) -> Connected {
-        let has_credentials = match &wanted.credentials {
-            Some(given) => !given.is_empty(),
-            None => before.is_some_and(|row| row.has_credentials && !row.pending),
+        let kept = before.and_then(|row| row.credentials);
+        let credentials = match &wanted.credentials {
+            Some(given) => (!given.is_empty()).then(|| SecretSlot::beside(kept)),
+            None => kept,
         };
         let settings = wanted.settings.clone();
         Connected {
@@ -230,98 +189,14 @@ where
             settings: settings
                 .or_else(|| before.map(|row| row.settings.clone()))
                 .unwrap_or_default(),
-            has_credentials,
+            credentials,
             pending: false,
+            attempt_at: None,
             server: before.map(|row| row.server.clone()).unwrap_or_default(),
             tools: Vec::new(),
             created_at: before.map_or_else(|| self.reach.now(), |row| row.created_at),
             version: new_version(),
         }
-    }
-
-    /// Writes the credentials and the row. Where there was no row, one that counts for nothing comes first, so
-    /// that there are no credentials that nobody would remove.
-    async fn keep(
-        &self,
-        row: &Connected,
-        wanted: &Connecting,
-        is_new: bool,
-        undo: &mut Undo,
-    ) -> Result<(), Error> {
-        let user = self.reach.user_id();
-        let key = self.keys.connection(&row.service, user, &row.connection);
-        let changing = self.changing(Some(user)).await?;
-        if is_new {
-            let secret = self.keys.credentials(&row.service, user, &row.connection);
-            undo.stored = Some(Stored {
-                row: key.clone(),
-                version: row.version.clone(),
-                secret,
-            });
-        }
-        if let Some(credentials) = &wanted.credentials {
-            let secrets = Secrets::<P>::new(self.reach);
-            if credentials.is_empty() {
-                secrets
-                    .delete_credentials(&row.service, &row.connection)
-                    .await?;
-            } else {
-                if is_new {
-                    let pending = Connected {
-                        pending: true,
-                        ..row.clone()
-                    };
-                    self.put_row(&key, &pending).await?;
-                }
-                secrets
-                    .put_credentials(&row.service, &row.connection, credentials)
-                    .await?;
-            }
-        }
-        self.put_row(&key, row).await?;
-        self.finish(changing).await
-    }
-
-    async fn put_row(&self, key: &RowKey, row: &Connected) -> Result<(), Error> {
-        let written = self
-            .reach
-            .table()
-            .put(key, row.to_row()?, Condition::Always)
-            .await?;
-        self.write_units(written.units);
-        Ok(())
-    }
-
-    /// Whether the integration is still there: who removes it looks for connections after it has said so.
-    async fn require_registered(&self, registered: &Registered) -> Result<(), Error> {
-        let service = &registered.definition.service;
-        let key = self.keys.integration(service);
-        let found = self.get(&key).await?;
-        let found = found
-            .map(|row| Registered::of_row(key.sort(), &row))
-            .transpose()?;
-        match found {
-            Some(found) if found.id == registered.id && !found.leaving => Ok(()),
-            _ => Err(no_such_integration(service)),
-        }
-    }
-
-    async fn connection_row(
-        &self,
-        service: &ServiceId,
-        connection: &ConnectionId,
-    ) -> Result<Option<Connected>, Error> {
-        let key = self
-            .keys
-            .connection(service, self.reach.user_id(), connection);
-        let Some(row) = self.get(&key).await? else {
-            return Ok(None);
-        };
-        let id = key
-            .sort()
-            .strip_prefix(CONNECTION_PREFIX)
-            .unwrap_or_default();
-        Connected::of_row(key.sort(), id, &row).map(Some)
     }
 }
 

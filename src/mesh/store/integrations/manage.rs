@@ -3,6 +3,7 @@
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use ulid::Ulid;
 
+use super::attempt::{ATTEMPT_LOOK, ATTEMPT_LOOKS_MAX, ROUNDS_MAX};
 use super::{Integrations, no_such_integration};
 use crate::mesh::call::operation::{Allows, IntegrationManage};
 use crate::mesh::integration::row::{Connected, Pin, Registered, new_version};
@@ -12,11 +13,7 @@ use crate::mesh::store::key::{CONNECTION_PREFIX, Keyspace};
 use crate::mesh::store::secrets::Secrets;
 use crate::mesh::store::table::{Condition, Range, Row, WriteOutcome};
 use crate::mesh::tenant::UserId;
-use crate::mesh::upstream::ConnectionKey;
 use crate::mesh::{Error, ErrorKind};
-
-/// How often a row is written anew while others change it.
-const ROUNDS_MAX: usize = 4;
 
 /// Rows of one page that are removed, how many at once, and the most pages of one call.
 const PAGE_ROWS: u32 = 200;
@@ -273,13 +270,26 @@ where
     async fn remove_connections(&self, service: &ServiceId) -> Result<u64, Error> {
         let prefix = Keyspace::connections_prefix(service, None);
         let mut ended = 0;
+        let mut looks = 0;
         for _ in 0..PAGES_MAX {
             let rows = self.rows(&prefix).await?;
             if rows.is_empty() {
                 return Ok(ended);
             }
-            let removals: Vec<_> = rows
+            // Whoever is about to write credentials learns of the removal, and takes them back.
+            let now = self.reach.now();
+            let (attempted, settled): (Vec<_>, Vec<_>) = rows
                 .iter()
+                .partition(|(sort, row)| read(sort, row).is_ok_and(|row| row.is_attempted(now)));
+            if !attempted.is_empty() && settled.is_empty() {
+                looks += 1;
+                if looks == ATTEMPT_LOOKS_MAX {
+                    return Err(unfinished(service));
+                }
+                tokio::time::sleep(ATTEMPT_LOOK).await;
+            }
+            let removals: Vec<_> = settled
+                .into_iter()
                 .map(|(sort, row)| self.remove_connection(sort, row))
                 .collect();
             let removed: Vec<bool> = stream::iter(removals)
@@ -299,7 +309,7 @@ where
                 "the row `{sort}` is no connection's"
             )));
         };
-        let read = Connected::of_row(sort, id, row);
+        let read = read(sort, row);
         // Whatever its row says: an attempt that was cut off may have left some.
         let secrets = Secrets::<P>::new(self.reach);
         secrets
@@ -312,13 +322,6 @@ where
             .delete(&row_key, Condition::Always)
             .await?;
         self.write_units(deleted.units);
-        let key = ConnectionKey {
-            tenant: self.reach.tenant_id().clone(),
-            user,
-            service,
-            connection,
-        };
-        self.book().upstreams().disconnect(&key).await;
         Ok(read.map_or(true, |read| !read.pending))
     }
 
@@ -412,6 +415,11 @@ fn approval(before: &Pin, after: &Pin) -> Approval {
     }
 }
 
+fn read(sort: &str, row: &Row) -> Result<Connected, Error> {
+    let id = sort.strip_prefix(CONNECTION_PREFIX).unwrap_or_default();
+    Connected::of_row(sort, id, row)
+}
+
 /// The service, the user and the connection that a row is of.
 fn read_place(id: &str) -> Option<(ServiceId, UserId, ConnectionId)> {
     let mut parts = id.splitn(3, '#');
@@ -444,7 +452,9 @@ fn changing(service: &ServiceId) -> Error {
 fn unfinished(service: &ServiceId) -> Error {
     Error::new(
         ErrorKind::Overloaded,
-        format!("`{service}` has more connections than one call can end"),
+        format!(
+            "`{service}` has more connections than one call can end, or some that are being made"
+        ),
     )
     .fix("Repeat the call; it goes on where this one ended.")
 }

@@ -1,6 +1,7 @@
 //! The names of secrets in the store: a user's, the tenant's, and those of connections.
 
 use super::{Keyspace, Scope};
+use crate::mesh::integration::row::SecretSlot;
 use crate::mesh::integration::{ConnectionId, ServiceId};
 use crate::mesh::tenant::{TenantId, UserId};
 
@@ -71,18 +72,24 @@ impl Keyspace {
         }
     }
 
-    /// What a user's connection to an integration was given to sign in with.
+    /// What a user's connection to an integration was given to sign in with: one of two secrets, so that the other
+    /// is as it was until a row says otherwise. No connection's id has a `=`.
     pub(in crate::mesh) fn credentials(
         &self,
         service: &ServiceId,
         user: &UserId,
         connection: &ConnectionId,
+        slot: SecretSlot,
     ) -> SecretKey {
         let tenant = &self.tenant;
         let user = user.as_str().replace('~', "=");
+        let slot = match slot {
+            SecretSlot::First => "",
+            SecretSlot::Second => "=2",
+        };
         SecretKey {
             tenant: tenant.clone(),
-            key: format!("{SECRET_ROOT}{tenant}/c/{service}/{user}/{connection}"),
+            key: format!("{SECRET_ROOT}{tenant}/c/{service}/{user}/{connection}{slot}"),
         }
     }
 }

@@ -1,5 +1,7 @@
 //! Identities to contexts, by the environment and by tokens.
 
+mod bearers;
+
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{LazyLock, Mutex};
@@ -90,19 +92,17 @@ fn by_token() -> World {
     tenants.put("other", TenantStatus::Active, &["https://id.other.example"]);
     let keys = Arc::new(Keys::default());
     *keys.set.lock().unwrap() = KeySet::parse(key_set(&[&KEY]).as_bytes()).unwrap();
-    let settings = TokenSettings {
-        issuers: vec![
-            FIRST.into(),
-            SECOND.into(),
-            "https://id.other.example".into(),
-        ],
-        audiences: vec!["mesh".to_owned()],
-    };
+    let settings = settings();
     World {
         resolver: Resolver::of_tokens(settings, keys.clone(), tenants.clone()),
         tenants,
         keys,
     }
+}
+
+fn settings() -> TokenSettings {
+    let issuers = [FIRST, SECOND, "https://id.other.example"];
+    TokenSettings::of_messages(issuers.map(str::to_owned).to_vec(), vec!["mesh".to_owned()])
 }
 
 fn by_environment(tenant: &str, role: Role) -> (Arc<Tenants>, Resolver) {

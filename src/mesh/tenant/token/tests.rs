@@ -15,13 +15,13 @@ const NOW: i64 = 1_790_000_000;
 static KEY: LazyLock<TestKey> = LazyLock::new(|| TestKey::new("EdDSA", "key-1"));
 
 fn settings() -> TokenSettings {
-    TokenSettings {
-        issuers: vec![
+    TokenSettings::of_messages(
+        vec![
             "https://id.example".to_owned(),
             "https://second.example".to_owned(),
         ],
-        audiences: vec!["mesh".to_owned(), "https://mesh.example".to_owned()],
-    }
+        vec!["mesh".to_owned(), "https://mesh.example".to_owned()],
+    )
 }
 
 fn claims() -> Value {
@@ -43,11 +43,20 @@ fn with(name: &str, value: Value) -> Value {
 }
 
 fn verify_by(key: &TestKey, token: &str, now_ms: i64) -> Result<Claims, Refusal> {
+    verify_under(&settings(), key, token, now_ms)
+}
+
+fn verify_under(
+    settings: &TokenSettings,
+    key: &TestKey,
+    token: &str,
+    now_ms: i64,
+) -> Result<Claims, Refusal> {
     let keys = KeySet::parse(key_set(&[key]).as_bytes()).unwrap();
     let unverified = Unverified::parse(token)?;
     let key = keys.find(unverified.kid()).ok_or(Refusal::UnknownKey)?;
-    let claims = unverified.verify(&key)?;
-    claims.check(&settings(), Timestamp::from_millis(now_ms))?;
+    let claims = unverified.verify(&key, &settings.claims)?;
+    claims.check(settings, Timestamp::from_millis(now_ms))?;
     Ok(claims)
 }
 
@@ -74,7 +83,7 @@ fn a_token_of_each_algorithm_says_who_calls() {
         assert_eq!(claims.tenant.as_str(), "acme");
         assert_eq!((claims.subject.as_str(), claims.role), ("ada", Role::User));
         assert_eq!(claims.permissions(), Role::User.permissions());
-        assert_eq!(claims.ends(), Timestamp::from_seconds(NOW + 305));
+        assert_eq!(claims.ends(LEEWAY), Timestamp::from_seconds(NOW + 305));
         assert_eq!(claims.org_id, None);
         let foreign = TestKey::new(algorithm, "key-1");
         let refused = verify_by(&foreign, &token, NOW * 1000);
@@ -217,7 +226,9 @@ fn each_claim_is_as_it_must_be() {
     let wrong = [
         ("role", json!("owner")),
         ("role", json!("Admin")),
-        ("role", json!(["admin"])),
+        ("role", json!([])),
+        ("role", json!(["owner", "Admin"])),
+        ("role", json!(["admin", 7])),
         ("tenant_id", json!("ACME")),
         ("tenant_id", json!("a#b")),
         ("tenant_id", json!(["acme"])),
@@ -232,7 +243,8 @@ fn each_claim_is_as_it_must_be() {
         ("iat", json!(true)),
         ("nbf", json!("soon")),
         ("nbf", json!(null)),
-        ("scope", json!(["kv.read"])),
+        ("scope", json!(["kv.read", 7])),
+        ("scope", json!(7)),
         ("scope", json!(null)),
         ("org_id", json!("")),
         ("org_id", json!("a\nb")),
@@ -283,17 +295,11 @@ fn issuer_and_audience_are_the_servers_own() {
 
 #[test]
 fn a_server_that_trusts_nobody_accepts_nobody() {
-    let nobody = TokenSettings {
-        issuers: Vec::new(),
-        audiences: Vec::new(),
-    };
+    let nobody = TokenSettings::of_bearers(Vec::new(), Vec::new());
     let claims = verify(&KEY.token(&claims())).unwrap();
     let now = Timestamp::from_seconds(NOW);
     assert_eq!(claims.check(&nobody, now), Err(Refusal::Issuer));
-    let somebody = TokenSettings {
-        issuers: settings().issuers,
-        audiences: Vec::new(),
-    };
+    let somebody = TokenSettings::of_bearers(settings().issuers, Vec::new());
     assert_eq!(claims.check(&somebody, now), Err(Refusal::Audience));
 }
 
@@ -355,6 +361,98 @@ fn a_scope_narrows_and_never_widens() {
     );
     assert!(permissions("admin", "").is_empty());
     assert!(permissions("admin", "openid profile").is_empty());
+}
+
+#[test]
+fn of_a_list_of_roles_the_greatest_counts_and_scopes_may_be_a_list() {
+    let seen = |role: Value, scope: Value| {
+        let mut claims = with("role", role);
+        claims["scope"] = scope;
+        let claims = verify(&KEY.token(&claims)).unwrap();
+        (claims.role, claims.permissions().iter().count())
+    };
+    let both = json!(["kv.read kv.write", "events.read", "openid"]);
+    assert_eq!(
+        seen(json!(["offline_access", "user", "viewer"]), both),
+        (Role::User, 3)
+    );
+    assert_eq!(seen(json!(["viewer"]), json!([])), (Role::Viewer, 0));
+}
+
+#[test]
+fn claims_may_have_other_names() {
+    let mut settings = settings();
+    settings.claims = ClaimNames {
+        tenant: "https://example.com/tenant".parse().unwrap(),
+        user: "preferred_username".parse().unwrap(),
+        role: "realm_access.roles".parse().unwrap(),
+        scope: None,
+    };
+    let verify = |claims: &Value| verify_under(&settings, &KEY, &KEY.token(claims), NOW * 1000);
+    let named = json!({
+        "iss": "https://id.example", "aud": "mesh", "iat": NOW, "exp": NOW + 300,
+        "https://example.com/tenant": "acme", "preferred_username": "ada",
+        "realm_access": {"roles": ["offline_access", "admin"]}, "scope": "openid",
+        "sub": "another", "tenant_id": "another", "role": "viewer",
+    });
+    let claims = verify(&named).unwrap();
+    assert_eq!(
+        (claims.tenant.as_str(), claims.subject.as_str()),
+        ("acme", "ada")
+    );
+    assert_eq!(claims.role, Role::Admin);
+    assert_eq!(claims.permissions(), Role::Admin.permissions());
+    for (name, told) in [
+        ("https://example.com/tenant", "of the tenant"),
+        ("preferred_username", "of the user"),
+        ("realm_access", "of the role"),
+    ] {
+        let mut lacking = named.clone();
+        lacking.as_object_mut().unwrap().remove(name);
+        let refused = verify(&lacking).err();
+        assert_eq!(refused, Some(Refusal::MissingClaim(told)));
+    }
+}
+
+#[test]
+fn bearers_live_for_as_long_as_the_operator_lets_them() {
+    let year = json!(NOW + 366 * 24 * 3600);
+    let of_bearers = TokenSettings::of_bearers(settings().issuers, settings().audiences);
+    let under = |settings: &TokenSettings, claims: &Value| {
+        verify_under(settings, &KEY, &KEY.token(claims), NOW * 1000).err()
+    };
+    let mut undated = with("exp", year.clone());
+    undated.as_object_mut().unwrap().remove("iat");
+    assert_eq!(under(&of_bearers, &with("exp", year.clone())), None);
+    assert_eq!(under(&of_bearers, &undated), None);
+    assert_eq!(
+        under(&of_bearers, &with("exp", json!(NOW))),
+        Some(Refusal::Lifetime),
+        "no time at all"
+    );
+    let mut an_hour = of_bearers;
+    an_hour.lifetime_max = Some(Duration::from_secs(3600));
+    let lived = |seconds: i64| under(&an_hour, &with("exp", json!(NOW + seconds)));
+    assert_eq!(lived(3600), None);
+    assert_eq!(lived(3601), Some(Refusal::Lifetime));
+    assert_eq!(
+        under(&an_hour, &undated),
+        Some(Refusal::MissingClaim("iat"))
+    );
+}
+
+#[test]
+fn clocks_may_differ_by_what_the_operator_says() {
+    let mut settings = settings();
+    for leeway in [Duration::ZERO, LEEWAY_MAX] {
+        settings.leeway = leeway;
+        let millis = i64::try_from(leeway.as_millis()).unwrap();
+        let at = |now_ms| verify_under(&settings, &KEY, &KEY.token(&claims()), now_ms).err();
+        assert_eq!(at(NOW * 1000 - millis), None);
+        assert_eq!(at(NOW * 1000 - millis - 1), Some(Refusal::NotYetValid));
+        assert_eq!(at((NOW + 300) * 1000 + millis - 1), None);
+        assert_eq!(at((NOW + 300) * 1000 + millis), Some(Refusal::Expired));
+    }
 }
 
 #[test]

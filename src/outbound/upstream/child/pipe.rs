@@ -20,9 +20,6 @@ use crate::outbound::upstream::link::{INCOMING_QUEUE, Incoming, Link, Opened, Ou
 /// How many messages to a child may wait until it reads them.
 const OUTGOING_QUEUE: usize = 16;
 
-/// The largest message of which many may wait to be looked at, in bytes; of larger ones one at a time may.
-const QUEUED_BYTES_MAX: usize = 64 << 10;
-
 /// How much is read of a child at once, in bytes.
 const READ_BYTES: usize = 64 << 10;
 
@@ -216,7 +213,10 @@ impl Reader {
     async fn pass_on(&self, line: Line) -> Result<(), ()> {
         match line {
             Line::Whole(bytes) => match String::from_utf8(bytes) {
-                Ok(text) if text.trim_start().starts_with(['{', '[']) => self.message(text).await,
+                Ok(text) if text.trim_start().starts_with(['{', '[']) => {
+                    let entered = Incoming::Message(text).enter(&self.tell).await;
+                    entered.then_some(()).ok_or(())
+                }
                 Ok(text) => {
                     // Programs that log to the wrong stream are many, and what they say may help.
                     self.words.push(text.as_bytes());
@@ -253,22 +253,6 @@ impl Reader {
                 self.tell.send(failed).await.map_err(drop)
             }
         }
-    }
-
-    /// A large message waits until all before it have been taken, so that what waits is bounded in bytes.
-    async fn message(&self, text: String) -> Result<(), ()> {
-        if text.len() <= QUEUED_BYTES_MAX {
-            return self.tell.send(Incoming::Message(text)).await.map_err(drop);
-        }
-        let mut places = self
-            .tell
-            .reserve_many(self.tell.max_capacity())
-            .await
-            .map_err(drop)?;
-        if let Some(place) = places.next() {
-            place.send(Incoming::Message(text));
-        }
-        Ok(())
     }
 
     /// How it ended, with its last words.

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::{Mutex, PoisonError};
 
-use secrecy::{ExposeSecret, SecretString};
+use crate::mesh::upstream::ConnectionSecrets;
 
 /// How much of the standard error is kept, in bytes.
 pub(super) const KEPT_BYTES_MAX: usize = 64 << 10;
@@ -14,20 +14,14 @@ const LINES_SHOWN_MAX: usize = 20;
 /// The most bytes of a line that are shown.
 const LINE_BYTES_MAX: usize = 500;
 
-/// The shortest value that is taken for a secret wherever it stands: shorter ones are parts of words.
-const SECRET_BYTES_MIN: usize = 6;
-
 /// How much longer the text becomes for a character that lost its beginning, in bytes.
 const TORN_CHARACTER_BYTES_MAX: usize = 9;
-
-/// What stands in the place of a secret.
-const MASK: &str = "[secret]";
 
 /// The end of what a child wrote.
 pub(super) struct LastWords {
     kept: Mutex<Kept>,
-    /// What must not be shown, the longest first.
-    secrets: Vec<SecretString>,
+    /// What must not be shown.
+    secrets: ConnectionSecrets,
 }
 
 #[derive(Default)]
@@ -39,12 +33,7 @@ struct Kept {
 
 impl LastWords {
     /// Nothing yet; `secrets` are never shown.
-    pub(super) fn new(secrets: impl IntoIterator<Item = SecretString>) -> Self {
-        let mut secrets: Vec<SecretString> = secrets
-            .into_iter()
-            .filter(|secret| secret.expose_secret().len() >= SECRET_BYTES_MIN)
-            .collect();
-        secrets.sort_by_key(|secret| std::cmp::Reverse(secret.expose_secret().len()));
+    pub(super) fn new(secrets: ConnectionSecrets) -> Self {
         Self {
             kept: Mutex::default(),
             secrets,
@@ -68,7 +57,8 @@ impl LastWords {
             (kept.bytes.iter().copied().collect::<Vec<u8>>(), kept.is_cut)
         };
         let text = String::from_utf8_lossy(&bytes);
-        let text = self.scrubbed(self.without_torn(&text, is_cut));
+        // Its end may be a secret that is being written.
+        let text = self.secrets.mask_cut(self.without_torn(&text, is_cut));
         let lines: Vec<String> = text
             .lines()
             .filter(|line| !line.trim().is_empty())
@@ -78,31 +68,9 @@ impl LastWords {
         (!shown.is_empty()).then(|| shown.join("\n"))
     }
 
-    /// `text` with every secret masked, for what else the child is quoted with.
-    pub(super) fn scrubbed(&self, text: &str) -> String {
-        let mut text = text.to_owned();
-        for secret in &self.secrets {
-            let secret = secret.expose_secret();
-            text = text.replace(secret, MASK);
-            // A secret that is being written.
-            let torn = (SECRET_BYTES_MIN..secret.len())
-                .rev()
-                .filter(|end| secret.is_char_boundary(*end))
-                .find(|end| text.ends_with(&secret[..*end]));
-            if let Some(end) = torn {
-                text.truncate(text.len() - end);
-                text.push_str(MASK);
-            }
-        }
-        text
-    }
-
     /// `text` without what may be the end of a secret whose beginning was dropped.
     fn without_torn<'a>(&self, text: &'a str, is_cut: bool) -> &'a str {
-        let longest = self
-            .secrets
-            .first()
-            .map_or(0, |secret| secret.expose_secret().len());
+        let longest = self.secrets.longest_bytes();
         if !is_cut || longest == 0 {
             return text;
         }
@@ -142,14 +110,13 @@ fn is_harmful(character: char) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use secrecy::SecretString;
+
     use super::*;
 
     fn holding(secrets: &[&str]) -> LastWords {
-        LastWords::new(
-            secrets
-                .iter()
-                .map(|secret| SecretString::from((*secret).to_owned())),
-        )
+        let secrets = secrets.iter().map(|secret| SecretString::from(*secret));
+        LastWords::new(ConnectionSecrets::new(&secrets.collect::<Vec<_>>()))
     }
 
     #[test]

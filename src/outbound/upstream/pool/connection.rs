@@ -1,7 +1,7 @@
 //! An open connection as callers hold it: it outlives what it stands for, and then says so.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
 use futures::FutureExt;
@@ -24,6 +24,7 @@ pub(super) struct Connection {
     opened: Instant,
     used_at: AtomicI64,
     used_ms: AtomicU64,
+    has_answered: AtomicBool,
 }
 
 impl Connection {
@@ -43,6 +44,7 @@ impl Connection {
             opened: Instant::now(),
             used_at,
             used_ms: AtomicU64::new(0),
+            has_answered: AtomicBool::new(false),
         }
     }
 
@@ -64,6 +66,11 @@ impl Connection {
     /// When it was opened.
     pub(super) fn opened(&self) -> Instant {
         self.opened
+    }
+
+    /// Whether it has proved to be of use: a call was answered on it, or it has lasted for as long as `time`.
+    pub(super) fn has_settled(&self, time: Duration) -> bool {
+        self.has_answered.load(Ordering::Relaxed) || self.opened.elapsed() >= time
     }
 
     /// When it was last used, by the wall clock.
@@ -106,6 +113,9 @@ impl Upstream for Connection {
             self.touch();
             let answer = self.core.call(call).await;
             self.touch();
+            if matches!(answer, Ok(_) | Err(UpstreamFault::Refused { .. })) {
+                self.has_answered.store(true, Ordering::Relaxed);
+            }
             answer
         }
         .boxed()

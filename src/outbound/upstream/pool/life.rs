@@ -7,7 +7,7 @@ use tokio::time::Instant;
 use tokio::time::{sleep, sleep_until, timeout};
 
 use super::Inner;
-use super::census::{Full, Place};
+use super::census::{Claim, Full, Place};
 use super::connection::Connection;
 use super::slot::{Life, Outcome, Stage};
 use crate::mesh::integration::news::ConnectionChanged;
@@ -32,29 +32,24 @@ enum End {
     Broke,
 }
 
-/// Lives `life`, after the attempt `before` of the same key has wholly ended.
+/// Lives `life`, after the attempt `before` of the same key has wholly ended. `is_beside`: while another connection
+/// of the key is open, the place of which it is to take.
 pub(super) async fn live(
     inner: Arc<Inner>,
     plan: ConnectionPlan,
     life: Arc<Life>,
     before: Option<Arc<Life>>,
+    is_beside: bool,
 ) {
     let ended = life.ended.clone().drop_guard();
     if let Some(before) = before {
         before.stop.cancel();
         before.ended.cancelled().await;
     }
-    match inner.place(&plan).await {
-        Ok(place) => {
-            inner.run(&plan, &life, place).await;
-        }
-        Err(error) => {
-            inner.refused(&plan, &life);
-            life.tell(Err(Arc::new(error)));
-        }
-    }
+    inner.run(&plan, &life, is_beside).await;
     drop(ended);
     inner.linger(&plan, &life).await;
+    inner.lock().beside.remove(&life.serial);
 }
 
 impl Life {
@@ -65,46 +60,70 @@ impl Life {
 
 impl Inner {
     /// A place, if need be of a connection that nobody uses.
-    async fn place(&self, plan: &ConnectionPlan) -> Result<Place, Error> {
-        let is_child = is_child(&plan.target);
-        let child_of = is_child.then_some((&plan.key.tenant, plan.children_max));
+    async fn place(&self, plan: &ConnectionPlan, is_beside: bool) -> Result<Place, Error> {
+        let tenant = &plan.key.tenant;
+        let children_max = usize::try_from(plan.children_max).unwrap_or(usize::MAX);
+        let claim = Claim {
+            tenant,
+            // One more for as long as it takes to replace one.
+            children_max: is_child(&plan.target)
+                .then(|| children_max.saturating_add(usize::from(is_beside))),
+        };
+        let mut full = Full::Connections;
         for _ in 0..EVICTIONS_MAX {
-            let full = match self.census.take(child_of, &self.settings) {
+            full = match self.census.take(claim, &self.settings) {
                 Ok(place) => return Ok(place),
                 Err(full) => full,
             };
-            let evicted = match full {
-                Full::Tenant => {
-                    return Err(Error::new(
-                        ErrorKind::QuotaExceeded,
-                        format!("the tenant has {} child processes already", plan.children_max),
-                    )
-                    .fix("Disconnect an integration that is not needed, or wait until one has been idle."));
-                }
-                Full::Children => self.lock().evict(Connection::is_child),
-                Full::Connections => self.lock().evict(|_| true),
-            };
-            let Some(evicted) = evicted else {
+            if full == Full::Quota {
                 break;
-            };
-            let time = self.settings.close_time_max.saturating_mul(2);
-            let _ = timeout(time, evicted.ended.cancelled()).await;
+            }
+            let donors = self.census.donors(tenant, full);
+            let evicted = self.lock().evict(|key, connection| {
+                let is_fitting = full != Full::Children || connection.is_child();
+                donors.get(&key.tenant).filter(|_| is_fitting).copied()
+            });
+            match evicted {
+                Some(evicted) => evicted.ended.cancelled().await,
+                None => break,
+            }
         }
-        Err(Error::new(
-            ErrorKind::Overloaded,
-            "as many connections to integrated servers are in use as this server may have",
-        )
-        .fix("Try again in a moment.")
-        .retry_after(Duration::from_secs(1)))
+        Err(self.no_place(plan, full))
+    }
+
+    fn no_place(&self, plan: &ConnectionPlan, full: Full) -> Error {
+        let in_use = match full {
+            Full::Quota => {
+                return Error::new(
+                    ErrorKind::QuotaExceeded,
+                    format!("the tenant has {} child processes already", plan.children_max),
+                )
+                .fix("Disconnect an integration that is not needed, or wait until one has been idle.");
+            }
+            Full::Share => format!(
+                "all {} connections to integrated servers that the tenant may have are in use",
+                self.settings.tenant_connections_max
+            ),
+            Full::Children | Full::Connections => {
+                "as many connections to integrated servers are in use as this server may have"
+                    .to_owned()
+            }
+        };
+        Error::new(ErrorKind::Overloaded, in_use)
+            .fix("Try again in a moment.")
+            .retry_after(Duration::from_secs(1))
     }
 
     /// Connects and keeps what was opened until it ends.
-    async fn run(&self, plan: &ConnectionPlan, life: &Life, place: Place) {
-        let mut link = None;
-        let attempt = establish(&*self.links, plan, &self.settings, &mut link);
+    async fn run(&self, plan: &ConnectionPlan, life: &Life, is_beside: bool) {
+        let (mut place, mut link) = (None, None);
+        let attempt = async {
+            place = Some(self.place(plan, is_beside).await?);
+            establish(&*self.links, plan, &self.settings, &mut link).await
+        };
         let established = tokio::select! {
             biased;
-            () = life.stop.cancelled() => Err(unavailable("the connection was ended while it was being opened")),
+            () = life.over() => Err(unavailable("the connection was ended while it was being opened")),
             done = timeout(self.settings.connect_time_max, attempt) => done.unwrap_or_else(|_| {
                 Err(unavailable("the server did not answer in time"))
             }),
@@ -161,9 +180,10 @@ impl Inner {
     async fn watch(&self, plan: &ConnectionPlan, life: &Life, connection: &Connection) -> End {
         let core = connection.core();
         let mut listings = core.tools.listings();
+        let mut old_at = connection.opened() + self.settings.lifetime_max;
+        let mut is_retired = false;
         loop {
             let idle_at = connection.used() + self.settings.idle_max;
-            let old_at = connection.opened() + self.settings.lifetime_max;
             let now = Instant::now();
             if (now >= idle_at || now >= old_at) && core.end_if_idle() {
                 return End::Ended;
@@ -179,6 +199,10 @@ impl Inner {
                 biased;
                 () = life.stop.cancelled() => return End::Ended,
                 () = core.closed().cancelled() => return End::Broke,
+                () = life.retired.cancelled(), if !is_retired => {
+                    is_retired = true;
+                    old_at = old_at.min(Instant::now());
+                }
                 Ok(()) = listings.changed() => self.announce(plan),
                 () = sleep_until(next) => {}
             }
@@ -213,18 +237,14 @@ impl Inner {
     }
 
     fn failed(&self, plan: &ConnectionPlan, life: &Life, error: &Error) {
-        if life.stop.is_cancelled() || !counts(error.kind()) {
+        if life.is_over() || !counts(error.kind()) {
             return self.refused(plan, life);
         }
-        let share = f64::from(
-            life.serial
-                .wrapping_mul(0x9E37_79B9_7F4A_7C15)
-                .to_be_bytes()[0],
-        ) / 255.0;
         if let Some(slot) = self.lock().of_life(&plan.key, life) {
             slot.stage = Stage::Broken;
             slot.fault = Some(error.message().to_owned());
-            slot.breaker.fail(&self.settings, error.wait(), share);
+            slot.breaker
+                .fail(&self.settings, error.wait(), life.share());
         }
     }
 
@@ -233,7 +253,6 @@ impl Inner {
         if let Some(slot) = self.lock().of_life(&plan.key, life) {
             slot.stage = Stage::Open;
             slot.connection = Some(connection.clone());
-            slot.breaker.succeed();
             slot.restarts = slot.restarts.saturating_add(u32::from(slot.has_broken));
             slot.since = now;
         }
@@ -241,9 +260,7 @@ impl Inner {
 
     fn broke(&self, plan: &ConnectionPlan, life: &Life, error: &Error) {
         if let Some(slot) = self.lock().of_life(&plan.key, life) {
-            slot.stage = Stage::Broken;
-            slot.has_broken = true;
-            slot.broke_at = Instant::now();
+            slot.break_off(&self.settings);
             slot.fault = Some(error.message().to_owned());
         }
     }
@@ -256,7 +273,7 @@ impl Inner {
             _ => return,
         };
         tokio::select! {
-            () = life.stop.cancelled() => return,
+            () = life.over() => return,
             () = sleep_until(grace_end) => {}
         }
         let last = match self.lock().of_life(&plan.key, life) {
@@ -268,7 +285,7 @@ impl Inner {
         }
         self.announce(plan);
         tokio::select! {
-            () = life.stop.cancelled() => {}
+            () = life.over() => {}
             () = sleep(self.settings.failure_window) => {
                 self.lock().remove_of_life(&plan.key, life);
             }

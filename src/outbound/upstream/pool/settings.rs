@@ -10,6 +10,9 @@ pub const CHILDREN_MAX: usize = 256;
 /// The most connections of all tenants, children included.
 pub const CONNECTIONS_MAX: usize = 2048;
 
+/// The most connections of one tenant, children included: what a quarter of all would be.
+pub const TENANT_CONNECTIONS_MAX: usize = 512;
+
 /// The most calls in flight on one connection: what all calls of a tenant may be, four times over.
 pub const CALLS_MAX: usize = 256;
 
@@ -19,8 +22,13 @@ pub const IDLE_MAX: Duration = Duration::from_secs(600);
 /// How old a connection may become; it then ends as soon as no call is in flight.
 pub const LIFETIME_MAX: Duration = Duration::from_secs(24 * 3600);
 
-/// How long a connection that is too old may still be busy before it ends all the same.
+/// How long a connection that is too old, or that another has taken the place of, may still be busy before it ends
+/// all the same.
 pub const OVERTIME_MAX: Duration = Duration::from_secs(600);
+
+/// How long a connection has to last for its end not to count as a failed attempt, unless a call was answered on
+/// it.
+pub const SETTLED_AFTER: Duration = Duration::from_secs(10);
 
 /// How long a broken connection still tells its tools.
 pub const GRACE: Duration = Duration::from_secs(120);
@@ -50,14 +58,18 @@ pub struct PoolSettings {
     pub children_max: usize,
     /// The most connections of all tenants, children included.
     pub connections_max: usize,
+    /// The most connections of one tenant.
+    pub tenant_connections_max: usize,
     /// The most calls in flight on one connection; one more is refused unsent.
     pub calls_max: usize,
     /// How long a connection that nobody uses stays open.
     pub idle_max: Duration,
     /// How old a connection may become.
     pub lifetime_max: Duration,
-    /// How long a connection that is too old may still be busy.
+    /// How long a connection that is too old or replaced may still be busy.
     pub overtime_max: Duration,
+    /// How long a connection has to last for its end not to count as a failed attempt.
+    pub settled_after: Duration,
     /// How long a broken connection still tells its tools.
     pub grace: Duration,
     /// The wait after the first failed attempt to connect.
@@ -81,10 +93,12 @@ impl Default for PoolSettings {
         Self {
             children_max: CHILDREN_MAX,
             connections_max: CONNECTIONS_MAX,
+            tenant_connections_max: TENANT_CONNECTIONS_MAX,
             calls_max: CALLS_MAX,
             idle_max: IDLE_MAX,
             lifetime_max: LIFETIME_MAX,
             overtime_max: OVERTIME_MAX,
+            settled_after: SETTLED_AFTER,
             grace: GRACE,
             backoff_first: BACKOFF_FIRST,
             backoff_max: BACKOFF_MAX,

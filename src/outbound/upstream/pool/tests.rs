@@ -1,5 +1,7 @@
 //! The pool against servers in memory: one connection for each key, and nothing left of any that ended.
 
+mod beside;
+mod fair;
 mod foreign;
 
 use std::sync::Arc;
@@ -116,36 +118,6 @@ async fn all_who_come_at_once_get_the_same_connection_and_other_keys_their_own()
 }
 
 #[tokio::test]
-async fn another_revision_ends_the_first_before_it_begins() {
-    let links = Trial::new(|mut wire| async move {
-        // The first answers no call.
-        if wire.number == 0 {
-            loop {
-                wire.ordinary(Era::Sessions).await;
-            }
-        }
-        wire.echo(Era::Sessions).await;
-    });
-    let pool = pool(&links, settings());
-    let first = connect(&pool, plan("ann", "1")).await.unwrap();
-    let (lost, second) = tokio::join!(echo(&first), async {
-        reached(&pool, |state| {
-            state.is_some_and(|state| state.in_flight == 1)
-        })
-        .await;
-        connect(&pool, plan("ann", "2")).await.unwrap()
-    });
-    assert!(matches!(lost, Err(UpstreamFault::Lost(_))), "{lost:?}");
-    assert!(matches!(echo(&first).await, Err(UpstreamFault::NotSent(_))));
-    assert!(echo(&second).await.is_ok());
-    assert_eq!((links.opened(), links.most()), (2, 1));
-    assert!(pool.open(&plan("ann", "1").key, "1").is_none());
-    pool.disconnect(&plan("ann", "2").key).await;
-    links.left(0).await;
-    assert!(pool.states(None).is_empty());
-}
-
-#[tokio::test]
 async fn a_revision_that_is_replaced_while_it_is_being_opened_is_refused_and_does_not_come_back() {
     let links = Trial::new(|wire| async move {
         if wire.number > 0 {
@@ -172,6 +144,7 @@ async fn a_broken_connection_still_tells_its_tools_and_the_next_use_opens_anothe
     let links = Trial::new(mortal);
     let pool = pool(&links, settings());
     let first = connect(&pool, plan("ann", "1")).await.unwrap();
+    assert!(echo(&first).await.is_ok());
     kill(&first).await;
     phase(&pool, Phase::Degraded).await;
     links.left(0).await;
@@ -268,6 +241,61 @@ async fn failed_attempts_are_spaced_and_open_the_breaker_and_a_success_closes_it
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     assert_eq!(quick.states(None)[0].phase, Phase::Connected);
+}
+
+#[tokio::test]
+async fn what_breaks_right_after_it_was_opened_is_spaced_like_what_could_not_be_opened() {
+    let links = Trial::new(mortal);
+    let slow = PoolSettings {
+        failures_max: 2,
+        backoff_first: Duration::from_secs(3600),
+        backoff_max: Duration::from_secs(3600),
+        ..settings()
+    };
+    let strict = pool(&links, slow.clone());
+    let first = connect(&strict, plan("ann", "1")).await.unwrap();
+    kill(&first).await;
+    // Also for who comes before the end has been noted.
+    let refused = connect(&strict, plan("ann", "1")).await.err().unwrap();
+    assert!(
+        refused.wait().unwrap() > Duration::from_secs(1000),
+        "{refused:?}"
+    );
+    assert_eq!(links.opened(), 1);
+
+    // One answer, or a while, and it is opened again at once.
+    let answered = connect(&strict, plan("bob", "1")).await.unwrap();
+    assert!(echo(&answered).await.is_ok());
+    kill(&answered).await;
+    connect(&strict, plan("bob", "1")).await.unwrap();
+    let lasting = PoolSettings {
+        settled_after: Duration::ZERO,
+        ..slow
+    };
+    let lasting = pool(&links, lasting);
+    kill(&connect(&lasting, plan("ann", "1")).await.unwrap()).await;
+    connect(&lasting, plan("ann", "1")).await.unwrap();
+
+    let quick = PoolSettings {
+        failures_max: 3,
+        grace: Duration::ZERO,
+        ..settings()
+    };
+    let quick = pool(&links, quick);
+    let start = Instant::now();
+    let is_down = || {
+        quick
+            .states(None)
+            .iter()
+            .any(|state| state.phase == Phase::Down)
+    };
+    while !is_down() {
+        assert!(start.elapsed() < PATIENCE);
+        match connect(&quick, plan("ann", "1")).await {
+            Ok(upstream) => kill(&upstream).await,
+            Err(_) => tokio::time::sleep(Duration::from_millis(5)).await,
+        }
+    }
 }
 
 #[tokio::test]

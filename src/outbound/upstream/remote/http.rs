@@ -13,21 +13,19 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use reqwest::Method;
 use reqwest::header::{HeaderMap, HeaderValue};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::super::link::{Link, Opened, Outgoing};
-use super::failure::{Failure, unavailable};
+use super::failure::Failure;
 use super::headers;
 use super::outlet::Outlet;
+use super::sends::{Sends, within};
 use super::server::RemoteServer;
+use crate::mesh::Error;
 use crate::mesh::store::Reply;
-use crate::mesh::{Error, ErrorKind};
 use parameters::ParameterHeaders;
-
-/// How many messages may be on their way to a server at once, those that wait for their answer included.
-pub(super) const EXCHANGES_MAX: usize = 256;
 
 /// How long a message without an answer may take to be accepted.
 pub(super) const NOTIFICATION_TIME_MAX: Duration = Duration::from_secs(10);
@@ -47,7 +45,7 @@ struct StreamableHttp {
 pub(super) struct Channel {
     server: RemoteServer,
     outlet: Outlet,
-    slots: Arc<Semaphore>,
+    sends: Sends,
     state: Mutex<State>,
 }
 
@@ -66,7 +64,7 @@ pub(super) fn open(server: RemoteServer) -> Opened {
     let channel = Channel {
         server,
         outlet,
-        slots: Arc::new(Semaphore::new(EXCHANGES_MAX)),
+        sends: Sends::new(),
         state: Mutex::default(),
     };
     let link = StreamableHttp {
@@ -104,21 +102,12 @@ impl Drop for StreamableHttp {
 
 impl Channel {
     async fn send(self: Arc<Self>, message: Outgoing) -> Result<(), Error> {
-        if self.outlet.closing.is_cancelled() {
-            return Err(unavailable("The connection to the server is closed."));
-        }
+        let slot = self.sends.begin(&self.outlet)?;
         let method = message.method.as_deref();
         if method == Some("notifications/cancelled") && self.is_stateless() {
             // Without sessions the end of the request is what cancels it: see `abandon`.
             return Ok(());
         }
-        let full = |_| {
-            Error::new(
-                ErrorKind::Overloaded,
-                format!("{EXCHANGES_MAX} messages are already on their way to the server."),
-            )
-        };
-        let slot = self.slots.clone().try_acquire_owned().map_err(full)?;
         if method == Some("notifications/initialized") {
             // What comes next must not overtake it.
             return self.initialized(message, slot).await;
@@ -143,14 +132,14 @@ impl Channel {
             Some(_) => message.timeout,
             None => NOTIFICATION_TIME_MAX,
         };
-        let outcome = tokio::select! {
-            biased;
-            () = self.outlet.closing.cancelled() => Ok(()),
-            () = cancelled.cancelled() => Ok(()),
-            outcome = timeout(time, exchange::exchange(self, message)) => {
-                outcome.unwrap_or_else(|_| Err(Failure::timed_out()))
+        let work = async {
+            tokio::select! {
+                biased;
+                () = cancelled.cancelled() => Ok(()),
+                outcome = exchange::exchange(self, message) => outcome,
             }
         };
+        let outcome = within(&self.outlet, time, work).await;
         if let Some(id) = request_id {
             self.state().requests.remove(&id);
         }
@@ -165,9 +154,10 @@ impl Channel {
         message: Outgoing,
         slot: OwnedSemaphorePermit,
     ) -> Result<(), Error> {
-        let exchanged = timeout(NOTIFICATION_TIME_MAX, exchange::exchange(&self, message)).await;
+        let work = exchange::exchange(&self, message);
+        let exchanged = within(&self.outlet, NOTIFICATION_TIME_MAX, work).await;
         drop(slot);
-        match exchanged.unwrap_or_else(|_| Err(Failure::timed_out())) {
+        match exchanged {
             Ok(()) => {
                 tokio::spawn(listen::listen(self));
                 Ok(())

@@ -7,14 +7,14 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue};
 use reqwest::{Client, RequestBuilder, StatusCode, Url};
-use secrecy::ExposeSecret;
-use serde::Deserialize;
+use secrecy::{ExposeSecret, SecretString};
+use serde::{Deserialize, Deserializer};
 use tokio::sync::Mutex;
 use tokio::time::timeout;
 
 use super::failure::{Failure, unavailable};
 use super::server::body;
-use crate::mesh::upstream::ClientCredentials;
+use crate::mesh::upstream::{ClientCredentials, ConnectionSecrets};
 use crate::mesh::{Clock, Error, ErrorKind};
 
 /// How long one request for a token may take.
@@ -39,6 +39,8 @@ pub(super) const FAILURE_KEPT: Duration = Duration::from_secs(5);
 pub(super) struct TokenSource {
     url: Url,
     credentials: ClientCredentials,
+    /// Learns each token before it is used.
+    secrets: ConnectionSecrets,
     clock: Arc<dyn Clock>,
     state: Mutex<State>,
 }
@@ -67,7 +69,8 @@ pub(super) struct Token {
 /// What a token's server answers; without `Debug`, since it is the secret.
 #[derive(Deserialize)]
 struct Answer {
-    access_token: String,
+    #[serde(deserialize_with = "secret")]
+    access_token: SecretString,
     token_type: Option<String>,
     expires_in: Option<serde_json::Value>,
 }
@@ -79,10 +82,16 @@ struct Refusal {
 }
 
 impl TokenSource {
-    pub(super) fn new(url: Url, credentials: ClientCredentials, clock: Arc<dyn Clock>) -> Self {
+    pub(super) fn new(
+        url: Url,
+        credentials: ClientCredentials,
+        secrets: ConnectionSecrets,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
         Self {
             url,
             credentials,
+            secrets,
             clock,
             state: Mutex::new(State::default()),
         }
@@ -140,7 +149,26 @@ impl TokenSource {
             return Err(refusal(status, &body));
         }
         state.count += 1;
-        read(&body, asked, state.count)
+        self.read(&body, asked, state.count)
+    }
+
+    fn read(&self, body: &[u8], asked: Duration, number: u64) -> Result<Token, Error> {
+        // The cause would show what was sent.
+        let answer: Answer = serde_json::from_slice(body).map_err(|_| no_token())?;
+        let is_bearer = |kind: &String| kind.eq_ignore_ascii_case("bearer");
+        let token = answer.access_token.expose_secret();
+        if !answer.token_type.as_ref().is_none_or(is_bearer) || token.is_empty() {
+            return Err(no_token());
+        }
+        let header = sensitive(&format!("Bearer {token}"))?;
+        self.secrets.learn(&answer.access_token);
+        let lives = answer.expires_in.as_ref().and_then(seconds);
+        let lives = lives.unwrap_or(TOKEN_TIME_UNSAID).min(TOKEN_TIME_LONGEST);
+        Ok(Token {
+            header,
+            number,
+            until: asked + lives - TOKEN_MARGIN.min(lives / 2),
+        })
     }
 
     /// Asks once; the secret goes into a header, or into the form.
@@ -199,20 +227,8 @@ fn asks_for_form(status: StatusCode, body: &[u8]) -> bool {
     status == StatusCode::UNAUTHORIZED || (status == StatusCode::BAD_REQUEST && invalid_client)
 }
 
-fn read(body: &[u8], asked: Duration, number: u64) -> Result<Token, Error> {
-    // The cause would show what was sent.
-    let answer: Answer = serde_json::from_slice(body).map_err(|_| no_token())?;
-    let is_bearer = |kind: &String| kind.eq_ignore_ascii_case("bearer");
-    if !answer.token_type.as_ref().is_none_or(is_bearer) || answer.access_token.is_empty() {
-        return Err(no_token());
-    }
-    let lives = answer.expires_in.as_ref().and_then(seconds);
-    let lives = lives.unwrap_or(TOKEN_TIME_UNSAID).min(TOKEN_TIME_LONGEST);
-    Ok(Token {
-        header: sensitive(&format!("Bearer {}", answer.access_token))?,
-        number,
-        until: asked + lives - TOKEN_MARGIN.min(lives / 2),
-    })
+fn secret<'de, D: Deserializer<'de>>(deserializer: D) -> Result<SecretString, D::Error> {
+    String::deserialize(deserializer).map(SecretString::from)
 }
 
 /// Some servers write the number as a text.

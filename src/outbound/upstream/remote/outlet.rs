@@ -26,7 +26,7 @@ impl Outlet {
         tokio::select! {
             biased;
             () = self.closing.cancelled() => {}
-            _ = self.sender.send(incoming) => {}
+            _ = incoming.enter(&self.sender) => {}
         }
     }
 

@@ -13,7 +13,7 @@ use super::headers;
 use super::oauth::{Token, TokenSource};
 use super::tls;
 use crate::mesh::integration::RemoteKind;
-use crate::mesh::upstream::{ConnectionTarget, SignIn};
+use crate::mesh::upstream::{ConnectionSecrets, ConnectionTarget, SignIn};
 use crate::mesh::{Clock, Error};
 
 /// How long finding an address, connecting and the TLS handshake may take together.
@@ -47,7 +47,7 @@ pub(super) struct Admitted {
 
 impl Admitted {
     /// What `target` says, as far as it can be judged without reaching it; nothing where it is no server at
-    /// an address.
+    /// an address. Tokens that are fetched later become known to `secrets`.
     ///
     /// # Errors
     /// See [`super::EgressPolicy::admit`]; and `INVALID_PARAMETER` for headers that may not be declared.
@@ -55,6 +55,7 @@ impl Admitted {
         gate: &Gate,
         clock: &Arc<dyn Clock>,
         target: &ConnectionTarget,
+        secrets: &ConnectionSecrets,
     ) -> Option<Result<Self, Error>> {
         let ConnectionTarget::Remote {
             kind,
@@ -70,7 +71,8 @@ impl Admitted {
                 SignIn::Headers => None,
                 SignIn::ClientCredentials(credentials) => {
                     let url = gate.policy().admit_token_url(&credentials.token_url)?;
-                    Some(TokenSource::new(url, credentials.clone(), clock.clone()))
+                    let (credentials, secrets) = (credentials.clone(), secrets.clone());
+                    Some(TokenSource::new(url, credentials, secrets, clock.clone()))
                 }
             };
             Ok(Self {

@@ -8,25 +8,23 @@ use futures::future::BoxFuture;
 use futures::{FutureExt, StreamExt};
 use reqwest::header::{ACCEPT, CONTENT_TYPE};
 use reqwest::{Method, StatusCode, Url};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::timeout;
 
 use super::super::link::{Incoming, Link, Opened, Outgoing};
 use super::event_stream::{self, EventStream};
-use super::failure::{Failure, unavailable};
+use super::failure::Failure;
 use super::outlet::Outlet;
+use super::sends::{Sends, within};
 use super::server::{RemoteServer, body, content_type};
+use crate::mesh::Error;
 use crate::mesh::store::Reply;
-use crate::mesh::{Error, ErrorKind};
 
 /// How long a server may take to say where messages go.
 pub(super) const ENDPOINT_TIME_MAX: Duration = Duration::from_secs(20);
 
 /// How long a message may take to be accepted; its answer comes later, by the stream.
 pub(super) const ACCEPT_TIME_MAX: Duration = Duration::from_secs(10);
-
-/// How many messages may be on their way to be accepted.
-pub(super) const SENDS_MAX: usize = 256;
 
 /// The most that is read of what accepts a message, in bytes.
 const ACCEPTANCE_BYTES_MAX: usize = 64 << 10;
@@ -40,7 +38,7 @@ struct Channel {
     server: RemoteServer,
     endpoint: Url,
     outlet: Outlet,
-    slots: Arc<Semaphore>,
+    sends: Sends,
 }
 
 /// Opens the stream of `server` and waits until it has said where messages go.
@@ -57,7 +55,7 @@ pub(super) async fn open(server: RemoteServer) -> Result<Opened, Error> {
         server,
         endpoint,
         outlet,
-        slots: Arc::new(Semaphore::new(SENDS_MAX)),
+        sends: Sends::new(),
     });
     tokio::spawn(read(Arc::clone(&channel), events));
     Ok(Opened {
@@ -141,16 +139,7 @@ impl Drop for EventSource {
 
 impl Channel {
     async fn send(self: Arc<Self>, message: Outgoing) -> Result<(), Error> {
-        if self.outlet.closing.is_cancelled() {
-            return Err(unavailable("The connection to the server is closed."));
-        }
-        let full = |_| {
-            Error::new(
-                ErrorKind::Overloaded,
-                format!("{SENDS_MAX} messages are already on their way to the server."),
-            )
-        };
-        let slot = self.slots.clone().try_acquire_owned().map_err(full)?;
+        let slot = self.sends.begin(&self.outlet)?;
         let is_initialized = message.method.as_deref() == Some("notifications/initialized");
         let carried = tokio::spawn(self.carry(message, slot));
         if is_initialized {
@@ -163,13 +152,9 @@ impl Channel {
     async fn carry(self: Arc<Self>, message: Outgoing, slot: OwnedSemaphorePermit) {
         let request_id = message.request_id;
         let time = message.timeout.min(ACCEPT_TIME_MAX);
-        let posted = tokio::select! {
-            biased;
-            () = self.outlet.closing.cancelled() => return,
-            posted = timeout(time, self.post(message.text)) => posted,
-        };
+        let posted = within(&self.outlet, time, self.post(message.text)).await;
         drop(slot);
-        if let Err(failure) = posted.unwrap_or_else(|_| Err(Failure::timed_out())) {
+        if let Err(failure) = posted {
             self.outlet.failed(request_id, failure).await;
         }
     }

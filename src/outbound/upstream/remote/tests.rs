@@ -19,7 +19,7 @@ use tokio::time::timeout;
 
 use super::super::link::{Incoming, Link, Outgoing};
 use super::*;
-use crate::mesh::upstream::{ConnectionKey, SignIn};
+use crate::mesh::upstream::{ConnectionKey, ConnectionSecrets, SignIn};
 use crate::mesh::{ManualClock, Timestamp};
 
 /// Longer than anything here takes on a machine that does anything at all.
@@ -119,7 +119,9 @@ fn result(id: i64) -> String {
 }
 
 fn plan(kind: RemoteKind, url: &str) -> ConnectionPlan {
-    let headers = BTreeMap::from([("X-Api-Key".to_owned(), SecretString::from(CANARY))]);
+    let canary = SecretString::from(CANARY);
+    let secrets = ConnectionSecrets::new([&canary]);
+    let headers = BTreeMap::from([("X-Api-Key".to_owned(), canary)]);
     ConnectionPlan {
         key: ConnectionKey {
             tenant: "acme".parse().unwrap(),
@@ -134,6 +136,7 @@ fn plan(kind: RemoteKind, url: &str) -> ConnectionPlan {
             headers,
             sign_in: SignIn::Headers,
         },
+        secrets,
         era: None,
         children_max: 1,
     }

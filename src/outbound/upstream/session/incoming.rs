@@ -181,9 +181,14 @@ impl Core {
             let _ = progress.try_send(Progress {
                 done: told.progress,
                 total: told.total,
-                message: message.chars().take(PROGRESS_CHARS_MAX).collect(),
+                message: self.progress_message(&message),
             });
         }
+    }
+
+    fn progress_message(&self, said: &str) -> String {
+        let clean = self.scrubber.clean(said);
+        clean.chars().take(PROGRESS_CHARS_MAX).collect()
     }
 
     fn asked(

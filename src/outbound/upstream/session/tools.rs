@@ -289,15 +289,10 @@ impl Core {
                 .ok_or_else(|| wrong("lists no tools, or more than 2000"))?;
             for definition in tools {
                 bytes += definition.get().len();
-                let named = serde_json::from_str::<Named>(definition.get());
-                let Ok(Named { name }) = named else {
-                    continue;
-                };
-                let is_name = (1..=NAME_BYTES_MAX).contains(&name.len());
-                if is_name && names.insert(name.clone()) {
-                    let definition = Arc::from(definition.to_owned());
-                    listing.tools.push(UpstreamTool { name, definition });
-                }
+                let tool = self.tool(definition);
+                listing
+                    .tools
+                    .extend(tool.filter(|tool| names.insert(tool.name.clone())));
             }
             if listing.tools.len() > TOOLS_MAX || bytes > DEFINITIONS_BYTES_MAX {
                 return Err(wrong("has more tools than this server takes"));
@@ -311,6 +306,18 @@ impl Core {
             }
         }
         Err(wrong("does not come to the end of its list of tools"))
+    }
+
+    /// The tool of that definition, which is kept and shown to others and so without what this connection was
+    /// given; nothing where it is none.
+    fn tool(&self, definition: &RawValue) -> Option<UpstreamTool> {
+        let definition = self.scrubber.clean_definition(definition.to_owned())?;
+        let Named { name } = serde_json::from_str(definition.get()).ok()?;
+        let is_name = (1..=NAME_BYTES_MAX).contains(&name.len());
+        is_name.then(|| UpstreamTool {
+            name,
+            definition: Arc::from(definition),
+        })
     }
 
     async fn subscribe(&self) -> Option<Lasting<'_>> {

@@ -97,3 +97,71 @@ fn a_writer_that_is_gone_is_told_apart_and_can_still_be_adopted() {
     let heir = open(root.path(), "a");
     assert!(heir.adopt(gone.writer()).unwrap().is_some());
 }
+
+fn records(root: &Path) -> u64 {
+    survey(root, &target("a")).unwrap().ours[0].records
+}
+
+#[test]
+fn what_has_left_past_a_record_that_waits_is_not_counted() {
+    let root = tempfile::tempdir().unwrap();
+    let outbox = open(root.path(), "a");
+    commit(&outbox, 1);
+    let log = outbox.log();
+    let (first, _) = log.tail();
+    commit(&outbox, 2);
+    commit(&outbox, 2);
+    let (end, _) = log.tail();
+    for way in [Way::History, Way::Rules] {
+        log.acknowledge(way, end);
+    }
+    log.keep_acks();
+    assert_eq!(records(root.path()), 5);
+    // The first one waits for the bus, and all after it have left.
+    let nobody = || std::iter::empty();
+    log.note(Way::Bus, Some(Note::new(end, (1, 100), nobody())));
+    log.keep_acks();
+    let found = survey(root.path(), &target("a")).unwrap();
+    assert_eq!((found.ours[0].records, found.ours[0].bytes), (1, 100));
+    commit(&outbox, 3);
+    assert_eq!(records(root.path()), 4);
+    // Those of the tenant from the second commit on have not been read.
+    let lagging = [("acme".parse().unwrap(), first)].into_iter();
+    log.note(Way::Bus, Some(Note::new(end, (1, 100), lagging)));
+    log.keep_acks();
+    assert_eq!(records(root.path()), 8);
+    let other = [("umbra".parse().unwrap(), first)].into_iter();
+    log.note(Way::Bus, Some(Note::new(end, (1, 100), other)));
+    log.keep_acks();
+    assert_eq!(records(root.path()), 4);
+    // Once the way is past it a note counts for nothing, nor that of a writer that is gone.
+    log.acknowledge(Way::Bus, end);
+    log.keep_acks();
+    assert_eq!(records(root.path()), 3);
+    log.unlock_for_test();
+    assert_eq!(records(root.path()), 3);
+}
+
+#[test]
+fn the_notes_of_a_writer_that_is_gone_count_for_nothing() {
+    let root = tempfile::tempdir().unwrap();
+    let outbox = open(root.path(), "a");
+    commit(&outbox, 5);
+    let log = outbox.log();
+    let note = Note::new(log.tail().0, (1, 100), std::iter::empty());
+    for way in Way::ALL {
+        log.note(way, Some(note.clone()));
+    }
+    log.keep_acks();
+    assert_eq!(records(root.path()), 1);
+    log.unlock_for_test();
+    assert_eq!(records(root.path()), 5);
+    let heir = open(root.path(), "a");
+    assert!(heir.adopt(outbox.writer()).unwrap().is_some());
+    let found = survey(root.path(), &target("a")).unwrap();
+    let taken = found
+        .ours
+        .iter()
+        .find(|found| found.writer == outbox.writer());
+    assert_eq!(taken.unwrap().records, 5);
+}

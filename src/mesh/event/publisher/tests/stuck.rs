@@ -6,6 +6,7 @@ use serde_json::value::RawValue;
 
 use super::rules::{every, rule};
 use super::*;
+use crate::mesh::event::outbox::survey::survey;
 
 /// The smallest outbox.
 const BYTES_MAX: u64 = 1 << 20;
@@ -99,6 +100,11 @@ async fn beside_a_tenant_that_is_stuck_another_sends_many_times_the_outbox() {
         "{waiting}"
     );
     assert_eq!(world.ruled().run_count(), 0);
+    until("whoever looks from outside counts what waits alone", || {
+        let found = survey(world.root.path(), &Target::default()).unwrap();
+        found.ours[0].records == stuck.len() as u64
+    })
+    .await;
 
     world.ruled().recover();
     until("everything has left", || {

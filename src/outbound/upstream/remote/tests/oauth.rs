@@ -105,6 +105,26 @@ async fn one_token_is_fetched_for_all_who_wait_and_used_until_it_is_refused() {
 }
 
 #[tokio::test]
+async fn every_token_is_a_secret_of_the_connection_before_it_is_used() {
+    let (mut server, mut tokens) = (Server::start().await, Server::start().await);
+    let plan = signed_plan(RemoteKind::Http, &server.url(), credentials(&tokens));
+    let mut client = Client::open(&local_links(), &plan).await.unwrap();
+    let said = "it was canary-of-1 or canary-of-2";
+    assert_eq!(plan.secrets.mask(said), said);
+    for (id, known) in [
+        (1, "it was [secret] or canary-of-2"),
+        (2, "it was [secret] or [secret]"),
+    ] {
+        client.send(request(id, "ping")).await;
+        give(tokens.next().await, &format!("canary-of-{id}"), "0").await;
+        let exchange = server.next().await;
+        assert_eq!(plan.secrets.mask(said), known);
+        exchange.json(&result(id)).await;
+        client.message().await;
+    }
+}
+
+#[tokio::test]
 async fn a_token_is_renewed_before_it_ends() {
     let (mut server, mut tokens, mut client, clock) = start_at().await;
     // A token is used until 30 s before its end, and at least for half of its time.

@@ -206,7 +206,8 @@ impl Exchange {
     }
 }
 
-fn acceptor() -> TlsAcceptor {
+/// TLS of a server, with the certificate of the tests.
+pub(super) fn acceptor() -> TlsAcceptor {
     let key = PrivateKeyDer::try_from(CERTIFICATE.signing_key.serialize_der()).unwrap();
     let chain = vec![CERTIFICATE.cert.der().clone()];
     let config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))

@@ -2,7 +2,7 @@
 
 use super::server::{Exchange, Server};
 use super::*;
-use crate::outbound::upstream::remote::sse::SENDS_MAX;
+use crate::outbound::upstream::remote::sends::SENDS_MAX;
 
 async fn start() -> (Server, Client, Exchange) {
     let mut server = Server::start().await;

@@ -3,6 +3,7 @@
 use std::net::Ipv4Addr;
 
 use futures::{SinkExt, StreamExt};
+use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_tungstenite::tungstenite::handshake::server::{
@@ -14,9 +15,12 @@ use tokio_tungstenite::tungstenite::{Bytes, Message};
 use tokio_tungstenite::{WebSocketStream, accept_hdr_async};
 
 use super::super::websocket::{Socket, over};
-use super::server::{CERTIFIED, Server};
+use super::server::{CERTIFIED, Server, acceptor};
 use super::*;
-use crate::mesh::upstream::{ClientCredentials, MESSAGE_BYTES_MAX};
+use crate::mesh::upstream::{ClientCredentials, Era, MESSAGE_BYTES_MAX};
+use crate::outbound::upstream::PoolSettings;
+use crate::outbound::upstream::handshake::establish;
+use crate::outbound::upstream::trial::{call, initialized, raw, tool};
 
 /// Takes the protocol within the protocol, and looks at what was sent along.
 struct Accept {
@@ -256,6 +260,55 @@ async fn with_tls_the_handshake_reaches_the_server() {
         exchange.status(403).await;
     });
     assert!(client.err().unwrap().message().contains("does not allow"));
+}
+
+/// Serves one connection with TLS: the handshake of the protocol, a list of tools, and calls, which it answers
+/// with the arguments.
+async fn serve_tls(listener: TcpListener) {
+    let (tcp, _) = listener.accept().await.unwrap();
+    let encrypted = acceptor().accept(tcp).await.unwrap();
+    let callback = Accept {
+        authorization: None,
+    };
+    let mut server = accept_hdr_async(encrypted, callback).await.unwrap();
+    while let Some(Ok(Message::Text(text))) = server.next().await {
+        let asked: Value = serde_json::from_str(&text).unwrap();
+        let result = match asked["method"].as_str().unwrap() {
+            "initialize" => initialized(),
+            "tools/list" => json!({"tools": [tool("echo")]}),
+            "tools/call" => asked["params"]["arguments"].clone(),
+            _ => continue,
+        };
+        let answer = json!({"jsonrpc": "2.0", "id": asked["id"], "result": result});
+        let sent = server.send(Message::text(answer.to_string()));
+        sent.await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_whole_session_goes_over_tls() {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let served = tokio::spawn(serve_tls(listener));
+    let plan = ConnectionPlan {
+        era: Some(Era::Sessions),
+        ..plan(
+            RemoteKind::Websocket,
+            &format!("wss://{CERTIFIED}:{port}/mcp"),
+        )
+    };
+    let links = links(&["127.0.0.1"], &[&["127.0.0.1"]]);
+    let (settings, mut latest) = (PoolSettings::default(), None);
+    let opened = within(establish(&links, &plan, &settings, &mut latest)).await;
+    let opened = opened.unwrap();
+    let core = opened.session.core();
+    assert_eq!(core.current_tools().await.unwrap()[0].name, "echo");
+    // More than one record of TLS holds, and more than is read at once.
+    let arguments = raw(&json!({"text": "\u{e4}".repeat(200_000)}));
+    let answer = within(core.call(call("echo", Some(&arguments)))).await;
+    assert_eq!(answer.unwrap().get(), arguments.get());
+    within(latest.unwrap().close()).await;
+    within(served).await.unwrap();
 }
 
 #[tokio::test]

@@ -4,11 +4,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use secrecy::SecretString;
 use serde_json::json;
 use tokio::time::timeout;
 
 use super::{established, open};
-use crate::mesh::upstream::{ConnectionPlan, Era, TOOLS_MAX};
+use crate::mesh::upstream::{ConnectionPlan, ConnectionSecrets, Era, TOOLS_MAX};
 use crate::mesh::{Error, ErrorKind};
 use crate::outbound::upstream::handshake::Established;
 use crate::outbound::upstream::session::tools::PAGES_MAX;
@@ -57,6 +58,33 @@ async fn all_pages_are_read_and_what_has_no_name_or_a_second_one_is_left_out() {
     let tools = open.session.core().current_tools().await.unwrap();
     assert_eq!(tools[2].definition.get(), tool("c").to_string());
     assert_eq!(open.session.core().tools.generation(), 1);
+}
+
+#[tokio::test]
+async fn what_a_server_was_given_stands_in_no_definition_which_others_see_too() {
+    let links = Trial::new(|mut wire| async move {
+        greeted(&mut wire).await;
+        let asked = wire.next_of("tools/list").await;
+        let mut telling = tool("a");
+        telling["description"] = json!("with a canary\"-7f3a");
+        telling["n"] = json!(1.5);
+        let named = tool("canary\"-7f3a");
+        wire.answer(&asked, json!({"tools": [telling, named]}))
+            .await;
+        wire.echo(Era::Sessions).await;
+    });
+    let secret = SecretString::from("canary\"-7f3a");
+    let plan = ConnectionPlan {
+        secrets: ConnectionSecrets::new([&secret]),
+        ..plan("ann", "1")
+    };
+    let open = established(&links, &plan).await.unwrap();
+    assert_eq!(names(&open).await, ["a", "[secret]"]);
+    let tools = open.session.core().current_tools().await.unwrap();
+    let mut shown = tool("a");
+    shown["description"] = json!("with a [secret]");
+    shown["n"] = json!(1.5);
+    assert_eq!(tools[0].definition.get(), shown.to_string());
 }
 
 #[tokio::test]

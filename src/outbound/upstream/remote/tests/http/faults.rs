@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::mesh::upstream::MESSAGE_BYTES_MAX;
-use crate::outbound::upstream::remote::http::EXCHANGES_MAX;
+use crate::outbound::upstream::remote::sends::SENDS_MAX;
 
 #[tokio::test]
 async fn a_stream_that_only_breaks_off_is_given_up() {
@@ -301,7 +301,7 @@ async fn drops_that_never_end_end_with_the_time_of_the_request() {
 #[tokio::test]
 async fn so_many_messages_are_on_their_way_and_no_more() {
     let (mut server, mut client) = start().await;
-    for id in 0..EXCHANGES_MAX as i64 {
+    for id in 0..SENDS_MAX as i64 {
         client.send(request(id, "tools/call")).await;
     }
     let full = client
