@@ -4,17 +4,20 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use ::http::Uri;
 use axum::Router;
 use secrecy::SecretSlice;
 use tokio_util::sync::CancellationToken;
 
 use super::{App, Carrier, sign_in};
 use crate::config::{Config, HttpSettings};
+use crate::inbound::dashboard;
 use crate::inbound::front::MeshFront;
 use crate::inbound::transport::http::{
     self, Cors, Drain, Gate, Http, Listener, ListenerSettings, Origin, SILENCE_MAX, SessionKeys,
     TlsFiles,
 };
+use crate::inbound::transport::{sse, websocket};
 use crate::mesh::upstream::Upstreams;
 use crate::mesh::{Clock, Error, SystemClock};
 use crate::platform;
@@ -167,7 +170,14 @@ fn router(
         credentials: settings.cors.credentials,
         max_age: settings.cors.max_age,
     });
-    Ok(http::guarded(http.routes(), gate, cors.as_ref()))
+    let folder = url.parse::<Uri>();
+    let folder = folder.as_ref().map_or("", Uri::path);
+    let routes = http
+        .routes()
+        .merge(websocket::routes(&http))
+        .merge(sse::routes(&http, folder))
+        .merge(dashboard::routes(&http));
+    Ok(http::guarded(routes, gate, cors.as_ref()))
 }
 
 /// The keys of the settings; without any, one that ends with this process.
