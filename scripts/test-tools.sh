@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Installs what the tests use besides Rust: AWS emulators, and MCP clients that other people wrote.
 #
-#   scripts/test-tools.sh [emulators] [python] [node] [servers]     (without arguments: all of them)
+#   scripts/test-tools.sh [emulators] [python] [node] [servers] [promtool]     (without arguments: all of them)
 #
 # Everything lies under target/test-tools and goes away with it. What is there already in the right
 # version is left alone, so a second run takes a moment. It needs python3 with venv, and npm for `node` and `servers`.
@@ -119,11 +119,31 @@ JSON
     say "servers: $wanted, $((SECONDS - start)) s, $(size "$folder")"
 }
 
-[[ $# -gt 0 ]] || set -- emulators python node servers
+# Prometheus's own check of its rules: the one of this machine, else Debian's, unpacked and not installed.
+promtool() {
+    local folder=$tools/promtool start=$SECONDS
+    if [[ -x $folder/promtool ]]; then
+        say "promtool: there already ($("$folder/promtool" --version | head -1))"
+        return
+    fi
+    mkdir -p "$folder"
+    if type -P promtool >/dev/null; then
+        ln -sf "$(type -P promtool)" "$folder/promtool"
+    else
+        need apt-get "install Prometheus, whose promtool is then found in PATH"
+        (cd "$folder" && apt-get download --quiet prometheus >&2 && dpkg -x prometheus_*.deb unpacked)
+        mv "$folder/unpacked/usr/bin/promtool" "$folder/promtool"
+        rm -rf "$folder"/unpacked "$folder"/prometheus_*.deb
+    fi
+    "$folder/promtool" --version >/dev/null || fail "promtool does not run"
+    say "promtool: $("$folder/promtool" --version | head -1), $((SECONDS - start)) s, $(size "$folder")"
+}
+
+[[ $# -gt 0 ]] || set -- emulators python node servers promtool
 for part in "$@"; do
     case $part in
-    emulators | python | node | servers) ;;
-    *) fail "unknown part '$part'; the parts are emulators, python, node and servers" ;;
+    emulators | python | node | servers | promtool) ;;
+    *) fail "unknown part '$part'; the parts are emulators, python, node, servers and promtool" ;;
     esac
 done
 for part in "$@"; do "$part"; done

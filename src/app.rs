@@ -3,9 +3,12 @@
 pub(crate) mod oversight;
 mod serving;
 pub mod sign_in;
+mod target;
 
 use std::sync::Arc;
 use std::time::Duration;
+
+use aws_smithy_runtime_api::client::interceptors::SharedInterceptor;
 
 use crate::config::{self, Backend, Config, Identity};
 use crate::inbound::server::{Server, Shared, Streams, Unasked};
@@ -17,7 +20,7 @@ use crate::mesh::call::{Backplane, CALL_TIME_MAX};
 use crate::mesh::channels::Channels;
 use crate::mesh::event::rules::{RuleBook, RuleParts};
 use crate::mesh::event::{
-    EventReads, Outbox, OutboxSettings, Pace, Publisher, PublisherSettings, Rollup, Target,
+    EventReads, Outbox, OutboxSettings, Pace, Publisher, PublisherSettings, Rollup,
 };
 use crate::mesh::integration::waiting::WaitingTable;
 use crate::mesh::integration::{BookParts, IntegrationBook};
@@ -32,15 +35,19 @@ use crate::mesh::workflow::{
 use crate::mesh::{Clock, Error, SystemClock};
 use crate::outbound::aws::{
     AwsBucket, AwsBus, AwsBusRules, AwsSecrets, AwsSettings, AwsStates, AwsTable, AwsTopics,
-    Connection,
+    Connection, Observed,
 };
 use crate::outbound::embedded::{EmbeddedCloud, EmbeddedSettings, FolderMachines};
 use crate::outbound::upstream::child::{self, ChildLinks, ChildSettings};
 use crate::outbound::upstream::remote::{EgressPolicy, RemoteLinks, RemoteSettings};
 use crate::outbound::upstream::{PoolSettings, ServerLinks, UpstreamPool};
 use crate::platform;
+use crate::telemetry::Watch;
+use crate::telemetry::metrics::{AwsMetrics, UpstreamMetrics};
 
 pub use serving::{End, Serving};
+
+pub(crate) use target::target;
 
 /// Everything that one process is made of, whatever transports it serves.
 pub struct App {
@@ -69,10 +76,14 @@ impl App {
         clock: Arc<dyn Clock>,
         upstreams: Option<Arc<dyn Upstreams>>,
     ) -> Result<Self, Error> {
-        Self::open_over(Carrier::Pipes, config, clock, upstreams).await
+        let watch = Watch {
+            metrics: None,
+            is_traced: config.traces.is_some(),
+        };
+        Self::open_over(Carrier::Pipes, config, clock, upstreams, watch).await
     }
 
-    /// As [`App::open_with`], for requests that come over `carrier`.
+    /// As [`App::open_with`], for requests that come over `carrier`, watched by `watch`.
     ///
     /// # Errors
     /// As [`App::open`]; over HTTP also what is wrong with the file of static tokens.
@@ -81,9 +92,11 @@ impl App {
         config: &Config,
         clock: Arc<dyn Clock>,
         upstreams: Option<Arc<dyn Upstreams>>,
+        watch: Watch,
     ) -> Result<Self, Error> {
         let serves_many = carrier.serves_many(config);
-        let (settings, embedded) = backend(config, &clock)?;
+        let (mut settings, embedded) = backend(config, &clock)?;
+        settings.interceptors.extend(aws_observer(&watch, &clock));
         let connection = Connection::new(settings, Arc::clone(&clock));
         let outbox = Outbox::open(OutboxSettings {
             root: config.outbox_dir.clone(),
@@ -101,15 +114,14 @@ impl App {
             connection,
             outbox,
             clock,
+            watch,
         };
         let runs = parts.runs(config);
         let watcher = runs.watch();
         let rules = parts.rules(config, &runs);
         let integrations = parts.integrations(config, serves_many, upstreams);
         let publisher = parts.publisher(config, &rules);
-        let Parts {
-            connection, clock, ..
-        } = parts;
+        let (connection, clock, watch) = (parts.connection, parts.clock, parts.watch);
         let backplane = Backplane {
             resolver: sign_in::resolver(carrier, config, &parts.tenants, &clock)?,
             policy: oversight::policy(config, &clock)?,
@@ -136,10 +148,12 @@ impl App {
             waiting_calls: WaitingTable::default(),
             event_ids: IdSequence::default(),
             changes: Channels::default(),
+            observer: watch.observer(),
             clock,
             call_time_max: CALL_TIME_MAX,
         };
         let shared = shared(config, backplane);
+        watch.see(&shared.backplane);
         if let Some(cloud) = &embedded {
             cloud.set_tool_caller(Arc::new(RunTools::new(&shared)));
         }
@@ -255,6 +269,7 @@ struct Parts {
     outbox: Outbox,
     rollup: Rollup,
     clock: Arc<dyn Clock>,
+    watch: Watch,
 }
 
 impl Parts {
@@ -298,10 +313,12 @@ impl Parts {
         let clock = Arc::clone(&self.clock);
         let upstreams = upstreams.unwrap_or_else(|| {
             let links = Arc::new(server_links(config, serves_many, &clock));
-            Arc::new(UpstreamPool::new(
+            let metrics = self.watch.metrics.as_ref();
+            Arc::new(UpstreamPool::counted(
                 links,
                 Arc::clone(&clock),
                 PoolSettings::default(),
+                metrics.map_or_else(UpstreamMetrics::default, |all| all.upstream().clone()),
             ))
         });
         IntegrationBook::new(BookParts {
@@ -329,6 +346,17 @@ impl Parts {
             hand_over: config.backend.backend == Backend::Aws,
         })
     }
+}
+
+/// What watches requests to AWS, where anybody wants to know of them.
+fn aws_observer(watch: &Watch, clock: &Arc<dyn Clock>) -> Option<SharedInterceptor> {
+    let metrics = match &watch.metrics {
+        Some(metrics) => metrics.aws().clone(),
+        None if watch.is_traced => AwsMetrics::default(),
+        None => return None,
+    };
+    let observed = Observed::new(metrics, Arc::clone(clock));
+    Some(SharedInterceptor::new(observed))
 }
 
 /// What leads to other servers: processes and addresses. A process that serves many starts no programs that
@@ -428,41 +456,6 @@ pub fn child_settings(config: &Config, clock: &Arc<dyn Clock>) -> ChildSettings 
         locale: integrations.locale.clone(),
         clock: Arc::clone(clock),
     }
-}
-
-/// Where this process's events are bound for: another process with the same target may publish them.
-pub(crate) fn target(config: &Config, region: String) -> Target {
-    let (endpoint, account) = match config.backend.backend {
-        Backend::Embedded => (config.data_dir.display().to_string(), String::new()),
-        Backend::Aws => (
-            config.aws.endpoint_url.clone().unwrap_or_default(),
-            account(config),
-        ),
-    };
-    Target {
-        backend: config.backend.backend.name().to_owned(),
-        endpoint,
-        region,
-        account,
-        table: config.resources.kv_table.clone(),
-        bus: config.resources.event_bus.clone(),
-    }
-}
-
-/// What tells the account of this process from another one without asking AWS: its number where the
-/// settings have it, else the profile or the long-lived key that leads to it.
-fn account(config: &Config) -> String {
-    let key = config
-        .aws
-        .access_key_id
-        .clone()
-        .filter(|key| key.starts_with("AKIA"));
-    config
-        .bucket_owner
-        .clone()
-        .or_else(|| config.aws.profile.clone())
-        .or(key)
-        .unwrap_or_default()
 }
 
 /// The tools that the settings offer.

@@ -185,7 +185,7 @@ fn run_configured(
     let colour = environment.allows_colour() && std::io::stderr().is_terminal();
     let serves = matches!(command, None | Some(Command::Serve(_)));
     let log = log_settings(config, serves);
-    let telemetry = Telemetry::start(&log, colour);
+    let telemetry = Telemetry::start(&log, config.traces.as_ref().filter(|_| serves), colour);
     if let Err(error) = &telemetry {
         output.error(&format!("logging could not be started: {error}"));
         return ExitStatus::Failure;
@@ -259,8 +259,12 @@ fn log_settings(config: &Config, serves: bool) -> LogSettings {
             .is_some_and(|value| value.source != Source::Default)
     });
     let mut log = config.log.clone();
-    if !serves && !is_set {
-        log.level = LogLevel::Error;
+    if !serves {
+        // Its readers want to know what the server did, not which commands somebody has run.
+        log.folder = None;
+        if !is_set {
+            log.level = LogLevel::Error;
+        }
     }
     log
 }

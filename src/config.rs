@@ -14,6 +14,7 @@ mod identity;
 pub mod integrations;
 mod jwt;
 mod log;
+mod metrics;
 mod mistake;
 pub mod secret_file;
 pub mod setting;
@@ -22,6 +23,7 @@ mod source;
 pub mod tenants;
 mod toml_text;
 mod toolset;
+mod trace;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -40,11 +42,13 @@ pub use identity::{DEFAULT_TENANT, Identity, LocalCaller};
 pub use integrations::IntegrationSettings;
 pub use jwt::{JwksSource, JwtSettings};
 pub use log::{LogFormat, LogLevel, LogSettings};
+pub use metrics::MetricsSettings;
 pub use mistake::{ConfigErrors, Mistake, Place};
 pub use sign_in::SignInSettings;
 pub use source::{Flags, SettingValue, Source};
 pub use tenants::{NamedArns, TenantsFile};
 pub use toolset::{Toolset, Toolsets};
+pub use trace::{Sampler, TraceSettings};
 
 pub(crate) use mistake::did_you_mean;
 
@@ -104,6 +108,10 @@ pub struct Config {
     pub http: HttpSettings,
     /// What is logged, and how.
     pub log: LogSettings,
+    /// What is counted, and to whom it is shown.
+    pub metrics: MetricsSettings,
+    /// Where traces are sent, and which; nothing where no collector is named.
+    pub traces: Option<TraceSettings>,
     /// What of the SDK's own environment tells one target from another.
     pub aws: AwsEnvironment,
     /// The `--config` file, absolute, where there is one.
@@ -228,6 +236,8 @@ impl Config {
         let integrations = IntegrationSettings::read(reader, environment, &private, &mut warnings);
         let http = HttpSettings::read(reader);
         let log = LogSettings::read(reader);
+        let metrics = MetricsSettings::read(reader);
+        let traces = TraceSettings::read(reader);
         let sources = TenantSources {
             path: tenants_path,
             caller: caller.as_ref(),
@@ -260,6 +270,8 @@ impl Config {
             integrations,
             http,
             log,
+            metrics,
+            traces,
             aws: AwsEnvironment::read(environment),
             file,
             warnings,

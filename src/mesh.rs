@@ -9,10 +9,12 @@ pub mod event;
 pub mod integration;
 pub mod limit;
 pub mod policy;
+pub mod readiness;
 pub mod service;
 pub mod store;
 pub mod tenant;
 mod text_id;
+pub mod trace;
 pub mod upstream;
 pub mod workflow;
 

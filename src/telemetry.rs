@@ -1,7 +1,13 @@
-//! Log format and levels.
+//! What the process says of itself: its log, its metrics, its traces.
 
+pub mod access;
 mod line_writer;
+mod log_folder;
+pub mod metrics;
+pub mod observer;
+pub mod trace;
 
+use tracing_appender::rolling::InitError;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::fmt::MakeWriter;
@@ -9,15 +15,32 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
 use tracing_subscriber::{Layer, Registry};
 
-use crate::config::{LogFormat, LogLevel, LogSettings};
+use self::trace::Traces;
+use crate::config::{LogFormat, LogLevel, LogSettings, TraceSettings};
 
 pub use line_writer::LineWriter;
+pub use observer::Watch;
 
 /// Keeps the log going; what is still unwritten is written when it is dropped.
 #[must_use = "the log ends when this is dropped"]
 #[derive(Debug)]
 pub struct Telemetry {
-    lines: LineWriter,
+    lines: Vec<LineWriter>,
+    traces: Option<Traces>,
+}
+
+/// Why the process cannot say anything of itself.
+#[derive(Debug, thiserror::Error)]
+pub enum TelemetryError {
+    /// It does already.
+    #[error("the process logs already")]
+    Started(#[from] TryInitError),
+    /// The folder of the log cannot be written.
+    #[error("the folder of the log cannot be written")]
+    Folder(#[from] InitError),
+    /// What sends traces cannot be made.
+    #[error("traces cannot be sent: {0}")]
+    Traces(String),
 }
 
 /// Libraries by the beginning of their targets, with the most they may log unless `RUST_LOG` names them.
@@ -36,22 +59,38 @@ const CAPPED: [(&str, LevelFilter); 5] = [
 const QUIET: [&str; 7] = ["aws", "dynoxide", "h2", "hyper", "reqwest", "rustls", "s3s"];
 
 impl Telemetry {
-    /// Starts logging to stderr, and to nowhere else.
+    /// Starts logging to stderr, and to the folder that the settings name, and sending traces where `traces`
+    /// says.
     ///
     /// # Errors
-    /// The process logs already.
-    pub fn start(settings: &LogSettings, colour: bool) -> Result<Self, TryInitError> {
-        let lines = LineWriter::start(std::io::stderr());
-        Registry::default()
-            .with(layer(settings, colour, lines.clone()))
-            .try_init()?;
-        Ok(Self { lines })
+    /// The process logs already, or cannot write or send what it is to.
+    pub fn start(
+        settings: &LogSettings,
+        traces: Option<&TraceSettings>,
+        colour: bool,
+    ) -> Result<Self, TelemetryError> {
+        let stderr = LineWriter::start(std::io::stderr());
+        let mut layers = vec![layer(settings, colour, stderr.clone())];
+        let mut lines = vec![stderr];
+        if let Some(folder) = &settings.folder {
+            let file = LineWriter::start(log_folder::open(folder)?);
+            layers.push(layer(settings, false, file.clone()));
+            lines.push(file);
+        }
+        let traces = traces.map(Traces::start).transpose();
+        let traces = traces.map_err(TelemetryError::Traces)?;
+        layers.extend(traces.as_ref().map(Traces::layer));
+        Registry::default().with(layers).try_init()?;
+        Ok(Self { lines, traces })
     }
 }
 
 impl Drop for Telemetry {
     fn drop(&mut self) {
-        self.lines.finish();
+        if let Some(traces) = &self.traces {
+            traces.finish();
+        }
+        self.lines.iter().for_each(LineWriter::finish);
     }
 }
 
@@ -104,6 +143,8 @@ fn directives(settings: &LogSettings) -> String {
             all.push(format!("{target}={most}"));
         }
     }
+    // What is meant for a collector is no line of a log; where nothing is sent, no span then costs anything.
+    all.push(format!("{}=off", trace::SPANS));
     all.join(",")
 }
 

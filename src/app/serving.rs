@@ -1,11 +1,14 @@
 //! The mesh behind a listener, with all its routes.
 
+mod health;
+mod watched;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use ::http::Uri;
-use axum::Router;
+use axum::{Router, middleware};
 use secrecy::SecretSlice;
 use tokio_util::sync::CancellationToken;
 
@@ -21,9 +24,16 @@ use crate::inbound::transport::{sse, websocket};
 use crate::mesh::upstream::Upstreams;
 use crate::mesh::{Clock, Error, SystemClock};
 use crate::platform;
+use crate::telemetry::Watch;
+use crate::telemetry::metrics::Metrics;
+use health::Asked;
+use watched::Watched;
 
 /// How long events that have not been published yet may keep the process.
 const PUBLISH_TIME_MAX: Duration = Duration::from_secs(5);
+
+/// The most connections of operators.
+const OPERATORS_CONNECTIONS_MAX: usize = 64;
 
 /// An application that listens, and has yet to serve.
 pub struct Serving {
@@ -31,6 +41,8 @@ pub struct Serving {
     listener: Listener,
     address: SocketAddr,
     router: Router,
+    /// What is for operators alone, where they have an address.
+    operators: Option<(Listener, Router)>,
     drain: Drain,
     url: String,
 }
@@ -45,7 +57,8 @@ pub struct End {
 }
 
 impl Serving {
-    /// Takes the address that `config` names, and opens what is behind it. It serves until it is told to `end`. Within a runtime.
+    /// Takes the address that `config` names, and opens what is behind it. It serves until
+    /// it is told to `end`. Within a runtime.
     ///
     /// # Errors
     /// The address is taken, the certificate or the way to sign in cannot be used, or what
@@ -68,7 +81,12 @@ impl Serving {
         let settings = &config.http;
         let listener = listener(settings).await?;
         let address = listener.address().map_err(cannot_listen(settings.bind))?;
-        let app = App::open_over(Carrier::Http, config, clock, upstreams).await?;
+        let metrics = Metrics::new(&config.metrics, clock.as_ref());
+        let watch = Watch {
+            metrics: Some(Arc::clone(&metrics)),
+            is_traced: config.traces.is_some(),
+        };
+        let app = App::open_over(Carrier::Http, config, clock, upstreams, watch).await?;
         let drain = Drain {
             begin: end.begin,
             cut: end.cut,
@@ -77,12 +95,25 @@ impl Serving {
             ending: CancellationToken::new(),
         };
         let url = public_url(settings, address);
-        let router = router(config, &app, &url, drain.ending.clone())?;
+        let asked = Asked {
+            backplane: Arc::clone(&app.shared().backplane),
+            metrics,
+            draining: drain.begin.clone(),
+        };
+        let operators = match config.metrics.bind {
+            Some(bind) => Some((
+                plain_listener(bind).await?,
+                health::operators(asked.clone()),
+            )),
+            None => None,
+        };
+        let router = router(config, &app, &url, asked, drain.ending.clone())?;
         Ok(Self {
             app,
             listener,
             address,
             router,
+            operators,
             drain,
             url,
         })
@@ -110,10 +141,44 @@ impl Serving {
             ending.cancelled().await;
             self.app.stop_workflows().await;
         };
+        let operators = serve_operators(self.operators, self.drain.cut.clone());
+        let operators = tokio::spawn(operators);
         tokio::join!(self.listener.serve(self.router, self.drain), stopping);
         tracing::info!("all requests have ended");
         self.app.close(PUBLISH_TIME_MAX).await;
+        // Operators watch to the end.
+        operators.abort();
     }
+}
+
+/// Serves operators until `end`.
+async fn serve_operators(operators: Option<(Listener, Router)>, end: CancellationToken) {
+    let Some((listener, router)) = operators else {
+        return;
+    };
+    let drain = Drain {
+        begin: end.clone(),
+        delay: Duration::ZERO,
+        finish: Duration::ZERO,
+        cut: end,
+        ending: CancellationToken::new(),
+    };
+    listener.serve(router, drain).await;
+}
+
+/// A listener for few, without TLS.
+async fn plain_listener(bind: SocketAddr) -> Result<Listener, Error> {
+    let listening = Listener::bind(ListenerSettings {
+        bind,
+        tls: None,
+        connections_max: OPERATORS_CONNECTIONS_MAX,
+        silence_max: SILENCE_MAX,
+    });
+    listening.await.map_err(|error| {
+        Error::internal(format!("this server cannot listen at {bind} for operators"))
+            .caused_by(error)
+            .fix("Name another address in AGENT_MESH_METRICS_BIND, or end what listens there.")
+    })
 }
 
 async fn listener(settings: &HttpSettings) -> Result<Listener, Error> {
@@ -150,12 +215,17 @@ fn router(
     config: &Config,
     app: &App,
     url: &str,
+    asked: Asked,
     ending: CancellationToken,
 ) -> Result<Router, Error> {
     let settings = &config.http;
     let sign_in = sign_in::sign_in(&config.sign_in, url)?;
     let front = MeshFront::new(Arc::clone(app.shared()), sign_in);
     let clock = Arc::clone(&app.shared().backplane.clock);
+    let watched = Watched {
+        metrics: asked.metrics.http().clone(),
+        clock: Arc::clone(&clock),
+    };
     let http = Http::new(front, keys(settings)?, settings.streams_max, clock, ending);
     let origins: Vec<Origin> = settings
         .cors
@@ -172,12 +242,14 @@ fn router(
     });
     let folder = url.parse::<Uri>();
     let folder = folder.as_ref().map_or("", Uri::path);
-    let routes = http
-        .routes()
+    let routes = Router::new()
+        .merge(http.routes())
         .merge(websocket::routes(&http))
         .merge(sse::routes(&http, folder))
-        .merge(dashboard::routes(&http));
-    Ok(http::guarded(routes, gate, cors.as_ref()))
+        .merge(dashboard::routes(&http))
+        .merge(health::public(asked));
+    let guarded = http::guarded(routes, gate, cors.as_ref());
+    Ok(guarded.layer(middleware::from_fn_with_state(watched, watched::watch)))
 }
 
 /// The keys of the settings; without any, one that ends with this process.

@@ -46,6 +46,9 @@ pub(super) fn run(_: &Arguments, config: &Config, output: &mut Output) -> ExitSt
 }
 
 async fn serve(config: &Config) -> Result<(), Error> {
+    if let Some(warning) = config.http.unreachable() {
+        tracing::warn!("{warning}");
+    }
     let serving = Serving::open(config, end()?).await?;
     let address = serving.address();
     tracing::info!(%address, url = serving.url(), "listening; clients are served at /mcp");

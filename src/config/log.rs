@@ -1,9 +1,11 @@
 //! What is logged, and how.
 
+use std::path::{Path, PathBuf};
+
 use tracing_subscriber::EnvFilter;
 
 use super::check;
-use super::setting::{LOG_FORMAT, LOG_LEVEL, RUST_LOG};
+use super::setting::{LOG_DIR, LOG_FORMAT, LOG_LEVEL, RUST_LOG};
 use super::source::{Reader, Shown};
 
 /// What is logged, and how.
@@ -15,6 +17,8 @@ pub struct LogSettings {
     pub directives: Option<String>,
     /// How lines are written.
     pub format: LogFormat,
+    /// The folder that it is written to as well, absolute; it can be written.
+    pub folder: Option<PathBuf>,
 }
 
 /// How much is logged; each level includes those before it.
@@ -53,12 +57,22 @@ impl LogSettings {
         let format = reader.read(&LOG_FORMAT, LogFormat::Text, |text| {
             check::word(text, &formats)
         });
+        let folder = reader.read_path(&LOG_DIR, None, writable_folder);
         Self {
             level,
             directives,
             format,
+            folder,
         }
     }
+}
+
+/// Nothing, if files can be made in the folder `path`, which is made where it is missing.
+fn writable_folder(path: &Path) -> Result<(), String> {
+    std::fs::create_dir_all(path)
+        .and_then(|()| tempfile::Builder::new().prefix(".probe").tempfile_in(path))
+        .map(drop)
+        .map_err(|error| format!("no file can be written there: {error}"))
 }
 
 impl LogLevel {

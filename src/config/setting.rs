@@ -159,7 +159,7 @@ settings! {
     AUTHORIZER_KEY = "AGENT_MESH_AUTHORIZER_KEY" as secret, Kind::Text, "a-long-secret", "none",
         "The key that the policy service knows this server by; better in a file";
     AUTHORIZER_KEY_FILE = "AGENT_MESH_AUTHORIZER_KEY_FILE", Kind::Path, "/etc/agent-mesh/policy.key", "none",
-        "The file of that key";
+        "The file of that key; wins over the key itself";
     AUTHORIZER_TIMEOUT_MS = "AGENT_MESH_AUTHORIZER_TIMEOUT_MS", Kind::Number, "500", "500",
         "How long one question may take: 10 to 10000 ms; a call that is not decided by then is refused";
     AUTHORIZER_CACHE_MS = "AGENT_MESH_AUTHORIZER_CACHE_MS", Kind::Number, "5000", "5000",
@@ -218,10 +218,26 @@ settings! {
         "How much is logged, module by module; wins over `LOG_LEVEL`";
     LOG_FORMAT = "LOG_FORMAT", Kind::Word(&["text", "json"]), "text", "`text`",
         "How log lines are written";
+    LOG_DIR = "AGENT_MESH_LOG_DIR", Kind::Path, "/var/log/agent-mesh", "none: stderr only",
+        "A folder that the log is written to as well, a file a day, 14 of them kept";
+    METRICS_BIND = "AGENT_MESH_METRICS_BIND", Kind::Text, "127.0.0.1:9090", "none",
+        "The address at which `serve` shows operators `/metrics` and `/health` of the whole process, without a sign-in";
+    METRICS_TENANTS = "AGENT_MESH_METRICS_TENANTS", Kind::Number, "20", "0",
+        "How many of the busiest tenants the metrics name: 0 to 100; all others are one, `(other)`";
+    OTEL_ENDPOINT = "OTEL_EXPORTER_OTLP_ENDPOINT", Kind::Text, "http://127.0.0.1:4318", "none",
+        "The OpenTelemetry collector that takes traces, OTLP over HTTP, at `/v1/traces` below this URL";
+    OTEL_TRACES_ENDPOINT = "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", Kind::Text, "http://127.0.0.1:4318/v1/traces",
+        "`/v1/traces` of `OTEL_EXPORTER_OTLP_ENDPOINT`",
+        "The URL itself that takes traces";
+    OTEL_TRACES_SAMPLER = "OTEL_TRACES_SAMPLER",
+        Kind::Word(&["always_on", "always_off", "traceidratio", "parentbased_always_on", "parentbased_always_off", "parentbased_traceidratio"]),
+        "parentbased_traceidratio", "`parentbased_always_on`",
+        "Which traces are recorded";
+    OTEL_TRACES_SAMPLER_ARG = "OTEL_TRACES_SAMPLER_ARG", Kind::Text, "0.1", "1",
+        "The share of traces that a sampler by ratio records: 0 to 1";
+    OTEL_SERVICE_NAME = "OTEL_SERVICE_NAME", Kind::Text, "agent-mesh", "`agent-mesh`",
+        "What this process is called in traces";
 }
-
-/// Settings of the contract that this version cannot honour yet: setting one is no mistake, but is said.
-pub(crate) const LATER: &[&str] = &["AGENT_MESH_LOG_DIR"];
 
 impl Setting {
     /// Its name in a file: the variable's without its prefix, in lower case.
@@ -260,11 +276,7 @@ mod tests {
 
     #[test]
     fn no_two_settings_share_a_name() {
-        let keys: BTreeSet<String> = SETTINGS
-            .iter()
-            .map(|setting| setting.key())
-            .chain(LATER.iter().map(|variable| key_of(variable)))
-            .collect();
-        assert_eq!(keys.len(), SETTINGS.len() + LATER.len());
+        let keys: BTreeSet<String> = SETTINGS.iter().map(|setting| setting.key()).collect();
+        assert_eq!(keys.len(), SETTINGS.len());
     }
 }

@@ -1,6 +1,6 @@
 //! Gathers the texts of settings from flags, environment and file, and remembers where each came from.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
@@ -10,7 +10,7 @@ use toml::de::DeValue;
 use super::check::bytes_text;
 use super::environment::Environment;
 use super::mistake::{Mistakes, Place, did_you_mean, nearest};
-use super::setting::{Kind, LATER, PREFIX, SETTINGS, Setting, TEST_PREFIX, key_of};
+use super::setting::{Kind, PREFIX, SETTINGS, Setting, TEST_PREFIX};
 use super::toml_text::{TomlText, integer, kind_of};
 
 /// What the command line says, by the variable of each setting.
@@ -98,7 +98,7 @@ impl Gathered {
     ) -> Self {
         let mut given = BTreeMap::new();
         if let Some((path, text)) = file {
-            read_file(path, text, &mut given, mistakes, warnings);
+            read_file(path, text, &mut given, mistakes);
         }
         for setting in SETTINGS {
             for variable in setting.also.into_iter().chain([setting.variable]) {
@@ -265,7 +265,6 @@ fn read_file(
     text: &str,
     given: &mut BTreeMap<&'static str, (String, Source)>,
     mistakes: &mut Mistakes,
-    warnings: &mut Vec<String>,
 ) {
     let toml = TomlText::new(path, text);
     let Some(table) = toml.parse(mistakes) else {
@@ -275,14 +274,9 @@ fn read_file(
         .iter()
         .map(|setting| (setting.key(), *setting))
         .collect();
-    let later: BTreeSet<String> = LATER.iter().map(|variable| key_of(variable)).collect();
     for (key, value) in &table {
         let name: &str = key.get_ref();
         let place = toml.place_of(key);
-        if later.contains(name) {
-            warnings.push(unsupported(&format!("{place}: {name}")));
-            continue;
-        }
         let Some(setting) = by_key.get(name) else {
             let near = did_you_mean(name, by_key.keys().map(String::as_str));
             mistakes.add_at(place, name, format!("there is no such setting{near}"));
@@ -342,9 +336,7 @@ fn warn_of_variables(environment: &Environment, warnings: &mut Vec<String>) {
         .filter(|name| name.starts_with(PREFIX) && !name.starts_with(TEST_PREFIX))
         .filter(|name| environment.get(name).is_some());
     for name in ours {
-        if LATER.contains(&name.as_str()) {
-            warnings.push(unsupported(name));
-        } else if !SETTINGS.iter().any(|setting| setting.variable == name) {
+        if !SETTINGS.iter().any(|setting| setting.variable == name) {
             warnings.push(format!(
                 "{name} is set, but there is no such setting{}",
                 near_variable(name)
@@ -360,10 +352,6 @@ fn near_variable(name: &str) -> String {
     nearest(name.trim_start_matches(PREFIX), known).map_or_else(String::new, |near| {
         format!("; did you mean `{PREFIX}{near}`?")
     })
-}
-
-fn unsupported(name: &str) -> String {
-    format!("{name} is set, but this version does not support it yet and goes on without")
 }
 
 /// A number of bytes, shown with its unit.

@@ -1,15 +1,15 @@
 //! Configuration as a whole: precedence, sources, every mistake at once, the backend, the documents.
 
-use super::setting::{LATER, SETTINGS};
+use super::setting::SETTINGS;
 use super::*;
 
-struct Given {
+pub(super) struct Given {
     flags: Flags,
     environment: Environment,
     file: Option<String>,
 }
 
-fn given(variables: &[(&str, &str)]) -> Given {
+pub(super) fn given(variables: &[(&str, &str)]) -> Given {
     Given {
         flags: Flags::new(),
         environment: Environment {
@@ -38,7 +38,7 @@ impl Given {
         self
     }
 
-    fn config(&self) -> Result<Config, ConfigErrors> {
+    pub(super) fn config(&self) -> Result<Config, ConfigErrors> {
         let file = self
             .file
             .as_deref()
@@ -175,7 +175,6 @@ fn every_setting_refuses_a_wrong_text_or_shows_a_right_one() {
 fn a_variable_that_is_no_setting_is_a_warning_with_the_nearest_name() {
     let config = given(&[
         ("AGENT_MESH_KV_TABEL", "x"),
-        ("AGENT_MESH_LOG_DIR", "/var/log"),
         ("AGENT_MESH_STATE_KEYS", "c2VjcmV0"),
         ("AGENT_MESH_TEST_REQUIRE", "ministack"),
         ("AGENT_MESH_EMPTY", ""),
@@ -184,19 +183,10 @@ fn a_variable_that_is_no_setting_is_a_warning_with_the_nearest_name() {
     ])
     .ok();
     let warnings = config.warnings.join("\n");
-    assert_eq!(config.warnings.len(), 4, "{warnings}");
+    assert_eq!(config.warnings.len(), 3, "{warnings}");
     assert!(warnings.contains("AGENT_MESH_KV_TABEL"), "{warnings}");
     assert!(warnings.contains("did you mean `AGENT_MESH_KV_TABLE`?"));
-    assert!(warnings.contains("AGENT_MESH_LOG_DIR is set, but this version does not support"));
-    assert!(!warnings.contains("c2VjcmV0"));
     assert_eq!(warnings.matches("did you mean").count(), 1, "{warnings}");
-}
-
-#[test]
-fn what_the_contract_has_for_later_is_no_mistake_in_a_file_either() {
-    let config = given(&[]).file("log_dir = '/var/log'\n").ok();
-    assert_eq!(config.warnings.len(), 1);
-    assert!(LATER.contains(&"AGENT_MESH_LOG_DIR"));
 }
 
 #[test]
@@ -496,6 +486,8 @@ fn the_example_file_parses_with_every_line_switched_on() {
         ["tenants.toml", "templates.toml"].map(|name| folder.path().join(name));
     std::fs::write(&tenants, "").unwrap();
     std::fs::write(&templates, "").unwrap();
+    let key = folder.path().join("key");
+    std::fs::write(&key, "k".repeat(64)).unwrap();
     let text = example();
     assert_eq!(given(&[]).file(&text).ok().values.len(), SETTINGS.len());
     let switched_on: String = text
@@ -507,6 +499,12 @@ fn the_example_file_parses_with_every_line_switched_on() {
         .collect();
     let on = given(&[])
         .file(&switched_on)
+        .flag(
+            "AGENT_MESH_AUDIT_LOG",
+            folder.path().join("audit.jsonl").to_str().unwrap(),
+        )
+        .flag("AGENT_MESH_AUDIT_KEY_FILE", key.to_str().unwrap())
+        .flag("AGENT_MESH_AUTHORIZER_KEY_FILE", key.to_str().unwrap())
         .flag("AGENT_MESH_TENANTS_FILE", tenants.to_str().unwrap())
         .flag("AGENT_MESH_TEMPLATES_FILE", templates.to_str().unwrap());
     for value in on.ok().values {

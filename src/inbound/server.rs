@@ -22,12 +22,13 @@ use super::sign_in::{ScopeSlot, missing_scope};
 use super::tool::argument::name_a_caller;
 use super::tool::catalog::Catalog;
 use super::tool::{CallFault, Called, Reply};
-use super::transport::{PresentedIdentity, RawArguments, ReplySlot};
+use super::transport::{PresentedIdentity, PresentedTrace, RawArguments, ReplySlot};
 use crate::mesh::call::operation::Operation;
 use crate::mesh::call::request::Request;
 use crate::mesh::call::tool::Toolset;
 use crate::mesh::call::{Answer, Backplane};
 use crate::mesh::tenant::{IdentityError, Presented, TenantContext, Token};
+use crate::mesh::trace::{TRACEPARENT, TraceParent};
 
 pub use subscription::Streams;
 use subscription::Subscriptions;
@@ -109,7 +110,7 @@ impl Server {
             run: None,
         });
         request.cancelled = context.ct.clone();
-        request.trace_id = trace_id(&context.meta);
+        request.trace = trace(context);
         request
     }
 
@@ -475,16 +476,13 @@ fn is_stateless(context: &RequestContext<RoleServer>) -> bool {
         .is_some_and(|version| version >= ProtocolVersion::V_2026_07_28)
 }
 
-/// The caller's trace: the second field of a W3C `traceparent`.
-fn trace_id(meta: &RequestMetaObject) -> Option<String> {
-    let parent = meta.get("traceparent")?.as_str()?;
-    let trace = parent.split('-').nth(1)?;
-    let fits = trace.len() == 32
-        && trace
-            .bytes()
-            .all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte))
-        && trace.bytes().any(|byte| byte != b'0');
-    fits.then(|| trace.to_owned())
+/// The caller's trace: what the message says of it, else what its transport does.
+fn trace(context: &RequestContext<RoleServer>) -> Option<TraceParent> {
+    let parent = context.meta.get(TRACEPARENT).and_then(|text| text.as_str());
+    let carried = || context.extensions.get::<PresentedTrace>();
+    parent
+        .and_then(|text| text.parse().ok())
+        .or_else(|| carried().map(|carried| carried.0))
 }
 
 fn invalid(message: &str) -> ErrorData {

@@ -58,7 +58,7 @@ pub use limits::{
 };
 pub(crate) use link::Link;
 pub use memory::{MemoryTransport, memory};
-pub use request::{Bearer, PresentedIdentity, RawArguments, ReplySlot};
+pub use request::{Bearer, PresentedIdentity, PresentedTrace, RawArguments, ReplySlot};
 pub use stdio::{StdioTransport, stdio};
 
 /// How long closing waits for the client to read the last answers.
@@ -82,6 +82,8 @@ pub struct LineTransport<R> {
     writer: Option<JoinHandle<()>>,
     /// The token under which requests are made, where the connection brings it.
     bearer: Option<Arc<Bearer>>,
+    /// The trace that requests are part of which name none.
+    trace: Option<PresentedTrace>,
 }
 
 /// An input that never says anything, of a session whose messages come by another way.
@@ -166,7 +168,15 @@ impl<R: AsyncRead + Send + Unpin> LineTransport<R> {
             link,
             writer: None,
             bearer: None,
+            trace: None,
         }
+    }
+
+    /// Has requests that name no trace be part of `trace`.
+    #[must_use]
+    pub(crate) fn traced_by(mut self, trace: Option<PresentedTrace>) -> Self {
+        self.trace = trace;
+        self
     }
 
     /// Has every request made under the token of `bearer`, whatever it says of itself.
@@ -338,6 +348,9 @@ impl<R: AsyncRead + Send + Unpin> LineTransport<R> {
         let flight = self.link.traffic.enter(id.clone(), weight, batch);
         let extensions = request.extensions_mut();
         extensions.insert(ReplySlot::new(flight));
+        if let Some(trace) = self.trace {
+            extensions.insert(trace);
+        }
         if let Some(bearer) = &self.bearer {
             extensions.insert(bearer.identity());
             extensions.insert(self.link.scope().clone());

@@ -3,6 +3,7 @@
 pub mod arguments;
 pub mod grant;
 pub mod health;
+pub mod observer;
 pub mod operation;
 pub mod request;
 pub mod sequence;
@@ -14,6 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::FutureExt as _;
+use tracing::Instrument as _;
 
 use crate::mesh::audit::Audit;
 use crate::mesh::channels::Channels;
@@ -33,6 +35,7 @@ use crate::mesh::{Clock, Error, ErrorKind};
 
 use arguments::ArgumentsHash;
 use grant::Granted;
+use observer::{CallObserver, CallSpan};
 use operation::Operation;
 use request::Request;
 use sequence::IdSequence;
@@ -95,6 +98,8 @@ pub struct Backplane {
     pub waiting_calls: WaitingTable,
     /// Ids of events.
     pub event_ids: IdSequence,
+    /// What watches calls, where anything does.
+    pub observer: Option<Arc<dyn CallObserver>>,
     /// Time.
     pub clock: Arc<dyn Clock>,
     /// How long a call may take; [`CALL_TIME_MAX`] but in tests.
@@ -110,6 +115,27 @@ impl Backplane {
     ///
     /// Without a tenant there is no call: the caller gets an error of the protocol and the log a line.
     pub async fn call<O: Operation>(
+        &self,
+        mut request: Request,
+        operation: Result<O, Error>,
+    ) -> Result<Answer<O::Answer>, IdentityError> {
+        let Some(observer) = &self.observer else {
+            return self.walk(request, operation).await;
+        };
+        let CallSpan { span, trace } = observer.begin(&request, O::TOOL);
+        request.trace = trace.or(request.trace);
+        let walked = async {
+            let walked = self.walk(request, operation).await;
+            if let Err(error) = &walked {
+                observer.unidentified(O::TOOL, error);
+            }
+            walked
+        };
+        walked.instrument(span).await
+    }
+
+    /// The path itself.
+    async fn walk<O: Operation>(
         &self,
         request: Request,
         operation: Result<O, Error>,

@@ -17,6 +17,7 @@ use super::integration::news::ConnectionChanged;
 use super::integration::{ConnectionId, RemoteKind, ServiceId};
 use super::store::Reply;
 use super::tenant::{TenantId, UserId};
+use super::trace::TraceParent;
 use super::{Error, Timestamp};
 
 pub use secrets::ConnectionSecrets;
@@ -95,6 +96,20 @@ pub enum ConnectionTarget {
     },
 }
 
+impl ConnectionTarget {
+    /// The kind of server, as integrations name it.
+    pub const fn kind(&self) -> &'static str {
+        match self {
+            Self::Command { .. } | Self::Template { .. } => "stdio",
+            Self::Remote { kind, .. } => match kind {
+                RemoteKind::Http => "http",
+                RemoteKind::Sse => "sse",
+                RemoteKind::Websocket => "websocket",
+            },
+        }
+    }
+}
+
 /// How requests to a remote server are signed in.
 #[derive(Clone, Debug, Default)]
 pub enum SignIn {
@@ -156,6 +171,8 @@ pub struct ConnectionState {
     pub key: ConnectionKey,
     /// As what it was opened.
     pub revision: String,
+    /// The kind of server that it leads to: [`ConnectionTarget::kind`].
+    pub kind: &'static str,
     /// How it is.
     pub phase: Phase,
     /// The child's process id.
@@ -185,6 +202,26 @@ pub enum Phase {
     Down,
 }
 
+impl Phase {
+    /// Every phase.
+    pub const ALL: [Self; 4] = [
+        Self::Connecting,
+        Self::Connected,
+        Self::Degraded,
+        Self::Down,
+    ];
+
+    /// The word for it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Connecting => "connecting",
+            Self::Connected => "connected",
+            Self::Degraded => "degraded",
+            Self::Down => "down",
+        }
+    }
+}
+
 /// A call of an upstream's tool.
 #[derive(Debug)]
 pub struct UpstreamCall<'a> {
@@ -197,8 +234,8 @@ pub struct UpstreamCall<'a> {
     pub continued: Option<&'a RawValue>,
     /// When it is given up, and cancelled at the upstream.
     pub timeout: Duration,
-    /// The caller's trace, passed on as `traceparent`.
-    pub trace_id: Option<&'a str>,
+    /// The trace that it belongs to, passed on as `traceparent`.
+    pub trace: Option<TraceParent>,
     /// Where the upstream's progress goes.
     pub progress: Option<mpsc::Sender<Progress>>,
     /// Where its requests for input go while the call runs; refused where there is nowhere.

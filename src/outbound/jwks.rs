@@ -95,6 +95,10 @@ impl KeySource for Jwks {
     ) -> BoxFuture<'a, Result<Option<Arc<SignatureKey>>, KeysUnavailable>> {
         self.cache.key(kid).boxed()
     }
+
+    fn is_loaded(&self) -> BoxFuture<'_, bool> {
+        async { self.load().await.is_ok() }.boxed()
+    }
 }
 
 impl FromStr for JwksLocation {

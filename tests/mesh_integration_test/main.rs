@@ -37,4 +37,5 @@ mod sign_in;
 mod tables;
 mod tasks;
 mod tools;
+mod watching;
 mod workflows;

@@ -1,8 +1,9 @@
 //! The real binary as a client meets it: pipes, signals, crashes, several processes, foreign clients.
 //!
 //! What a machine lacks is named in a line that begins with `left out: `, or is a failure where
-//! `AGENT_MESH_TEST_REQUIRE` (names separated by commas) asks for it: `python`, `typescript`, `inspector`,
-//! which `scripts/test-tools.sh` installs, `tmpfs`, which takes root, and `landlock`, which takes a newer kernel.
+//! `AGENT_MESH_TEST_REQUIRE` (names separated by commas) asks for it: `python`, `typescript`, `inspector` and
+//! `promtool`, which `scripts/test-tools.sh` installs, `tmpfs`, which takes root, and `landlock`, which takes a newer
+//! kernel.
 #![cfg(target_os = "linux")]
 #![allow(
     clippy::disallowed_methods,
@@ -39,4 +40,5 @@ mod server;
 mod sharing;
 mod token;
 mod unread;
+mod watching;
 mod workflows;

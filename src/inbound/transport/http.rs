@@ -109,6 +109,10 @@ pub struct Caller {
     pub ends_at: Option<Timestamp>,
 }
 
+/// Whose request was answered, in the extensions of a response: [`Caller::share`].
+#[derive(Clone, Debug)]
+pub struct Share(pub Arc<str>);
+
 /// Why a request is not let in.
 #[derive(Clone, Debug)]
 pub struct Refused {
@@ -173,7 +177,8 @@ fn is_loopback(address: IpAddr) -> bool {
     address.to_canonical().is_loopback()
 }
 
-/// Puts what every route has before `routes`: the gate, what browsers ask, and compression.
+/// Puts what every route has before `routes`: the gate, what browsers ask, and compression. What is no route is
+/// guarded as well.
 pub fn guarded(routes: Router, gate: Gate, cors: Option<&Cors>) -> Router {
     let compression = CompressionLayer::new().compress_when(
         SizeAbove::new(COMPRESSED_BYTES_LEAST).and(NotForContentType::new("text/event-stream")),

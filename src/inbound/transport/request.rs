@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use rmcp::model::Extensions;
 
 use super::flight::Flight;
+use crate::mesh::trace::TraceParent;
 
 /// The exact text of the arguments of a `tools/call`: a JSON object that is well formed, but not yet
 /// decoded, so that decoding may still find it nested too deeply. Absent when the call has no arguments.
@@ -101,6 +102,11 @@ impl fmt::Debug for Bearer {
         write!(formatter, "Bearer({:?})", self.identity())
     }
 }
+
+/// The trace that a transport's own request belongs to, such as the span of an HTTP request. What the message
+/// says of its trace in `_meta` comes before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PresentedTrace(pub TraceParent);
 
 /// Where a handler leaves the exact JSON text of its result. Whatever result it returns to the service
 /// loop afterwards is then not serialized; an error still is, and the text is forgotten.

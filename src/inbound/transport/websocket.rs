@@ -25,6 +25,10 @@ pub(in crate::inbound) use talk::{Conversation, Farewell, talk};
 /// The subprotocol of sessions.
 const SUBPROTOCOL: &str = "mcp";
 
+/// How much longer than a frame a message may be and still be answered as a line that is too long, in bytes; what is
+/// longer ends the connection, since it is not read.
+const SLACK_BYTES: usize = 4096;
+
 /// The route `/ws`.
 pub fn routes<F: Front>(http: &Arc<Http<F>>) -> Router {
     Router::new()
@@ -43,7 +47,7 @@ async fn begin<F: Front>(http: &Http<F>, request: Request) -> Result<Response, R
     let caller = http.front.caller(handshake.headers()).await?;
     let carried = http.carry(&caller)?;
     let bodies = http.bodies().clone();
-    Ok(handshake.accept(|upgrade| talk(upgrade, bodies, FRAME_BYTES_MAX, carried)))
+    Ok(handshake.accept(|upgrade| talk(upgrade, bodies, FRAME_BYTES_MAX + SLACK_BYTES, carried)))
 }
 
 impl Conversation for Carried {

@@ -37,6 +37,7 @@ use crate::mesh::store::{Bucket, SecretStore, Table, Topics};
 use crate::mesh::tenant::{
     Limits, Origin, Permission, PermissionSet, TenantContext, TenantId, UserId,
 };
+use crate::mesh::trace::TraceParent;
 use crate::mesh::workflow::{RunBook, WorkflowNames};
 use crate::mesh::{Clock, Error, Timestamp};
 
@@ -217,9 +218,9 @@ impl<'call, O: Operation> Granted<'call, O> {
         self.reach.clock().monotonic()
     }
 
-    /// The caller's trace, 32 hex digits.
-    pub fn trace_id(&self) -> Option<&'call str> {
-        self.reach.ground.request.trace_id.as_deref()
+    /// The trace that the call belongs to.
+    pub fn trace(&self) -> Option<TraceParent> {
+        self.reach.ground.request.trace
     }
 
     /// Where reports of progress go that somebody else makes, if the caller asked for them.

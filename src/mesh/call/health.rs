@@ -6,9 +6,9 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::Backplane;
-use crate::mesh::Error;
 use crate::mesh::tenant::TenantId;
 use crate::mesh::upstream::Phase;
+use crate::mesh::{Clock, Error};
 
 /// How long a part may take to tell how it is.
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -70,6 +70,19 @@ pub struct PartHealth {
 pub struct Health<'call> {
     backplane: &'call Backplane,
     tenant: &'call TenantId,
+}
+
+impl Backplane {
+    /// How the parts are that all tenants share, each asked by itself and in bounded time.
+    pub(in crate::mesh) async fn shared_parts(&self) -> Vec<PartHealth> {
+        let clock = self.clock.as_ref();
+        let (table, bucket, bus) = futures::join!(
+            ask(clock, "table", self.table.check()),
+            ask(clock, "bucket", self.bucket.check()),
+            ask(clock, "bus", self.bus.check()),
+        );
+        vec![table, bucket, bus]
+    }
 }
 
 impl<'call> Health<'call> {
@@ -169,26 +182,7 @@ impl<'call> Health<'call> {
         name: &'static str,
         check: impl Future<Output = Result<(), Error>>,
     ) -> PartHealth {
-        let clock = &self.backplane.clock;
-        let started = clock.monotonic();
-        let answer = tokio::time::timeout(PATIENCE, check).await;
-        let latency = clock.monotonic().saturating_sub(started);
-        let (status, message) = match answer {
-            Ok(Ok(())) => (Status::Healthy, None),
-            Ok(Err(error)) => (Status::Unhealthy, Some(public_message(&error))),
-            Err(_) => (
-                Status::Unhealthy,
-                Some(format!("no answer within {PATIENCE:?}")),
-            ),
-        };
-        let latency_ms = Some((latency.as_secs_f64() * 1e6).round() / 1e3);
-        PartHealth {
-            name,
-            status,
-            latency_ms,
-            message,
-            details: None,
-        }
+        ask(self.backplane.clock.as_ref(), name, check).await
     }
 
     fn outbox(&self) -> PartHealth {
@@ -310,6 +304,33 @@ impl Health<'_> {
             message,
             details: Some(details),
         }
+    }
+}
+
+/// How the part `name` is, by what `check` says in bounded time.
+async fn ask(
+    clock: &dyn Clock,
+    name: &'static str,
+    check: impl Future<Output = Result<(), Error>>,
+) -> PartHealth {
+    let started = clock.monotonic();
+    let answer = tokio::time::timeout(PATIENCE, check).await;
+    let latency = clock.monotonic().saturating_sub(started);
+    let (status, message) = match answer {
+        Ok(Ok(())) => (Status::Healthy, None),
+        Ok(Err(error)) => (Status::Unhealthy, Some(public_message(&error))),
+        Err(_) => (
+            Status::Unhealthy,
+            Some(format!("no answer within {PATIENCE:?}")),
+        ),
+    };
+    let latency_ms = Some((latency.as_secs_f64() * 1e6).round() / 1e3);
+    PartHealth {
+        name,
+        status,
+        latency_ms,
+        message,
+        details: None,
     }
 }
 

@@ -10,6 +10,7 @@ use super::tool::Tool;
 use crate::mesh::Timestamp;
 use crate::mesh::event::{Event, Outcome, Priority};
 use crate::mesh::tenant::{ContextType, Presented, TenantContext};
+use crate::mesh::trace::TraceParent;
 use crate::mesh::upstream::InputRequest;
 
 /// One request, before anything is known of it but what it says.
@@ -19,10 +20,10 @@ pub struct Request {
     pub id: Ulid,
     /// The identity that came with it.
     pub presented: Presented,
-    /// The caller's trace, 32 hex digits.
-    pub trace_id: Option<String>,
     /// The hash of the arguments as they came in, where anybody wants to know it.
     pub arguments: Option<ArgumentsHash>,
+    /// The trace that it belongs to: the caller's, or where calls are traced this one's span of it.
+    pub trace: Option<TraceParent>,
     /// Set when the caller no longer wants the answer.
     pub cancelled: CancellationToken,
     /// Where progress goes, if the caller asked for it. Reports that do not fit are dropped.
@@ -103,8 +104,8 @@ impl Request {
         Self {
             id: Ulid::generate(),
             presented,
-            trace_id: None,
             arguments: None,
+            trace: None,
             cancelled: CancellationToken::new(),
             progress: None,
             input: InputWay::Refused,
@@ -154,7 +155,7 @@ impl Request {
             error_code: None,
             count: None,
             request_id: self.id,
-            trace_id: self.trace_id.clone(),
+            trace_id: self.trace.map(TraceParent::trace_id),
             duration_ms: 0.0,
             bytes: None,
             source: None,

@@ -7,6 +7,7 @@ use std::time::Duration;
 use ulid::Ulid;
 
 use super::grant::{Granted, Ground};
+use super::observer::{EndedCall, RefusedBy};
 use super::operation::{Needs, Operation, Report, Subject};
 use super::request::Request;
 use super::tool::{Effect, Tool};
@@ -15,6 +16,7 @@ use crate::mesh::event::{Committed, Event, Outcome, Slot, Weight};
 use crate::mesh::limit::{Admission, Cost, Direction};
 use crate::mesh::policy::{Permit, Question};
 use crate::mesh::tenant::{Permission, TenantContext};
+use crate::mesh::trace::TraceParent;
 use crate::mesh::{Error, ErrorKind};
 
 /// A call whose caller is known.
@@ -180,7 +182,7 @@ impl Arrived<'_> {
             arguments_sha256: self.request.arguments_hash(subject),
             subject: subject.clone(),
             request_id: self.request.id,
-            trace_id: self.request.trace_id.clone(),
+            trace_id: self.request.trace.map(TraceParent::trace_id),
         };
         let policy = &self.backplane.policy;
         policy.permit(&self.request.cancelled, question).await
@@ -208,7 +210,10 @@ impl<'mesh, O: Operation> Authorized<'mesh, O> {
                 authorized: self,
                 admission,
             }),
-            Err(refusal) => Err(self.arrived.refuse(O::TOOL, refusal.into())),
+            Err(refusal) => {
+                let by = RefusedBy::Limit(refusal.limit);
+                Err(self.arrived.refuse(O::TOOL, by, refusal.into()))
+            }
         }
     }
 }
@@ -216,11 +221,22 @@ impl<'mesh, O: Operation> Authorized<'mesh, O> {
 impl Arrived<'_> {
     /// Answers a call that a limit refused. Its event is one with others of the same second, so that a
     /// flood of refused calls costs next to nothing.
-    fn refuse<T>(self, tool: Tool, error: Error) -> Answer<T> {
+    fn refuse<T>(self, tool: Tool, by: RefusedBy, error: Error) -> Answer<T> {
         let mut event = self.backplane.event_of(&self.request, &self.context, tool);
         event.outcome = Outcome::Limited;
         event.error_code = Some(error.kind().code().into());
         self.backplane.rollup.note_refused(event.into());
+        if let Some(observer) = &self.backplane.observer {
+            let now = self.backplane.clock.monotonic();
+            observer.ended(&EndedCall {
+                tool,
+                tenant: self.context.tenant_id(),
+                outcome: Outcome::Limited,
+                error: Some(error.kind()),
+                refused_by: Some(by),
+                duration: now.saturating_sub(self.started),
+            });
+        }
         Answer {
             request_id: self.request.id,
             result: Err(error),
@@ -249,7 +265,10 @@ impl<'mesh, O: Operation> Admitted<'mesh, O> {
                 admitted: self,
                 slot,
             }),
-            Err(error) => Err(self.authorized.arrived.refuse(O::TOOL, error)),
+            Err(error) => {
+                let arrived = self.authorized.arrived;
+                Err(arrived.refuse(O::TOOL, RefusedBy::Outbox, error))
+            }
         }
     }
 }
@@ -329,7 +348,8 @@ impl<'mesh, O: Operation> Begun<'mesh, O> {
             admission.settle(direction, units, now);
         }
         let mut event = backplane.event_of(&request, &context, O::TOOL);
-        event.duration_ms = milliseconds(now.saturating_sub(self.started));
+        let duration = now.saturating_sub(self.started);
+        event.duration_ms = milliseconds(duration);
         let report = match &outcome {
             Ok(answer) => {
                 event.outcome = Outcome::Ok;
@@ -347,6 +367,16 @@ impl<'mesh, O: Operation> Begun<'mesh, O> {
         let arguments = audit.is_on().then(|| request.arguments_hash(&self.subject));
         event.data = self.subject.into_data(report.facts);
         audit.call(&event, context.role(), arguments);
+        if let Some(observer) = &backplane.observer {
+            observer.ended(&EndedCall {
+                tool: O::TOOL,
+                tenant: context.tenant_id(),
+                outcome: event.outcome,
+                error: outcome.as_ref().err().map(Error::kind),
+                refused_by: None,
+                duration,
+            });
+        }
         let mut record = held(&record);
         if record.is_open() {
             if is_rolled_up(backplane, O::TOOL, event.outcome) {

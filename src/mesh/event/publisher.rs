@@ -142,6 +142,10 @@ pub struct WayStats {
     pub fault: Option<PublishFault>,
     /// Records that were refused as wrong in themselves, since the start.
     pub set_aside: u64,
+    /// Batches that were sent, since the start.
+    pub batches: u64,
+    /// Batches that could not be sent, since the start; they are tried again.
+    pub failed_batches: u64,
     /// Tenants whose records wait while others' go on.
     pub deferred_tenants: usize,
 }
@@ -244,6 +248,8 @@ impl Publisher {
                 records: outbox.records(way),
                 fault: status.fault(),
                 set_aside: status.set_aside(),
+                batches: status.batches(),
+                failed_batches: status.failed_batches(),
                 deferred_tenants: status.deferred_tenants(),
             }
         };

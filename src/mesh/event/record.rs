@@ -26,6 +26,28 @@ pub enum Outcome {
     Unknown,
 }
 
+impl Outcome {
+    /// Every outcome.
+    pub const ALL: [Self; 5] = [
+        Self::Ok,
+        Self::Error,
+        Self::Denied,
+        Self::Limited,
+        Self::Unknown,
+    ];
+
+    /// The word in events.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Error => "error",
+            Self::Denied => "denied",
+            Self::Limited => "limited",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
 /// How urgent an event is to whoever sent it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

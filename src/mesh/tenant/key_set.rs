@@ -32,6 +32,11 @@ pub trait KeySource: Send + Sync + 'static {
         &'a self,
         kid: &'a str,
     ) -> BoxFuture<'a, Result<Option<Arc<SignatureKey>>, KeysUnavailable>>;
+
+    /// Whether there are keys at hand; reads them if need be, and goes on reading where nobody waits any more.
+    fn is_loaded(&self) -> BoxFuture<'_, bool> {
+        Box::pin(async { true })
+    }
 }
 
 /// The keys cannot be had at the moment; the log says why.

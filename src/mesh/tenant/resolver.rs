@@ -212,6 +212,14 @@ impl Resolver {
         resolved.map(|resolved| resolved.inspect_err(log))
     }
 
+    /// Whether the keys that verify tokens are at hand, where any are needed; reads them if need be.
+    pub async fn has_keys(&self) -> bool {
+        match &self.way {
+            Way::Environment { .. } => true,
+            Way::Bearer(way) => way.has_keys().await,
+        }
+    }
+
     /// The only tenant that requests and runs can be of; nothing where their tokens say of which they are.
     pub fn only_tenant(&self) -> Option<&TenantId> {
         match &self.way {

@@ -54,7 +54,7 @@ const INIT: &str = "the operator can run `use_aws_mcp init aws` to create what i
 const THROTTLE_WAIT: Duration = Duration::from_secs(2);
 
 /// Codes that say "too fast".
-const THROTTLES: [&str; 18] = [
+pub(super) const THROTTLES: [&str; 18] = [
     "Throttling",
     "ThrottlingException",
     "ThrottledException",

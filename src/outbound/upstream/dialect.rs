@@ -1,8 +1,7 @@
 //! The revisions of the protocol that are spoken, and what this client says of itself in each.
 
-use ulid::Ulid;
-
 use super::message::Object;
+use crate::mesh::trace::{TRACEPARENT, TraceParent};
 use crate::mesh::upstream::Era;
 
 /// The revision without sessions.
@@ -56,10 +55,9 @@ impl Dialect {
     pub(super) fn meta(
         self,
         progress_token: Option<i64>,
-        trace_id: Option<&str>,
+        trace: Option<TraceParent>,
     ) -> Option<String> {
-        let trace_id = trace_id.filter(|id| id.len() == 32 && id.bytes().all(is_lower_hex));
-        if self.era == Era::Sessions && progress_token.is_none() && trace_id.is_none() {
+        if self.era == Era::Sessions && progress_token.is_none() && trace.is_none() {
             return None;
         }
         let mut meta = Object::new();
@@ -72,11 +70,8 @@ impl Dialect {
         if let Some(token) = progress_token {
             meta = meta.member("progressToken", &token.to_string());
         }
-        if let Some(trace_id) = trace_id {
-            // The random half of a ULID; an id of zero would be none.
-            let span = (Ulid::generate().random() as u64) | 1;
-            let parent = format!("\"00-{trace_id}-{span:016x}-01\"");
-            meta = meta.member("traceparent", &parent);
+        if let Some(trace) = trace {
+            meta = meta.member(TRACEPARENT, &format!("\"{trace}\""));
         }
         Some(meta.end())
     }
@@ -89,10 +84,6 @@ pub(super) fn initialize() -> String {
         .member("capabilities", CAPABILITIES)
         .member("clientInfo", CLIENT_INFO)
         .end()
-}
-
-fn is_lower_hex(byte: u8) -> bool {
-    byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte)
 }
 
 #[cfg(test)]
@@ -115,17 +106,13 @@ mod tests {
     fn a_request_of_a_session_says_only_what_is_asked_for() {
         let dialect = Dialect::of("2024-11-05").unwrap();
         assert_eq!(dialect.meta(None, None), None);
-        assert_eq!(dialect.meta(None, Some("not a trace\"")), None);
         assert_eq!(
             dialect.meta(Some(7), None).unwrap(),
             r#"{"progressToken":7}"#
         );
-        let trace = "0af7651916cd43dd8448eb211c80319c";
-        let meta = dialect.meta(None, Some(trace)).unwrap();
-        assert!(
-            meta.starts_with(&format!("{{\"traceparent\":\"00-{trace}-")),
-            "{meta}"
-        );
+        let trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+        let meta = dialect.meta(None, trace.parse().ok()).unwrap();
+        assert_eq!(meta, format!(r#"{{"traceparent":"{trace}"}}"#));
         assert_eq!(Dialect::of("2099-01-01"), None);
     }
 }

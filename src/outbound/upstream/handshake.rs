@@ -228,6 +228,7 @@ async fn initialize(core: &Core, time: Duration) -> Result<ServerIdentity, Error
         method: Some("notifications/initialized".to_owned()),
         name: None,
         timeout: SEND_TIME_MAX,
+        trace: None,
     };
     let link = core.link().ok_or_else(|| core.end())?;
     match timeout(SEND_TIME_MAX, link.send(notification)).await {

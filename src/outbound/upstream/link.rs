@@ -10,6 +10,7 @@ use crate::mesh::Error;
 use crate::mesh::integration::ServiceId;
 use crate::mesh::store::Reply;
 use crate::mesh::tenant::TenantId;
+use crate::mesh::trace::TraceParent;
 use crate::mesh::upstream::{ConnectionPlan, ConnectionTarget};
 
 /// How many messages of a server may wait to be looked at.
@@ -32,6 +33,8 @@ pub struct Outgoing {
     pub name: Option<String>,
     /// When nobody waits for its answer any more.
     pub timeout: Duration,
+    /// The trace that it belongs to, for links that say so in a header of their own.
+    pub trace: Option<TraceParent>,
 }
 
 /// What comes from a server.

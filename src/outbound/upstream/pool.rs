@@ -40,6 +40,7 @@ use crate::mesh::upstream::{
     ConnectionKey, ConnectionPlan, ConnectionState, ConnectionTarget, Upstream, Upstreams,
 };
 use crate::mesh::{Clock, Error, ErrorKind};
+use crate::telemetry::metrics::UpstreamMetrics;
 
 /// How many keys are remembered for each connection that may be open, broken ones included.
 const KEYS_PER_CONNECTION: usize = 2;
@@ -56,6 +57,7 @@ struct Inner {
     links: Arc<dyn Links>,
     clock: Arc<dyn Clock>,
     settings: PoolSettings,
+    metrics: UpstreamMetrics,
     slots: Mutex<Slots>,
     census: Arc<Census>,
     /// What is told of the connections.
@@ -77,11 +79,22 @@ enum Entry {
 impl UpstreamPool {
     /// A pool without connections, which opens them over `links`.
     pub fn new(links: Arc<dyn Links>, clock: Arc<dyn Clock>, settings: PoolSettings) -> Self {
+        Self::counted(links, clock, settings, UpstreamMetrics::default())
+    }
+
+    /// As [`UpstreamPool::new`], with its calls counted.
+    pub fn counted(
+        links: Arc<dyn Links>,
+        clock: Arc<dyn Clock>,
+        settings: PoolSettings,
+        metrics: UpstreamMetrics,
+    ) -> Self {
         Self {
             inner: Arc::new(Inner {
                 links,
                 clock,
                 settings,
+                metrics,
                 slots: Mutex::default(),
                 census: Arc::default(),
                 changes: Channels::default(),
@@ -155,7 +168,7 @@ impl Inner {
                 slot.since = now;
             }
             _ => {
-                let slot = Slot::new(life.clone(), now);
+                let slot = Slot::new(plan.target.kind(), life.clone(), now);
                 match slots.by_key.insert(plan.key.clone(), slot) {
                     Some(replaced) if replaced.stage == Stage::Connecting => {
                         before = Some(replaced.life);

@@ -26,6 +26,7 @@ use super::link::{Link, Opened, Outgoing};
 use super::message;
 use super::scrub::{Scrubber, copy};
 use crate::mesh::call::request::Progress;
+use crate::mesh::trace::TraceParent;
 use crate::mesh::upstream::{InputRequest, UpstreamFault};
 use crate::mesh::{Error, ErrorKind};
 
@@ -71,6 +72,8 @@ pub(super) struct Request<'a> {
     pub(super) progress: Option<mpsc::Sender<Progress>>,
     /// Where requests for input go.
     pub(super) input: Option<mpsc::Sender<InputRequest>>,
+    /// The trace that it belongs to.
+    pub(super) trace: Option<TraceParent>,
 }
 
 impl Request<'_> {
@@ -83,6 +86,7 @@ impl Request<'_> {
             cancelled: None,
             progress: None,
             input: None,
+            trace: None,
         }
     }
 
@@ -284,6 +288,7 @@ impl Core {
             method: Some(request.method.to_owned()),
             name: request.name.map(str::to_owned),
             timeout: request.timeout.saturating_add(LINK_SLACK),
+            trace: request.trace,
         }
     }
 

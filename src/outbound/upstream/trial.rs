@@ -66,7 +66,7 @@ pub(super) fn call<'a>(tool: &'a str, arguments: Option<&'a RawValue>) -> Upstre
         arguments,
         continued: None,
         timeout: Duration::from_secs(60),
-        trace_id: None,
+        trace: None,
         progress: None,
         input: None,
         cancelled: CancellationToken::new(),

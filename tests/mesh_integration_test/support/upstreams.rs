@@ -263,6 +263,7 @@ impl Upstreams for ScriptedUpstreams {
         let of = |key: &ConnectionKey, revision: &str, phase: Phase| ConnectionState {
             key: key.clone(),
             revision: revision.to_owned(),
+            kind: "http",
             phase,
             process: None,
             since: Timestamp::from_millis(0),

@@ -10,6 +10,8 @@ use agent_mesh::mesh::call::tool::Tool;
 use agent_mesh::mesh::upstream::Upstreams;
 use agent_mesh::mesh::{Clock, ManualClock, SystemClock, Timestamp};
 use agent_mesh::outbound::embedded::{EmbeddedCloud, Faults};
+use agent_mesh::telemetry::Watch;
+use agent_mesh::telemetry::metrics::Metrics;
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::sync::OnceCell;
@@ -50,6 +52,8 @@ pub(crate) struct World {
     pub(crate) scripts: Arc<Scripts>,
     /// The connections of this process to them.
     pub(crate) upstreams: Arc<ScriptedUpstreams>,
+    /// What is counted, where the plan says so.
+    pub(crate) metrics: Option<Arc<Metrics>>,
     /// The session that callers with tokens share.
     shared: OnceCell<Arc<Client>>,
 }
@@ -74,6 +78,7 @@ pub(crate) struct Plan {
     folder: Option<Arc<TempDir>>,
     machines: Vec<(&'static str, &'static str)>,
     scripts: Option<Arc<Scripts>>,
+    counted: bool,
 }
 
 /// A state machine that runs for a day.
@@ -111,6 +116,12 @@ impl Plan {
         self
     }
 
+    /// What happens is counted.
+    pub(crate) fn counted(mut self) -> Self {
+        self.counted = true;
+        self
+    }
+
     /// Time stands still until it is moved.
     pub(crate) fn clock(mut self, clock: &Arc<ManualClock>) -> Self {
         self.clock = Some(Arc::clone(clock));
@@ -135,6 +146,7 @@ impl Plan {
             true => Carrier::Http,
             false => Carrier::Pipes,
         };
+        let counted = self.counted;
         let Prepared {
             config,
             clock,
@@ -144,7 +156,12 @@ impl Plan {
         } = self.prepare();
         let upstreams = Arc::new(ScriptedUpstreams::new(Arc::clone(&scripts)));
         let given = Arc::clone(&upstreams) as Arc<dyn Upstreams>;
-        let app = App::open_over(carrier, &config, Arc::clone(&clock), Some(given))
+        let metrics = counted.then(|| Metrics::new(&config.metrics, clock.as_ref()));
+        let watch = Watch {
+            metrics: metrics.clone(),
+            is_traced: false,
+        };
+        let app = App::open_over(carrier, &config, Arc::clone(&clock), Some(given), watch)
             .await
             .expect("an application");
         World {
@@ -156,6 +173,7 @@ impl Plan {
             schemas: schemas(),
             scripts,
             upstreams,
+            metrics,
             shared: OnceCell::new(),
         }
     }

@@ -317,6 +317,7 @@ async fn a_child_that_reads_nothing_pushes_back_and_what_waits_is_not_sent() {
             method: None,
             name: None,
             timeout: Duration::from_millis(50),
+            trace: None,
         };
         if let Err(error) = child.opened.link.send(message).await {
             refused = Some(error);

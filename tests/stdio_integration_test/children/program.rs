@@ -192,6 +192,7 @@ impl Child {
             method: None,
             name: None,
             timeout: WAIT_MAX,
+            trace: None,
         };
         self.opened.link.send(message).await
     }

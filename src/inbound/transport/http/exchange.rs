@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use super::super::link::Link;
 use super::super::message::Message;
 use super::super::output::Lines;
-use super::super::{Bearer, LineTransport};
+use super::super::{Bearer, LineTransport, PresentedTrace};
 use super::answer::{self, json_text};
 use super::{KEEP_ALIVE, event_stream};
 use crate::inbound::error::{SHUTTING_DOWN, TENANT_SUSPENDED, UNAUTHENTICATED};
@@ -35,6 +35,8 @@ pub(super) struct Part {
     pub(super) client: Option<InitializeRequestParams>,
     /// What the ids of our own requests begin with.
     pub(super) id_prefix: Option<String>,
+    /// The trace that it belongs to, where the message names none.
+    pub(super) trace: Option<PresentedTrace>,
 }
 
 /// A message that is being answered. Dropped before that, its client has gone: a request of the stateless revision
@@ -70,7 +72,8 @@ impl Exchange {
         let is_stateless = part.client.is_none();
         let agreed = part.client.as_ref();
         let agreed = agreed.map(|client| client.protocol_version.clone());
-        let transport = LineTransport::taken(Some(message), agreed, bearer, part.id_prefix);
+        let transport = LineTransport::taken(Some(message), agreed, bearer, part.id_prefix)
+            .traced_by(part.trace);
         let link = transport.link();
         let service = session::begin(handler, transport, part.client, ending.clone());
         Self {

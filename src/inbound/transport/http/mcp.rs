@@ -8,6 +8,7 @@ use axum::extract::{Request, State};
 use axum::response::Response;
 use futures::stream;
 use http::header::{ACCEPT, CONTENT_TYPE};
+use http::request::Parts;
 use http::{HeaderMap, HeaderValue, StatusCode};
 use rmcp::model::{
     ClientCapabilities, ClientRequest, ErrorCode, JsonRpcMessage, ProtocolVersion, RequestId,
@@ -16,12 +17,12 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use super::super::id::Id;
 use super::super::message::{self, Message, Refusal};
-use super::super::{BATCH_MESSAGES_MAX, Bearer, FRAME_BYTES_MAX, LineTransport};
+use super::super::{BATCH_MESSAGES_MAX, Bearer, FRAME_BYTES_MAX, LineTransport, PresentedTrace};
 use super::answer::{self, empty, overloaded};
 use super::exchange::{Accepts, Answered, Exchange, Part};
 use super::revision::{self, Era};
 use super::session_id::Session;
-use super::{BODY_TIME_MAX, Caller, Front, Http, KEEP_ALIVE, event_stream};
+use super::{BODY_TIME_MAX, Caller, Front, Http, KEEP_ALIVE, Share, event_stream};
 use crate::inbound::session;
 
 /// The header that names a session.
@@ -30,7 +31,7 @@ const SESSION_HEADER: &str = "mcp-session-id";
 /// One message, and its answer.
 pub(super) async fn post<F: Front>(State(http): State<Arc<Http<F>>>, request: Request) -> Response {
     let (parts, body) = request.into_parts();
-    match http.post(&parts.headers, body).await {
+    match http.post(&parts, body).await {
         Ok(response) | Err(response) => response,
     }
 }
@@ -53,7 +54,8 @@ pub(super) async fn delete<F: Front>(
 }
 
 impl<F: Front> Http<F> {
-    async fn post(&self, headers: &HeaderMap, body: Body) -> Result<Response, Response> {
+    async fn post(&self, parts: &Parts, body: Body) -> Result<Response, Response> {
+        let headers = &parts.headers;
         let accepts = accepts(headers)?;
         require_json(headers)?;
         let caller = self.front.caller(headers).await?;
@@ -75,7 +77,8 @@ impl<F: Front> Http<F> {
             Message::Refused(refusal) => Err(protocol_error(refusal)),
             Message::Request(_) | Message::Batch(_) => {
                 let bearer = Arc::new(Bearer::new(caller.token.clone()));
-                let mut exchange = self.begin(message, session, bearer)?;
+                let trace = parts.extensions.get::<PresentedTrace>().copied();
+                let mut exchange = self.begin(message, session, bearer, trace)?;
                 exchange.0.keep(read.place);
                 Ok(self.answer(exchange, accepts, &caller).await)
             }
@@ -155,6 +158,7 @@ impl<F: Front> Http<F> {
         message: Message,
         session: Option<Session>,
         bearer: Arc<Bearer>,
+        trace: Option<PresentedTrace>,
     ) -> Result<(Exchange, Option<ClientCapabilities>), Response> {
         let place = self.place()?;
         let handshake = handshake(&message).cloned();
@@ -171,8 +175,12 @@ impl<F: Front> Http<F> {
             Some(session) => Part {
                 client: Some(session.client),
                 id_prefix: Some(format!("a{number}")),
+                trace,
             },
-            None => Part::default(),
+            None => Part {
+                trace,
+                ..Part::default()
+            },
         };
         let mut exchange = Exchange::begin(handler, message, part, bearer, &self.ending);
         exchange.keep(place);
@@ -205,6 +213,9 @@ impl<F: Front> Http<F> {
         if let Some(permission) = out_of_scope {
             return self.front.out_of_scope(permission).into();
         }
+        response
+            .extensions_mut()
+            .insert(Share(Arc::clone(&caller.share)));
         if let (Some(client), Some(version)) = (handshake, agreed) {
             let id = self.keys.seal(&caller.key, &client, version);
             let id = id.and_then(|id| HeaderValue::try_from(id).ok());

@@ -44,6 +44,8 @@ pub struct PublishFault {
 pub(super) struct WayStatus {
     fault: Mutex<Option<PublishFault>>,
     set_aside: AtomicU64,
+    batches: AtomicU64,
+    failed_batches: AtomicU64,
     deferred_tenants: AtomicUsize,
 }
 
@@ -72,6 +74,23 @@ impl WayStatus {
 
     pub(super) fn count_set_aside(&self) {
         self.set_aside.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// A batch was sent, or could not be.
+    pub(super) fn count_batch(&self, has_failed: bool) {
+        let count = match has_failed {
+            false => &self.batches,
+            true => &self.failed_batches,
+        };
+        count.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn batches(&self) -> u64 {
+        self.batches.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn failed_batches(&self) -> u64 {
+        self.failed_batches.load(Ordering::Relaxed)
     }
 
     pub(super) fn set_aside(&self) -> u64 {

@@ -291,6 +291,7 @@ impl<S: Sink> Pipeline<S> {
     /// Sorts what became of a batch.
     fn finish(&mut self, attempt: Attempt) {
         let Attempt { deferred, sent } = attempt;
+        self.lane.status.count_batch(sent.result.is_err());
         let mut left = Vec::new();
         let mut failed = Vec::new();
         match sent.result {

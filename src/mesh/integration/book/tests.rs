@@ -17,9 +17,8 @@ use crate::mesh::store::key::{Partition, SecretKey, SecretPrefix};
 use crate::mesh::store::secrets::SecretNames;
 use crate::mesh::store::table::{Addition, Page, WriteOutcome};
 use crate::mesh::store::{Metered, Reply};
-use crate::mesh::upstream::{
-    ConnectionKey, ConnectionPlan, ConnectionState, ConnectionTarget, Upstream,
-};
+use crate::mesh::upstream::ConnectionKey;
+use crate::mesh::upstream::{ConnectionPlan, ConnectionState, ConnectionTarget, Upstream};
 
 /// Without rows; a query waits until it is let go.
 struct HeldTable {

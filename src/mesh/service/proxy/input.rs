@@ -66,7 +66,7 @@ fn plain<'a, 'call: 'a>(proxy: &'a McpProxy, call: &Granted<'call, McpProxy>) ->
         arguments: proxy.arguments.as_deref(),
         continued: None,
         timeout: proxy.timeout,
-        trace_id: call.trace_id(),
+        trace: call.trace(),
         progress: call.progress_reports(),
         input: None,
         cancelled: call.cancellation(),
@@ -233,7 +233,7 @@ async fn suspending<'call>(
     let task = {
         let upstream = Arc::clone(upstream);
         let (tool, arguments) = (proxy.tool.clone(), proxy.arguments.clone());
-        let trace_id = call.trace_id().map(str::to_owned);
+        let trace = call.trace();
         let progress = call.progress_reports();
         let (timeout, cancelled) = (proxy.timeout, cancelled.clone());
         async move {
@@ -243,7 +243,7 @@ async fn suspending<'call>(
                 continued: None,
                 // Its caller's time is counted apart from that of whom it asks.
                 timeout: timeout + WAIT_MAX,
-                trace_id: trace_id.as_deref(),
+                trace,
                 progress,
                 input: Some(requests),
                 cancelled,

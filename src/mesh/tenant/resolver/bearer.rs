@@ -75,6 +75,14 @@ impl BearerWay {
         }
     }
 
+    /// Whether the keys that verify tokens are at hand, where any are needed.
+    pub(super) async fn has_keys(&self) -> bool {
+        match &self.signed {
+            Some(signed) => signed.keys.is_loaded().await,
+            None => true,
+        }
+    }
+
     pub(super) async fn resolve(
         &self,
         directory: &dyn TenantDirectory,

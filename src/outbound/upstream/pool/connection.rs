@@ -8,18 +8,27 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use serde_json::value::RawValue;
 use tokio::time::Instant;
+use tracing::{Instrument as _, Span};
 
 use crate::mesh::store::Reply;
-use crate::mesh::upstream::{ServerIdentity, Upstream, UpstreamCall, UpstreamFault, UpstreamTool};
+use crate::mesh::upstream::{
+    ConnectionTarget, ServerIdentity, Upstream, UpstreamCall, UpstreamFault, UpstreamTool,
+};
 use crate::mesh::{Clock, Timestamp};
 use crate::outbound::upstream::session::Core;
+use crate::telemetry::metrics::UpstreamMetrics;
+use crate::telemetry::trace;
+
+/// The kind of server that is a child process.
+const CHILD: &str = "stdio";
 
 /// A connection that was opened.
 pub(super) struct Connection {
     core: Arc<Core>,
     identity: ServerIdentity,
     process: Option<u32>,
-    is_child: bool,
+    kind: &'static str,
+    metrics: UpstreamMetrics,
     clock: Arc<dyn Clock>,
     opened: Instant,
     used_at: AtomicI64,
@@ -32,14 +41,16 @@ impl Connection {
         core: Arc<Core>,
         identity: ServerIdentity,
         clock: Arc<dyn Clock>,
-        is_child: bool,
+        target: &ConnectionTarget,
+        metrics: UpstreamMetrics,
     ) -> Self {
         let used_at = AtomicI64::new(clock.now().as_millis());
         Self {
             process: core.link().and_then(|link| link.process()),
             core,
             identity,
-            is_child,
+            kind: target.kind(),
+            metrics,
             clock,
             opened: Instant::now(),
             used_at,
@@ -58,9 +69,14 @@ impl Connection {
         self.process
     }
 
+    /// The kind of server that it leads to.
+    pub(super) const fn kind(&self) -> &'static str {
+        self.kind
+    }
+
     /// Whether it leads to a child process.
     pub(super) fn is_child(&self) -> bool {
-        self.is_child
+        self.kind == CHILD
     }
 
     /// When it was opened.
@@ -107,8 +123,10 @@ impl Upstream for Connection {
 
     fn call<'a>(
         &'a self,
-        call: UpstreamCall<'a>,
+        mut call: UpstreamCall<'a>,
     ) -> BoxFuture<'a, Result<Box<RawValue>, UpstreamFault>> {
+        let span = trace::upstream_span(self.kind, call.trace);
+        call.trace = trace::context_of(&span).or(call.trace);
         async move {
             self.touch();
             let answer = self.core.call(call).await;
@@ -116,13 +134,30 @@ impl Upstream for Connection {
             if matches!(answer, Ok(_) | Err(UpstreamFault::Refused { .. })) {
                 self.has_answered.store(true, Ordering::Relaxed);
             }
+            let outcome = outcome(&answer);
+            self.metrics.called(self.kind, outcome);
+            trace::end_span(&Span::current(), outcome, answer.is_ok());
             answer
         }
+        .instrument(span)
         .boxed()
     }
 
     fn ping(&self) -> Reply<'_, Duration> {
         self.touch();
         self.core.ping().boxed()
+    }
+}
+
+/// How a call ended, in one word.
+fn outcome(answer: &Result<Box<RawValue>, UpstreamFault>) -> &'static str {
+    match answer {
+        Ok(_) => "ok",
+        Err(UpstreamFault::NotSent(_)) => "not_sent",
+        Err(UpstreamFault::Lost(_)) => "lost",
+        Err(UpstreamFault::TimedOut) => "timed_out",
+        Err(UpstreamFault::Cancelled) => "cancelled",
+        Err(UpstreamFault::Refused { .. }) => "refused",
+        Err(UpstreamFault::Garbage(_)) => "garbage",
     }
 }

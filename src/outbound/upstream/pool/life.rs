@@ -158,8 +158,13 @@ impl Inner {
         let Established { session, identity } = established;
         let core = session.core().clone();
         let clock = self.clock.clone();
-        let is_child = is_child(&plan.target);
-        let connection = Arc::new(Connection::new(core.clone(), identity, clock, is_child));
+        let connection = Arc::new(Connection::new(
+            core.clone(),
+            identity,
+            clock,
+            &plan.target,
+            self.metrics.clone(),
+        ));
         self.opened(plan, life, &connection);
         self.announce(plan);
         life.tell(Ok(connection.clone()));

@@ -77,6 +77,8 @@ pub(super) enum Stage {
 
 /// One key's state.
 pub(super) struct Slot {
+    /// The kind of server that it leads to.
+    pub(super) kind: &'static str,
     /// The newest attempt.
     pub(super) life: Arc<Life>,
     /// Where it stands.
@@ -101,8 +103,9 @@ pub(super) struct Slot {
 
 impl Slot {
     /// A slot whose first attempt begins.
-    pub(super) fn new(life: Arc<Life>, now: Timestamp) -> Self {
+    pub(super) fn new(kind: &'static str, life: Arc<Life>, now: Timestamp) -> Self {
         Self {
+            kind,
             life,
             stage: Stage::Connecting,
             connection: None,
@@ -154,6 +157,7 @@ impl Slot {
         ConnectionState {
             key: key.clone(),
             revision: self.life.revision.clone(),
+            kind: self.kind,
             phase,
             process: live.and_then(|connection| connection.process()),
             since: self.since,
@@ -214,10 +218,11 @@ impl Slots {
             return false;
         };
         self.beside.remove(&life.serial);
+        let kind = connection.kind();
         let slot = Slot {
             stage: Stage::Open,
             connection: Some(connection),
-            ..Slot::new(life, now)
+            ..Slot::new(kind, life, now)
         };
         if let Some(replaced) = self.by_key.insert(key.clone(), slot) {
             self.set_aside(key, replaced.life);

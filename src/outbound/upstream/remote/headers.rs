@@ -9,6 +9,7 @@ use secrecy::{ExposeSecret, SecretString};
 
 use super::super::link::Outgoing;
 use crate::mesh::Error;
+use crate::mesh::trace::TRACEPARENT;
 
 /// The most headers that a connection may declare.
 pub(super) const HEADERS_MAX: usize = 32;
@@ -24,6 +25,7 @@ pub(super) const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event
 const PROTOCOL_VERSION: HeaderName = HeaderName::from_static("mcp-protocol-version");
 const METHOD: HeaderName = HeaderName::from_static("mcp-method");
 const NAME: HeaderName = HeaderName::from_static("mcp-name");
+const TRACE: HeaderName = HeaderName::from_static(TRACEPARENT);
 
 /// Headers that the protocols below set themselves; beginnings of names end with a dash.
 const RESERVED: [&str; 18] = [
@@ -92,6 +94,9 @@ pub(super) fn declared(
 /// What the protocol repeats of `message`, where `version` is spoken; of `initialize` nothing.
 pub(super) fn of_message(message: &Outgoing, version: Option<&str>) -> HeaderMap {
     let mut headers = HeaderMap::new();
+    if let Some(trace) = message.trace {
+        put(&mut headers, TRACE, &trace.to_string());
+    }
     let Some(version) = version.filter(|_| message.method.as_deref() != Some("initialize")) else {
         return headers;
     };
@@ -157,6 +162,19 @@ mod tests {
             method: Some(method.to_owned()),
             name: name.map(str::to_owned),
             timeout: Duration::from_secs(1),
+            trace: None,
+        }
+    }
+
+    #[test]
+    fn a_request_says_which_trace_it_belongs_to_in_every_revision() {
+        let text = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+        let traced = Outgoing {
+            trace: text.parse().ok(),
+            ..message("tools/call", None)
+        };
+        for version in [None, Some("2025-11-25"), Some("2026-07-28")] {
+            assert_eq!(of_message(&traced, version)["traceparent"], text);
         }
     }
 

@@ -101,6 +101,7 @@ fn request(id: i64, method: &str) -> Outgoing {
         method: Some(method.to_owned()),
         name: None,
         timeout: PATIENCE,
+        trace: None,
     }
 }
 
@@ -111,6 +112,7 @@ fn notification(method: &str) -> Outgoing {
         method: Some(method.to_owned()),
         name: None,
         timeout: PATIENCE,
+        trace: None,
     }
 }
 

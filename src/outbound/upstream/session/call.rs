@@ -33,6 +33,7 @@ impl Core {
             cancelled: Some(&call.cancelled),
             progress: call.progress,
             input: call.input,
+            trace: call.trace,
         };
         let dialect = self.dialect();
         self.request(request, |id| {
@@ -43,7 +44,7 @@ impl Core {
             if let Some(continued) = call.continued {
                 params = params.members(continued, &OWN_MEMBERS);
             }
-            if let Some(meta) = dialect.meta(wants_progress.then_some(id), call.trace_id) {
+            if let Some(meta) = dialect.meta(wants_progress.then_some(id), call.trace) {
                 params = params.member("_meta", &meta);
             }
             params.end()

@@ -145,6 +145,7 @@ impl Core {
             method,
             name: None,
             timeout: SEND_TIME_MAX,
+            trace: None,
         };
         let Some(link) = self.link() else {
             return;

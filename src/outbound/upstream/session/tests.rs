@@ -59,7 +59,10 @@ async fn a_result_comes_back_as_it_was_written_and_a_call_goes_out_as_it_was_ask
         assert_eq!(params["arguments"], json!({"a": [1, "x\ny"]}));
         assert_eq!(params["requestState"], "s");
         assert_eq!(params["name"], "echo");
-        assert!(params["_meta"]["traceparent"].is_string());
+        assert_eq!(
+            params["_meta"]["traceparent"],
+            "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+        );
         wire.say(format!(
             r#"{{"jsonrpc":"2.0","id":{},"result":{written}}}"#,
             asked.id()
@@ -76,7 +79,9 @@ async fn a_result_comes_back_as_it_was_written_and_a_call_goes_out_as_it_was_ask
         &open,
         UpstreamCall {
             continued: Some(&continued),
-            trace_id: Some("0af7651916cd43dd8448eb211c80319c"),
+            trace: "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+                .parse()
+                .ok(),
             ..call("echo", Some(&arguments))
         },
     );
