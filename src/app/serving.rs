@@ -7,18 +7,21 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use ::http::Uri;
 use axum::{Router, middleware};
 use secrecy::SecretSlice;
 use tokio_util::sync::CancellationToken;
 
 use super::{App, Carrier, sign_in};
 use crate::config::{Config, HttpSettings};
+use crate::inbound::dashboard;
 use crate::inbound::front::MeshFront;
 use crate::inbound::rest;
 use crate::inbound::transport::http::{
     self, Cors, Drain, Gate, Http, Listener, ListenerSettings, Origin, SILENCE_MAX, SessionKeys,
     TlsFiles,
 };
+use crate::inbound::transport::{sse, websocket};
 use crate::mesh::upstream::Upstreams;
 use crate::mesh::{Clock, Error, SystemClock};
 use crate::platform;
@@ -238,9 +241,14 @@ fn router(
         credentials: settings.cors.credentials,
         max_age: settings.cors.max_age,
     });
+    let folder = url.parse::<Uri>();
+    let folder = folder.as_ref().map_or("", Uri::path);
     let routes = Router::new()
         .merge(http.routes())
         .merge(rest::routes(&http, url))
+        .merge(websocket::routes(&http))
+        .merge(sse::routes(&http, folder))
+        .merge(dashboard::routes(&http))
         .merge(health::public(asked));
     let guarded = http::guarded(routes, gate, cors.as_ref());
     Ok(guarded.layer(middleware::from_fn_with_state(watched, watched::watch)))
