@@ -6,19 +6,22 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use agent_mesh::app::App;
-use agent_mesh::config::{Config, Environment, Flags};
+use agent_mesh::config::{Config, Environment, Flags, MetricsSettings};
 use agent_mesh::inbound::tool::{self, Reply};
 use agent_mesh::mesh::call::grant::Granted;
+use agent_mesh::mesh::call::observer::EndedCall;
 use agent_mesh::mesh::call::operation::{KvRead, Operation, Subject};
 use agent_mesh::mesh::call::request::Request;
 use agent_mesh::mesh::call::tool::Tool;
-use agent_mesh::mesh::event::{Event, Outbox, OutboxSettings, Target, Weight};
+use agent_mesh::mesh::event::{Event, Outbox, OutboxSettings, Outcome, Target, Weight};
 use agent_mesh::mesh::limit::Cost;
 use agent_mesh::mesh::tenant::{
     EnvironmentIdentity, KeySet, KeySource, KeysUnavailable, Limits, Presented, Resolver, Role,
     SignatureKey, TenantDirectory, TenantId, TenantRecord, TenantStatus, Token, TokenSettings,
 };
 use agent_mesh::mesh::{Clock, Error, SystemClock, Timestamp};
+use agent_mesh::telemetry::Watch;
+use agent_mesh::telemetry::metrics::Metrics;
 use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -249,5 +252,39 @@ fn call(criterion: &mut Criterion) {
     runtime.block_on(app.close(Duration::from_secs(1)));
 }
 
-criterion_group!(parts, resolve, render, record, call);
+/// What a call costs more where it is counted.
+fn watch(criterion: &mut Criterion) {
+    let tenant = "acme".parse().unwrap();
+    let call = EndedCall {
+        tool: Tool::KvGet,
+        tenant: &tenant,
+        outcome: Outcome::Ok,
+        error: None,
+        refused_by: None,
+        duration: Duration::from_micros(30),
+    };
+    for (name, tenants) in [
+        ("count a call", 0),
+        ("count a call, and its tenant among the busiest", 20),
+    ] {
+        let settings = MetricsSettings {
+            bind: None,
+            tenants,
+        };
+        let watch = Watch {
+            metrics: Some(Metrics::new(&settings, &SystemClock::new())),
+            is_traced: false,
+        };
+        let observer = watch.observer().unwrap();
+        let request = Request::new(Presented::default());
+        criterion.bench_function(name, |bencher| {
+            bencher.iter(|| {
+                drop(observer.begin(black_box(&request), Tool::KvGet));
+                observer.ended(black_box(&call));
+            });
+        });
+    }
+}
+
+criterion_group!(parts, resolve, render, record, call, watch);
 criterion_main!(parts);

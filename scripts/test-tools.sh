@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Installs what the tests use besides Rust: AWS emulators, and MCP clients that other people wrote.
 #
-#   scripts/test-tools.sh [emulators] [python] [node] [servers] [conformance] [promtool]
-#                                                            (without arguments: all of them)
+#   scripts/test-tools.sh [emulators] [python] [node] [servers] [conformance] [promtool] [schemathesis]
+#       (without arguments: all of them)
 #
 # Everything lies under target/test-tools and goes away with it. What is there already in the right
 # version is left alone, so a second run takes a moment. It needs python3 with venv, and npm for `node`,
@@ -21,6 +21,9 @@ MCP_INSPECTOR=2.12.0
 
 # The protocol's own suite, which judges servers over HTTP. The first that knows revision 2026-07-28 and tasks are alphas.
 MCP_CONFORMANCE=0.2.0-alpha.12
+
+# What asks the REST façade everything that its description allows, and more.
+SCHEMATHESIS=4.32.5
 
 # Servers that tests register as integrations.
 MCP_SERVER=2026.8.31
@@ -64,6 +67,8 @@ python() {
     python_packages python "mcp==$MCP_PYTHON"
     python_packages python-1 "mcp==$MCP_PYTHON_1"
 }
+
+schemathesis() { python_packages schemathesis "schemathesis==$SCHEMATHESIS"; }
 
 node() {
     local folder=$tools/node start=$SECONDS
@@ -168,11 +173,11 @@ promtool() {
     say "promtool: $("$folder/promtool" --version | head -1), $((SECONDS - start)) s, $(size "$folder")"
 }
 
-[[ $# -gt 0 ]] || set -- emulators python node servers conformance promtool
+[[ $# -gt 0 ]] || set -- emulators python node servers conformance promtool schemathesis
 for part in "$@"; do
     case $part in
-    emulators | python | node | servers | conformance | promtool) ;;
-    *) fail "unknown part '$part'; the parts are emulators, python, node, servers, conformance and promtool" ;;
+    emulators | python | node | servers | conformance | promtool | schemathesis) ;;
+    *) fail "unknown part '$part'; the parts are emulators, python, node, servers, conformance, promtool and schemathesis" ;;
     esac
 done
 for part in "$@"; do "$part"; done

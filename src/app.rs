@@ -3,6 +3,7 @@
 pub(crate) mod oversight;
 mod serving;
 pub mod sign_in;
+mod target;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,7 +20,7 @@ use crate::mesh::call::{Backplane, CALL_TIME_MAX};
 use crate::mesh::channels::Channels;
 use crate::mesh::event::rules::{RuleBook, RuleParts};
 use crate::mesh::event::{
-    EventReads, Outbox, OutboxSettings, Pace, Publisher, PublisherSettings, Rollup, Target,
+    EventReads, Outbox, OutboxSettings, Pace, Publisher, PublisherSettings, Rollup,
 };
 use crate::mesh::integration::waiting::WaitingTable;
 use crate::mesh::integration::{BookParts, IntegrationBook};
@@ -45,6 +46,8 @@ use crate::telemetry::Watch;
 use crate::telemetry::metrics::{AwsMetrics, UpstreamMetrics};
 
 pub use serving::{End, Serving};
+
+pub(crate) use target::target;
 
 /// Everything that one process is made of, whatever transports it serves.
 pub struct App {
@@ -118,12 +121,7 @@ impl App {
         let rules = parts.rules(config, &runs);
         let integrations = parts.integrations(config, serves_many, upstreams);
         let publisher = parts.publisher(config, &rules);
-        let Parts {
-            connection,
-            clock,
-            watch,
-            ..
-        } = parts;
+        let (connection, clock, watch) = (parts.connection, parts.clock, parts.watch);
         let backplane = Backplane {
             resolver: sign_in::resolver(carrier, config, &parts.tenants, &clock)?,
             policy: oversight::policy(config, &clock)?,
@@ -155,9 +153,7 @@ impl App {
             call_time_max: CALL_TIME_MAX,
         };
         let shared = shared(config, backplane);
-        if let Some(metrics) = &watch.metrics {
-            metrics.watch(&shared.backplane);
-        }
+        watch.see(&shared.backplane);
         if let Some(cloud) = &embedded {
             cloud.set_tool_caller(Arc::new(RunTools::new(&shared)));
         }
@@ -460,41 +456,6 @@ pub fn child_settings(config: &Config, clock: &Arc<dyn Clock>) -> ChildSettings 
         locale: integrations.locale.clone(),
         clock: Arc::clone(clock),
     }
-}
-
-/// Where this process's events are bound for: another process with the same target may publish them.
-pub(crate) fn target(config: &Config, region: String) -> Target {
-    let (endpoint, account) = match config.backend.backend {
-        Backend::Embedded => (config.data_dir.display().to_string(), String::new()),
-        Backend::Aws => (
-            config.aws.endpoint_url.clone().unwrap_or_default(),
-            account(config),
-        ),
-    };
-    Target {
-        backend: config.backend.backend.name().to_owned(),
-        endpoint,
-        region,
-        account,
-        table: config.resources.kv_table.clone(),
-        bus: config.resources.event_bus.clone(),
-    }
-}
-
-/// What tells the account of this process from another one without asking AWS: its number where the
-/// settings have it, else the profile or the long-lived key that leads to it.
-fn account(config: &Config) -> String {
-    let key = config
-        .aws
-        .access_key_id
-        .clone()
-        .filter(|key| key.starts_with("AKIA"));
-    config
-        .bucket_owner
-        .clone()
-        .or_else(|| config.aws.profile.clone())
-        .or(key)
-        .unwrap_or_default()
 }
 
 /// The tools that the settings offer.

@@ -1,8 +1,10 @@
 //! What faces the client: transports, sessions, MCP methods, tools.
 
+pub mod dashboard;
 pub mod error;
 pub mod front;
 pub mod prompt;
+pub mod rest;
 pub mod server;
 pub mod session;
 pub mod sign_in;

@@ -48,6 +48,10 @@ impl Front for FixtureFront {
         self.fixtures.clone()
     }
 
+    fn session(&self) -> Fixtures {
+        self.fixtures.clone()
+    }
+
     fn streaming(&self, _: Peer<RoleServer>) -> Fixtures {
         self.fixtures.clone()
     }

@@ -78,21 +78,15 @@ impl AuthorizerSettings {
     }
 }
 
-/// The key, which is given by one way at the most.
+/// The key, which a file gives where one is named.
 fn read_key(
     reader: &mut Reader,
     given: Option<SecretString>,
     file: Option<PathBuf>,
 ) -> Option<SecretString> {
     let Some(path) = file else { return given };
-    let key = match given {
-        Some(_) => Err(format!(
-            "{} is set as well; keep one of them",
-            AUTHORIZER_KEY.variable
-        )),
-        None => secret_file::read(&path, 1..=AuthorizerSettings::KEY_BYTES_MOST)
-            .and_then(|key| visible(key.expose_secret())),
-    };
+    let key = secret_file::read(&path, 1..=AuthorizerSettings::KEY_BYTES_MOST);
+    let key = key.and_then(|key| visible(key.expose_secret()));
     key.unwrap_or_else(|message| {
         let source = reader.source(&AUTHORIZER_KEY_FILE);
         reader.mistake(&AUTHORIZER_KEY_FILE, &source, message);

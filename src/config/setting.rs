@@ -159,7 +159,7 @@ settings! {
     AUTHORIZER_KEY = "AGENT_MESH_AUTHORIZER_KEY" as secret, Kind::Text, "a-long-secret", "none",
         "The key that the policy service knows this server by; better in a file";
     AUTHORIZER_KEY_FILE = "AGENT_MESH_AUTHORIZER_KEY_FILE", Kind::Path, "/etc/agent-mesh/policy.key", "none",
-        "The file of that key";
+        "The file of that key; wins over the key itself";
     AUTHORIZER_TIMEOUT_MS = "AGENT_MESH_AUTHORIZER_TIMEOUT_MS", Kind::Number, "500", "500",
         "How long one question may take: 10 to 10000 ms; a call that is not decided by then is refused";
     AUTHORIZER_CACHE_MS = "AGENT_MESH_AUTHORIZER_CACHE_MS", Kind::Number, "5000", "5000",

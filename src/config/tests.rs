@@ -486,6 +486,8 @@ fn the_example_file_parses_with_every_line_switched_on() {
         ["tenants.toml", "templates.toml"].map(|name| folder.path().join(name));
     std::fs::write(&tenants, "").unwrap();
     std::fs::write(&templates, "").unwrap();
+    let key = folder.path().join("key");
+    std::fs::write(&key, "k".repeat(64)).unwrap();
     let text = example();
     assert_eq!(given(&[]).file(&text).ok().values.len(), SETTINGS.len());
     let switched_on: String = text
@@ -497,6 +499,12 @@ fn the_example_file_parses_with_every_line_switched_on() {
         .collect();
     let on = given(&[])
         .file(&switched_on)
+        .flag(
+            "AGENT_MESH_AUDIT_LOG",
+            folder.path().join("audit.jsonl").to_str().unwrap(),
+        )
+        .flag("AGENT_MESH_AUDIT_KEY_FILE", key.to_str().unwrap())
+        .flag("AGENT_MESH_AUTHORIZER_KEY_FILE", key.to_str().unwrap())
         .flag("AGENT_MESH_TENANTS_FILE", tenants.to_str().unwrap())
         .flag("AGENT_MESH_TEMPLATES_FILE", templates.to_str().unwrap());
     for value in on.ok().values {

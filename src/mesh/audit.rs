@@ -151,9 +151,16 @@ impl Audit {
     }
 
     /// Records what was held back and is due; called every now and then.
-    pub fn flush_due(&self, now: Timestamp) {
+    pub(in crate::mesh) fn flush_due(&self, now: Timestamp) {
         if let Some(inner) = &self.0 {
             inner.tell_untold(&mut inner.strangers(), now);
+        }
+    }
+
+    /// Records all that was held back.
+    pub(in crate::mesh) fn flush_all(&self) {
+        if let Some(inner) = &self.0 {
+            inner.tell_rest(&mut inner.strangers());
         }
     }
 }
@@ -166,6 +173,10 @@ impl Inner {
         }
         strangers.second = now.as_seconds();
         strangers.told = 0;
+        self.tell_rest(strangers);
+    }
+
+    fn tell_rest(&self, strangers: &mut Strangers) {
         if let Some((time, tool, error, request_id, count)) = strangers.untold.take() {
             self.log.record(&AuditEntry::Refused {
                 time,
@@ -218,7 +229,9 @@ mod tests {
         assert_eq!(lines.0.lock().unwrap().len(), 20);
         audit.flush_due(Timestamp::from_seconds(101));
         refuse(Timestamp::from_seconds(101));
-        let lines = lines.0.lock().unwrap();
-        assert_eq!(lines[20..], [3, 1]);
+        assert_eq!(lines.0.lock().unwrap()[20..], [3, 1]);
+        (0..21).for_each(|_| refuse(Timestamp::from_seconds(101)));
+        audit.flush_all();
+        assert_eq!(lines.0.lock().unwrap().last(), Some(&2));
     }
 }

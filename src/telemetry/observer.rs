@@ -6,6 +6,7 @@ use tracing::Span;
 
 use super::metrics::Metrics;
 use super::trace;
+use crate::mesh::call::Backplane;
 use crate::mesh::call::observer::{CallObserver, CallSpan, EndedCall};
 use crate::mesh::call::request::Request;
 use crate::mesh::call::tool::Tool;
@@ -23,6 +24,13 @@ pub struct Watch {
 struct Observer(Watch);
 
 impl Watch {
+    /// From now on the figures of `backplane` are read whenever metrics are.
+    pub fn see(&self, backplane: &Arc<Backplane>) {
+        if let Some(metrics) = &self.metrics {
+            metrics.watch(backplane);
+        }
+    }
+
     /// What watches its calls; nothing where there is nothing to be seen, so that calls then cost nothing more.
     pub fn observer(&self) -> Option<Arc<dyn CallObserver>> {
         let sees = self.metrics.is_some() || self.is_traced;

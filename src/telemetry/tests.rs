@@ -132,3 +132,59 @@ fn a_line_of_json_is_json_and_no_line_has_colour() {
     let text = logged(&settings(LogLevel::Trace, None, LogFormat::Text));
     assert!(!text.contains('\u{1b}'));
 }
+
+#[test]
+fn a_line_of_the_access_log_says_what_it_knows_and_is_turned_off_by_its_target() {
+    let access = |rust_log| {
+        let captured = Captured::default();
+        let writer = captured.clone();
+        let settings = settings(LogLevel::Info, rust_log, LogFormat::Json);
+        let log = Registry::default().with(layer(&settings, false, move || writer.clone()));
+        let tenant = "acme";
+        let trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+        let whole = access::Access {
+            method: "POST",
+            route: "/tools/{name}",
+            status: 200,
+            bytes: Some(31),
+            took: std::time::Duration::from_micros(1500),
+            tenant: Some(&tenant),
+            request_id: "01K0000000000000000000000A".parse().ok(),
+            trace: trace.parse().ok(),
+        };
+        tracing::subscriber::with_default(log, || {
+            whole.log();
+            access::Access {
+                bytes: None,
+                tenant: None,
+                request_id: None,
+                trace: None,
+                ..whole
+            }
+            .log();
+        });
+        let bytes = captured.0.lock().unwrap().clone();
+        let lines = serde_json::Deserializer::from_slice(&bytes).into_iter();
+        lines
+            .map(Result::unwrap)
+            .collect::<Vec<serde_json::Value>>()
+    };
+    let [mut whole, mut bare] = <[_; 2]>::try_from(access(None)).unwrap();
+    for line in [&mut whole, &mut bare] {
+        let line = line.as_object_mut().unwrap();
+        assert!(line.remove("timestamp").is_some());
+    }
+    let common = serde_json::json!({"level": "INFO", "target": "access", "method": "POST",
+        "route": "/tools/{name}", "status": 200, "ms": 1.5});
+    assert_eq!(bare, common);
+    let known = serde_json::json!({"bytes": 31, "tenant": "acme",
+        "request_id": "01K0000000000000000000000A", "trace_id": "0af7651916cd43dd8448eb211c80319c"});
+    let mut expected = common;
+    expected
+        .as_object_mut()
+        .unwrap()
+        .extend(known.as_object().unwrap().clone());
+    assert_eq!(whole, expected);
+    assert!(access(Some("info,access=off")).is_empty());
+    assert_eq!(access(Some("warn,access=info")).len(), 2);
+}

@@ -45,7 +45,7 @@ const SEND_EVERY: Duration = Duration::from_secs(5);
 const ATTRIBUTES_MAX: u32 = 32;
 
 /// How long the end of the process waits for the last spans to be sent.
-const FINISH_WAIT: Duration = Duration::from_millis(500);
+const FINISH_WAIT: Duration = Duration::from_millis(300);
 
 /// What sends spans; what waits is sent when it is finished.
 #[derive(Debug)]

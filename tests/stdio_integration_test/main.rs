@@ -2,7 +2,8 @@
 //!
 //! What a machine lacks is named in a line that begins with `left out: `, or is a failure where
 //! `AGENT_MESH_TEST_REQUIRE` (names separated by commas) asks for it: `python`, `typescript`, `inspector`,
-//! `conformance` and `promtool`, which `scripts/test-tools.sh` installs, `tmpfs`, which takes root, and `landlock`, which takes a newer
+//! `conformance`, `promtool` and `schemathesis`, which `scripts/test-tools.sh` installs, `tmpfs`, which takes root, and
+//! `landlock`, which takes a newer
 //! kernel.
 #![cfg(target_os = "linux")]
 #![allow(
@@ -34,11 +35,13 @@ mod lines;
 mod logging;
 mod operator;
 mod requirement;
+mod rest;
 mod revisions;
 mod rules;
 mod secrets;
 mod server;
 mod sharing;
+mod sockets;
 mod token;
 mod unread;
 mod watching;

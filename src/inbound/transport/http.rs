@@ -4,20 +4,23 @@
 //! pipes. Between requests there is nothing: what a session of the older revisions has agreed on stands in its id,
 //! which any process with the same keys opens, and only a stream that is open takes memory.
 
-mod answer;
-mod body;
+pub(in crate::inbound) mod answer;
+pub(in crate::inbound) mod body;
+mod carried;
 mod ended;
-mod event_stream;
+pub(in crate::inbound) mod event_stream;
 mod exchange;
 mod gate;
+mod inlet;
 mod listener;
-mod mcp;
+pub(in crate::inbound) mod mcp;
 mod mirrored;
 mod revision;
+pub(in crate::inbound) mod seat;
 mod session_id;
 mod sessions;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod tls;
 
 use std::future::Future;
@@ -26,8 +29,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use axum::body::Body;
 use axum::extract::DefaultBodyLimit;
 use axum::middleware;
+use axum::response::Response;
 use axum::routing::post;
 use http::HeaderMap;
 use rmcp::model::ErrorCode;
@@ -36,13 +41,18 @@ use tokio_util::sync::CancellationToken;
 use tower_http::compression::CompressionLayer;
 use tower_http::compression::predicate::{NotForContentType, Predicate, SizeAbove};
 
+use super::FRAME_BYTES_MAX;
 use crate::inbound::session::Gatekeeper;
 use crate::inbound::sign_in::Challenge;
 use crate::mesh::Timestamp;
 use crate::mesh::tenant::Permission;
-use body::BodyBudget;
+use body::{BodyBudget, ReadBody};
 use ended::EndedSessions;
 use sessions::Sessions;
+
+pub(super) use carried::Carried;
+pub(super) use inlet::Inlet;
+pub(in crate::inbound) use listener::Lasting;
 
 pub use gate::{Cors, Gate, InvalidOrigin, Origin};
 pub use listener::{Drain, Listener, ListenerSettings, SILENCE_MAX};
@@ -87,6 +97,9 @@ pub trait Front: Send + Sync + 'static {
 
     /// What answers one request that is not part of a session with an open stream.
     fn handler(&self) -> Self::Handler;
+
+    /// What answers a session that lasts as long as its connection, and tells its client what concerns it.
+    fn session(&self) -> Self::Handler;
 
     /// What answers on a session's stream, and its requests while that is open; `stream` leads to the client.
     fn streaming(&self, stream: Peer<RoleServer>) -> Self::Handler;
@@ -153,6 +166,20 @@ impl<F: Front> Http<F> {
             clock,
             ending,
         })
+    }
+
+    /// Reads the body of a request, as long as a message may be, out of what all bodies share.
+    ///
+    /// # Errors
+    /// The response that says why it was not read.
+    pub(in crate::inbound) async fn read_body(&self, body: Body) -> Result<ReadBody, Response> {
+        let read = self.bodies.read(body, FRAME_BYTES_MAX, BODY_TIME_MAX);
+        read.await.map_err(Response::from)
+    }
+
+    /// What the bodies of all requests, and the messages of connections that last, take together.
+    pub(in crate::inbound) const fn bodies(&self) -> &BodyBudget {
+        &self.bodies
     }
 
     /// The route `/mcp`.

@@ -135,6 +135,7 @@ impl Rollup {
     /// Writes all events.
     pub fn flush_all(&self) {
         self.flush(|_| true);
+        self.0.audit.flush_all();
     }
 
     fn note(&self, note: Note, period: Duration) {

@@ -1,6 +1,7 @@
 //! One line of the audit log: its place in the chain, what it says, and what it is sealed with.
 
 use std::fmt;
+use std::sync::Arc;
 
 use aws_lc_rs::hmac;
 use serde::Deserialize;
@@ -28,7 +29,7 @@ pub enum Seal {
     /// SHA-256, under the name `hash`.
     Plain,
     /// HMAC-SHA-256, under the name `mac`.
-    Keyed(hmac::Key),
+    Keyed(Arc<hmac::Key>),
 }
 
 /// A key that cannot be used.
@@ -47,7 +48,10 @@ impl Seal {
         if !(KEY_BYTES_MIN..=KEY_BYTES_MAX).contains(&key.len()) {
             return Err(InvalidKey);
         }
-        Ok(Self::Keyed(hmac::Key::new(hmac::HMAC_SHA256, key)))
+        Ok(Self::Keyed(Arc::new(hmac::Key::new(
+            hmac::HMAC_SHA256,
+            key,
+        ))))
     }
 
     /// The name of the member that holds it.

@@ -447,7 +447,7 @@ fn what_is_no_log_is_none() {
 fn settings(path: &Path, is_required: bool) -> AuditFileSettings {
     AuditFileSettings {
         path: path.to_owned(),
-        bytes_max: 1 << 20,
+        bytes_max: LARGE,
         is_required,
         seal: Seal::Plain,
     }
@@ -501,6 +501,7 @@ async fn where_it_is_not_required_calls_go_on_and_the_log_says_what_it_has_lost(
     log.record(&stranger(1));
     assert_eq!(lines(&path).len(), 3);
     assert!(lines(&path)[1].contains(r#""kind":"lost","count":3"#));
+    drop(log);
     let report = check(&path);
     assert_eq!(
         (report.findings.len(), report.notes.len()),

@@ -77,9 +77,11 @@ impl Intercept for Observed {
         "Observed"
     }
 
-    fn read_before_execution(
+    /// The first of these that knows the operation.
+    fn read_before_serialization(
         &self,
         _context: &BeforeSerializationInterceptorContextRef<'_>,
+        _components: &RuntimeComponents,
         config: &mut ConfigBag,
     ) -> Result<(), BoxError> {
         let Some(metadata) = config.load::<Metadata>() else {
@@ -193,15 +195,4 @@ impl std::fmt::Debug for UnderWay {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_trace_is_written_as_aws_reads_it() {
-        let parent = "00-5759e988bd862e3fe1be46a994272793-53995c3f42cd8ad8-01";
-        assert_eq!(
-            trace_header(parent.parse().unwrap()),
-            "Root=1-5759e988-bd862e3fe1be46a994272793;Parent=53995c3f42cd8ad8;Sampled=1"
-        );
-    }
-}
+mod tests;

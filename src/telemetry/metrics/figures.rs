@@ -169,14 +169,14 @@ impl Page<'_> {
     fn gauge(&mut self, name: &str, help: &str, figure: f64) -> fmt::Result {
         let encoder = self
             .0
-            .encode_descriptor(name, help, None, MetricType::Gauge)?;
+            .encode_descriptor(name, &sentence(help), None, MetricType::Gauge)?;
         ConstGauge::new(figure).encode(encoder)
     }
 
     fn gauge_in(&mut self, name: &str, help: &str, unit: Unit, figure: f64) -> fmt::Result {
-        let encoder = self
-            .0
-            .encode_descriptor(name, help, Some(&unit), MetricType::Gauge)?;
+        let encoder =
+            self.0
+                .encode_descriptor(name, &sentence(help), Some(&unit), MetricType::Gauge)?;
         ConstGauge::new(figure).encode(encoder)
     }
 
@@ -186,9 +186,9 @@ impl Page<'_> {
         help: &str,
         figures: impl IntoIterator<Item = ([Label; N], u64)>,
     ) -> fmt::Result {
-        let mut family = self
-            .0
-            .encode_descriptor(name, help, None, MetricType::Gauge)?;
+        let mut family =
+            self.0
+                .encode_descriptor(name, &sentence(help), None, MetricType::Gauge)?;
         for (labels, figure) in figures {
             ConstGauge::new(figure as f64).encode(family.encode_family(&labels)?)?;
         }
@@ -201,14 +201,19 @@ impl Page<'_> {
         help: &str,
         figures: impl IntoIterator<Item = ([Label; N], u64)>,
     ) -> fmt::Result {
-        let mut family = self
-            .0
-            .encode_descriptor(name, help, None, MetricType::Counter)?;
+        let mut family =
+            self.0
+                .encode_descriptor(name, &sentence(help), None, MetricType::Counter)?;
         for (labels, figure) in figures {
             ConstCounter::new(figure).encode(family.encode_family(&labels)?)?;
         }
         Ok(())
     }
+}
+
+/// With its full stop, as the registry ends the others.
+fn sentence(help: &str) -> String {
+    format!("{help}.")
 }
 
 impl fmt::Debug for Figures {

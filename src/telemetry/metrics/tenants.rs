@@ -135,7 +135,7 @@ impl Collector for Busiest {
     fn encode(&self, mut encoder: DescriptorEncoder) -> fmt::Result {
         let mut family = encoder.encode_descriptor(
             "tenant_calls",
-            "Calls of the busiest tenants, counted since they are among these, and of all others, by outcome",
+            "Calls of the busiest tenants, counted since they are among these, and of all others, by outcome.",
             None,
             MetricType::Counter,
         )?;

@@ -58,9 +58,10 @@ impl Exporter {
         let Some(runtime) = runtime.as_ref() else {
             return Err(OTelSdkError::AlreadyShutdown);
         };
-        let sending = tokio::time::timeout(SEND_TIME_MAX, self.inner.export(batch));
+        // Its timer, too, is of that runtime, and so is made within it.
+        let sending = async { tokio::time::timeout(SEND_TIME_MAX, self.inner.export(batch)).await };
         runtime
-            .block_on(async { sending.await })
+            .block_on(sending)
             .unwrap_or(Err(OTelSdkError::Timeout(SEND_TIME_MAX)))
     }
 

@@ -17,12 +17,12 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use super::super::id::Id;
 use super::super::message::{self, Message, Refusal};
-use super::super::{BATCH_MESSAGES_MAX, Bearer, FRAME_BYTES_MAX, LineTransport, PresentedTrace};
+use super::super::{BATCH_MESSAGES_MAX, Bearer, LineTransport, PresentedTrace};
 use super::answer::{self, empty, overloaded};
 use super::exchange::{Accepts, Answered, Exchange, Part};
 use super::revision::{self, Era};
 use super::session_id::Session;
-use super::{BODY_TIME_MAX, Caller, Front, Http, KEEP_ALIVE, Share, event_stream};
+use super::{Caller, Front, Http, KEEP_ALIVE, Share, event_stream};
 use crate::inbound::session;
 
 /// The header that names a session.
@@ -59,8 +59,7 @@ impl<F: Front> Http<F> {
         let accepts = accepts(headers)?;
         require_json(headers)?;
         let caller = self.front.caller(headers).await?;
-        let read = self.bodies.read(body, FRAME_BYTES_MAX, BODY_TIME_MAX);
-        let read = read.await?;
+        let read = self.read_body(body).await?;
         let Some(message) = message::decode(read.bytes, BATCH_MESSAGES_MAX) else {
             return Err(protocol_error(Refusal {
                 id: Id::Unusable,
@@ -195,7 +194,8 @@ impl<F: Front> Http<F> {
         Ok((exchange, handshake))
     }
 
-    fn place(&self) -> Result<OwnedSemaphorePermit, Response> {
+    /// A place among what is under way.
+    pub(in crate::inbound) fn place(&self) -> Result<OwnedSemaphorePermit, Response> {
         Arc::clone(&self.exchanges)
             .try_acquire_owned()
             .map_err(|_| overloaded("too many requests are under way"))
@@ -357,7 +357,7 @@ fn refused_as(status: StatusCode, refusal: &Refusal) -> Response {
 }
 
 /// What the client takes. Who does not say takes anything.
-fn accepts(headers: &HeaderMap) -> Result<Accepts, Response> {
+pub(in crate::inbound) fn accepts(headers: &HeaderMap) -> Result<Accepts, Response> {
     let mut accepts = Accepts {
         json: false,
         events: false,
@@ -384,7 +384,8 @@ fn accepts(headers: &HeaderMap) -> Result<Accepts, Response> {
     }
 }
 
-fn not_acceptable() -> Response {
+/// The client takes nothing that there is.
+pub(in crate::inbound) fn not_acceptable() -> Response {
     answer::fault(
         StatusCode::NOT_ACCEPTABLE,
         "NOT_ACCEPTABLE",
@@ -393,7 +394,7 @@ fn not_acceptable() -> Response {
 }
 
 /// A web page can send `text/plain` to any address without being asked; JSON it cannot.
-fn require_json(headers: &HeaderMap) -> Result<(), Response> {
+pub(in crate::inbound) fn require_json(headers: &HeaderMap) -> Result<(), Response> {
     let value = headers
         .get(CONTENT_TYPE)
         .and_then(|value| value.to_str().ok());

@@ -17,6 +17,7 @@ use crate::mesh::store::key::{Partition, SecretKey, SecretPrefix};
 use crate::mesh::store::secrets::SecretNames;
 use crate::mesh::store::table::{Addition, Page, WriteOutcome};
 use crate::mesh::store::{Metered, Reply};
+use crate::mesh::upstream::ConnectionKey;
 use crate::mesh::upstream::{ConnectionPlan, ConnectionState, ConnectionTarget, Upstream};
 
 /// Without rows; a query waits until it is let go.
@@ -99,6 +100,16 @@ impl SecretStore for Unused {
 impl Upstreams for Unused {
     fn connect(&self, _: ConnectionPlan) -> Reply<'_, Arc<dyn Upstream>> {
         unused()
+    }
+
+    fn try_out(&self, _: ConnectionPlan) -> Reply<'_, Arc<dyn Upstream>> {
+        unused()
+    }
+
+    fn take_over(&self, _: &ConnectionKey, _: &str) {}
+
+    fn retire<'a>(&'a self, _: &'a ConnectionKey, _: &'a str) -> BoxFuture<'a, ()> {
+        async {}.boxed()
     }
 
     fn open(&self, _: &ConnectionKey, _: &str) -> Option<Arc<dyn Upstream>> {
