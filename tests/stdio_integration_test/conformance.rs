@@ -23,16 +23,19 @@ const REVISIONS: [&str; 2] = ["2025-11-25", "2026-07-28"];
 const SUCCESSES_MIN: usize = 270;
 
 /// What needs no fixture, so that the product itself must pass it.
-const OF_THE_PRODUCT: [(&str, &str); 12] = [
+const OF_THE_PRODUCT: [(&str, &str); 15] = [
     ("2025-11-25", "server-initialize"),
     ("2025-11-25", "server-session-lifecycle"),
     ("2025-11-25", "ping"),
     ("2025-11-25", "tools-list"),
     ("2025-11-25", "prompts-list"),
+    ("2025-11-25", "resources-list"),
     ("2025-11-25", "dns-rebinding-protection"),
     ("2025-11-25", "server-sse-multiple-streams"),
     ("2026-07-28", "tools-list"),
     ("2026-07-28", "prompts-list"),
+    ("2026-07-28", "resources-list"),
+    ("2026-07-28", "caching"),
     ("2026-07-28", "dns-rebinding-protection"),
     ("2026-07-28", "http-header-validation"),
     ("2026-07-28", "sep-2164-resource-not-found"),
@@ -177,7 +180,9 @@ impl Fixtures {
             .unwrap();
         let mut url = String::new();
         let output = child.stdout.take().unwrap();
-        BufReader::new(output.take(1024)).read_line(&mut url).unwrap();
+        BufReader::new(output.take(1024))
+            .read_line(&mut url)
+            .unwrap();
         Some(Self {
             input: child.stdin.take(),
             child,
@@ -232,7 +237,10 @@ fn the_fixtures_pass_everything_that_applies() {
     let there = list.lines().filter_map(|line| line.strip_prefix("  - "));
     let there = there.filter_map(|line| line.split(' ').next());
     let not_run: BTreeSet<&str> = there.filter(|name| !run.contains(name)).collect();
-    let left_out = listed.scenario.iter().map(|scenario| scenario.name.as_str());
+    let left_out = listed
+        .scenario
+        .iter()
+        .map(|scenario| scenario.name.as_str());
     assert_eq!(not_run, left_out.collect());
 }
 

@@ -40,6 +40,7 @@ mod revisions;
 mod rules;
 mod secrets;
 mod server;
+mod serving;
 mod sharing;
 mod sockets;
 mod token;
