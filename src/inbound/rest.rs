@@ -63,6 +63,11 @@ pub fn routes(http: &Arc<Http<MeshFront>>, public_url: &str) -> Router {
         .with_state(rest)
 }
 
+/// The statuses of failed requests and what their bodies say, as API.md has them.
+pub fn statuses_markdown() -> String {
+    openapi::statuses_markdown()
+}
+
 impl Rest {
     fn shared(&self) -> &Arc<Shared> {
         self.http.front.shared()

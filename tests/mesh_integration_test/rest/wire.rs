@@ -73,7 +73,7 @@ async fn a_body_is_one_object_in_utf_8_and_bounded() {
         "{\"prefix\": \"\\ud800\"}",
         &nested,
     ] {
-        let told = ada.post("kv_list", body).await;
+        let told = ada.post("kv_list", body.to_owned()).await;
         assert_eq!(
             (told.status.as_u16(), told.code().as_str()),
             (400, "INVALID_PARAMETER"),
