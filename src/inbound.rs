@@ -1,5 +1,6 @@
 //! What faces the client: transports, sessions, MCP methods, tools.
 
+pub mod dashboard;
 pub mod error;
 pub mod front;
 pub mod prompt;

@@ -102,6 +102,10 @@ impl Front for MeshFront {
         Server::new(Arc::clone(&self.shared), Unasked::Streamed(None))
     }
 
+    fn session(&self) -> Server {
+        Server::new(Arc::clone(&self.shared), Unasked::Told)
+    }
+
     fn streaming(&self, stream: Peer<RoleServer>) -> Server {
         Server::new(Arc::clone(&self.shared), Unasked::Streamed(Some(stream)))
     }

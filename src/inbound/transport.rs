@@ -5,6 +5,7 @@
 //! loop of `rmcp` and answers by itself whatever that loop would drop or die of.
 
 mod batch;
+mod chunk;
 mod envelope;
 mod flight;
 mod frame;
@@ -18,10 +19,12 @@ mod output;
 mod parameters;
 mod request;
 mod scan;
+pub mod sse;
 mod stdio;
 pub(in crate::inbound) mod surrogate;
 #[cfg(test)]
 mod tests;
+pub mod websocket;
 
 use std::collections::VecDeque;
 use std::future::Future;
@@ -39,9 +42,11 @@ use rmcp::model::{
 };
 use rmcp::transport::Transport;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
+use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use batch::Batch;
+use chunk::ChunkReader;
 use frame::{Frame, Frames};
 use id::Id;
 use link::SHUTTING_DOWN;
@@ -91,6 +96,19 @@ impl AsyncRead for NoInput {
         _: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         Poll::Pending
+    }
+}
+
+impl LineTransport<ChunkReader> {
+    /// A session whose messages come over `chunks`, each with its line break, under the token of `bearer`, and
+    /// whose lines are taken by whoever holds its link.
+    pub(crate) fn carried(
+        chunks: mpsc::Receiver<Vec<u8>>,
+        limits: Limits,
+        bearer: Arc<Bearer>,
+    ) -> Self {
+        let link = Link::new(limits, None);
+        Self::over(ChunkReader::new(chunks), limits, link).borne_by(bearer)
     }
 }
 

@@ -2,6 +2,7 @@
 //! what is told of one tenant crowds out nobody else's.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::broadcast::{self, Receiver, Sender};
@@ -20,11 +21,18 @@ pub trait TenantNews: Clone {
 
 /// The channels of the tenants that have somebody watching.
 #[derive(Debug)]
-pub struct Channels<News>(Mutex<HashMap<TenantId, Sender<News>>>);
+pub struct Channels<News> {
+    by_tenant: Mutex<HashMap<TenantId, Sender<News>>>,
+    /// Whether there are any, to be asked without the lock.
+    has_any: AtomicBool,
+}
 
 impl<News> Default for Channels<News> {
     fn default() -> Self {
-        Self(Mutex::default())
+        Self {
+            by_tenant: Mutex::default(),
+            has_any: AtomicBool::new(false),
+        }
     }
 }
 
@@ -34,6 +42,7 @@ impl<News: TenantNews> Channels<News> {
         let mut channels = self.channels();
         // Watching begins seldom, so that it can afford to forget whom nobody watches any more.
         channels.retain(|_, channel| channel.receiver_count() > 0);
+        self.has_any.store(true, Ordering::Release);
         channels
             .entry(tenant.clone())
             .or_insert_with(|| broadcast::channel(WAITING_MAX).0)
@@ -48,11 +57,20 @@ impl<News: TenantNews> Channels<News> {
             && channel.send(news).is_err()
         {
             channels.remove(&tenant);
+            self.has_any.store(!channels.is_empty(), Ordering::Release);
         }
     }
 
+    /// Whether somebody may be watching `tenant`, for news that are costly to make. Where nobody watches any
+    /// tenant the answer takes no lock.
+    pub fn may_be_watched(&self, tenant: &TenantId) -> bool {
+        self.has_any.load(Ordering::Acquire) && self.channels().contains_key(tenant)
+    }
+
     fn channels(&self) -> MutexGuard<'_, HashMap<TenantId, Sender<News>>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.by_tenant
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -104,9 +122,12 @@ mod tests {
         }
         let kept = channels.watch(&tenant("kept"));
         assert_eq!(channels.channels().len(), 1);
+        assert!(channels.may_be_watched(&tenant("kept")));
+        assert!(!channels.may_be_watched(&tenant("nobody")));
         drop(kept);
         channels.announce(Told(tenant("kept"), 0));
         channels.announce(Told(tenant("nobody"), 0));
         assert_eq!(channels.channels().len(), 0);
+        assert!(!channels.may_be_watched(&tenant("kept")));
     }
 }

@@ -4,6 +4,7 @@ pub mod analytics;
 pub mod counters;
 pub mod detail;
 pub mod history;
+pub mod live;
 pub mod native_rules;
 pub mod outbox;
 pub mod pattern;
@@ -16,6 +17,7 @@ pub mod rules;
 #[cfg(test)]
 mod fakes;
 
+pub use live::LiveEvents;
 pub use outbox::{Committed, Outbox, OutboxSettings, Slot, Target, Weight};
 pub use publisher::{Pace, Publisher, PublisherSettings};
 pub use record::{Event, Outcome, Priority};

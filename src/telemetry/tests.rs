@@ -140,7 +140,7 @@ fn a_line_of_the_access_log_says_what_it_knows_and_is_turned_off_by_its_target()
         let writer = captured.clone();
         let settings = settings(LogLevel::Info, rust_log, LogFormat::Json);
         let log = Registry::default().with(layer(&settings, false, move || writer.clone()));
-        let tenant = "acme".parse().unwrap();
+        let tenant = "acme";
         let trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
         let whole = access::Access {
             method: "POST",

@@ -39,6 +39,7 @@ mod rules;
 mod secrets;
 mod server;
 mod sharing;
+mod sockets;
 mod token;
 mod unread;
 mod watching;

@@ -20,6 +20,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::{DrainTimes, Ended, Gatekeeper, serve};
+use crate::inbound::transport::http::tests::wire;
 use crate::inbound::transport::{Limits, PresentedIdentity, RawArguments, ReplySlot, memory};
 
 /// How long a test waits for what must come.
@@ -204,7 +205,18 @@ impl Client {
         let (transport, client) = memory(limits);
         let shutdown = CancellationToken::new();
         let session = tokio::spawn(serve(probe, transport, shutdown.clone(), times));
-        let (reader, writer) = tokio::io::split(client);
+        Self::at(client, seen, gate, shutdown, session)
+    }
+
+    /// A client at this end of a session.
+    pub(crate) fn at(
+        end: DuplexStream,
+        seen: Arc<Seen>,
+        gate: Arc<Semaphore>,
+        shutdown: CancellationToken,
+        session: JoinHandle<Ended>,
+    ) -> Self {
+        let (reader, writer) = tokio::io::split(end);
         Self {
             reader: BufReader::new(reader),
             writer: Some(writer),
@@ -215,9 +227,14 @@ impl Client {
         }
     }
 
+    /// A session before its handshake, over the wire that the test is run over.
+    pub(crate) async fn open() -> Self {
+        wire::open().await
+    }
+
     /// A session after a handshake in `version`.
     pub(crate) async fn greeted(version: &str) -> Self {
-        let mut client = Self::new(Limits::default());
+        let mut client = Self::open().await;
         client.greet(version).await;
         client
     }

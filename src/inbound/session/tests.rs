@@ -8,6 +8,25 @@ use serde_json::{Value, json};
 use super::probe::{Client, STATELESS, call, cancel, code, initialize, request, text};
 use super::{DrainTimes, EndCause};
 use crate::inbound::transport::Limits;
+use crate::inbound::transport::http::tests::wire::{over_each_wire, over_one_connection};
+
+over_each_wire! {
+    each_revision_with_a_handshake_is_agreed_on_and_kept,
+    an_unknown_revision_is_answered_with_the_newest_that_has_a_handshake,
+    the_stateless_revision_needs_no_handshake,
+    a_handshake_may_follow_discovery_and_stateless_requests_may_follow_a_handshake,
+    a_subscription_is_acknowledged_and_ends_with_the_session_without_delay,
+    strays_before_the_handshake_are_survived,
+    what_is_sent_together_with_the_handshake_waits_for_it,
+    a_second_handshake_counts_and_a_wrong_one_leaves_the_first,
+    a_wrong_handshake_can_be_repeated,
+    a_panic_is_answered_and_survived,
+    a_client_that_is_gone_ends_the_session,
+}
+
+over_one_connection! {
+    a_shutdown_finishes_what_runs_and_refuses_what_comes,
+}
 
 const SESSION_REVISIONS: [&str; 4] = ["2024-11-05", "2025-03-26", "2025-06-18", "2025-11-25"];
 
@@ -21,10 +40,9 @@ fn stateless(id: u32, method: &str, params: &str) -> String {
     )
 }
 
-#[tokio::test]
 async fn each_revision_with_a_handshake_is_agreed_on_and_kept() {
     for version in SESSION_REVISIONS {
-        let mut client = Client::new(Limits::default());
+        let mut client = Client::open().await;
         let answer = client.greet(version).await;
         assert_eq!(answer["result"]["protocolVersion"], version);
         client.ping().await;
@@ -40,19 +58,17 @@ async fn each_revision_with_a_handshake_is_agreed_on_and_kept() {
     }
 }
 
-#[tokio::test]
 async fn an_unknown_revision_is_answered_with_the_newest_that_has_a_handshake() {
     for version in ["1999-01-01", "2099-01-01", "2026-07-28"] {
-        let mut client = Client::new(Limits::default());
+        let mut client = Client::open().await;
         let answer = client.greet(version).await;
         assert_eq!(answer["result"]["protocolVersion"], "2025-11-25");
         assert_eq!(text(&client.ask(&call(1, "version")).await), "2025-11-25");
     }
 }
 
-#[tokio::test]
 async fn the_stateless_revision_needs_no_handshake() {
-    let mut client = Client::new(Limits::default());
+    let mut client = Client::open().await;
     let answer = client.ask(&stateless(1, "server/discover", "{}")).await;
     let versions = answer["result"]["supportedVersions"].as_array().unwrap();
     assert!(versions.contains(&json!("2026-07-28")), "{answer}");
@@ -75,9 +91,8 @@ async fn the_stateless_revision_needs_no_handshake() {
     );
 }
 
-#[tokio::test]
 async fn a_handshake_may_follow_discovery_and_stateless_requests_may_follow_a_handshake() {
-    let mut client = Client::new(Limits::default());
+    let mut client = Client::open().await;
     client.ask(&stateless(1, "server/discover", "{}")).await;
     client.greet("2025-06-18").await;
     let answer = client
@@ -87,9 +102,8 @@ async fn a_handshake_may_follow_discovery_and_stateless_requests_may_follow_a_ha
     assert_eq!(text(&client.ask(&call(3, "version")).await), "2025-06-18");
 }
 
-#[tokio::test]
 async fn a_subscription_is_acknowledged_and_ends_with_the_session_without_delay() {
-    let mut client = Client::new(Limits::default());
+    let mut client = Client::open().await;
     let listen = stateless(
         7,
         "subscriptions/listen",
@@ -107,9 +121,8 @@ async fn a_subscription_is_acknowledged_and_ends_with_the_session_without_delay(
     assert!(begin.elapsed() < Duration::from_secs(1));
 }
 
-#[tokio::test]
 async fn strays_before_the_handshake_are_survived() {
-    let mut client = Client::new(Limits::default());
+    let mut client = Client::open().await;
     client
         .send(r#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#)
         .await;
@@ -126,9 +139,8 @@ async fn strays_before_the_handshake_are_survived() {
     assert_eq!(client.seen.started.load(Ordering::SeqCst), 1);
 }
 
-#[tokio::test]
 async fn what_is_sent_together_with_the_handshake_waits_for_it() {
-    let mut client = Client::new(Limits::default());
+    let mut client = Client::open().await;
     let lines = [
         initialize("a", "2025-06-18"),
         r#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#.to_owned(),
@@ -139,7 +151,6 @@ async fn what_is_sent_together_with_the_handshake_waits_for_it() {
     assert_eq!(text(&client.receive().await), "2025-06-18");
 }
 
-#[tokio::test]
 async fn a_second_handshake_counts_and_a_wrong_one_leaves_the_first() {
     let mut client = Client::greeted("2024-11-05").await;
     assert_eq!(
@@ -155,9 +166,8 @@ async fn a_second_handshake_counts_and_a_wrong_one_leaves_the_first() {
     assert_eq!(text(&client.ask(&call(3, "version")).await), "2025-06-18");
 }
 
-#[tokio::test]
 async fn a_wrong_handshake_can_be_repeated() {
-    let mut client = Client::new(Limits::default());
+    let mut client = Client::open().await;
     assert_eq!(
         code(&client.ask(&request("1", "initialize", "{}")).await),
         -32602
@@ -166,7 +176,6 @@ async fn a_wrong_handshake_can_be_repeated() {
     client.ping().await;
 }
 
-#[tokio::test]
 async fn a_panic_is_answered_and_survived() {
     let mut client = Client::greeted("2025-11-25").await;
     for id in 1..=3 {
@@ -224,7 +233,6 @@ async fn what_runs_at_the_end_of_the_input_is_waited_for() {
     assert_eq!((ended.cause, ended.unfinished), (EndCause::ClientLeft, 0));
 }
 
-#[tokio::test]
 async fn a_shutdown_finishes_what_runs_and_refuses_what_comes() {
     let mut client = Client::greeted("2025-11-25").await;
     client.send(&call(1, "stubborn")).await;
@@ -287,7 +295,6 @@ async fn a_client_that_never_reads_does_not_keep_the_session_from_ending() {
     assert!(begin.elapsed() < Duration::from_millis(2000));
 }
 
-#[tokio::test]
 async fn a_client_that_is_gone_ends_the_session() {
     let mut client = Client::greeted("2025-11-25").await;
     client.send(&call(1, "typed")).await;

@@ -159,6 +159,11 @@ impl Traffic {
         self.state().flights == 0
     }
 
+    /// Bytes of what is in flight.
+    pub(super) fn bytes(&self) -> usize {
+        self.state().bytes
+    }
+
     /// Whether a single request is in flight.
     pub(super) fn has_one(&self) -> bool {
         self.state().flights == 1

@@ -5,17 +5,20 @@
 //! which any process with the same keys opens, and only a stream that is open takes memory.
 
 pub(in crate::inbound) mod answer;
-mod body;
-mod event_stream;
+pub(in crate::inbound) mod body;
+mod carried;
+pub(in crate::inbound) mod event_stream;
 mod exchange;
 mod gate;
+mod inlet;
 mod listener;
-mod mcp;
+pub(in crate::inbound) mod mcp;
 mod revision;
+pub(in crate::inbound) mod seat;
 mod session_id;
 mod sessions;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod tls;
 
 use std::future::Future;
@@ -43,6 +46,10 @@ use crate::mesh::Timestamp;
 use crate::mesh::tenant::Permission;
 use body::{BodyBudget, ReadBody};
 use sessions::Sessions;
+
+pub(super) use carried::Carried;
+pub(super) use inlet::Inlet;
+pub(in crate::inbound) use listener::Lasting;
 
 pub use gate::{Cors, Gate, InvalidOrigin, Origin};
 pub use listener::{Drain, Listener, ListenerSettings, SILENCE_MAX};
@@ -81,6 +88,9 @@ pub trait Front: Send + Sync + 'static {
 
     /// What answers one request that is not part of a session with an open stream.
     fn handler(&self) -> Self::Handler;
+
+    /// What answers a session that lasts as long as its connection, and tells its client what concerns it.
+    fn session(&self) -> Self::Handler;
 
     /// What answers on a session's stream, and its requests while that is open; `stream` leads to the client.
     fn streaming(&self, stream: Peer<RoleServer>) -> Self::Handler;
@@ -154,6 +164,11 @@ impl<F: Front> Http<F> {
     pub(in crate::inbound) async fn read_body(&self, body: Body) -> Result<ReadBody, Response> {
         let read = self.bodies.read(body, FRAME_BYTES_MAX, BODY_TIME_MAX);
         read.await.map_err(Response::from)
+    }
+
+    /// What the bodies of all requests, and the messages of connections that last, take together.
+    pub(in crate::inbound) const fn bodies(&self) -> &BodyBudget {
+        &self.bodies
     }
 
     /// The route `/mcp`.

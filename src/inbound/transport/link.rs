@@ -92,6 +92,12 @@ impl Link {
         self.output.take().await
     }
 
+    /// Nobody takes the lines any more: the session ends.
+    pub(super) fn leave(&self) {
+        self.output.abandon();
+        self.traffic.wake();
+    }
+
     /// The id that the client gets for a request of ours.
     fn outgoing_id(&self, id: RequestId) -> RequestId {
         match (&self.id_prefix, id) {

@@ -194,6 +194,12 @@ impl Output {
         }
     }
 
+    /// Nobody takes the lines any more.
+    pub(super) fn abandon(&self) {
+        self.fail();
+        self.filled.notify_one();
+    }
+
     /// Writes until [`Self::close`] or an error.
     pub(super) async fn run(&self, mut writer: impl AsyncWrite + Unpin) {
         let result = self.write_all(&mut writer).await;

@@ -2,14 +2,13 @@
 
 use std::fs::File;
 use std::io::{self, Read};
-use std::pin::Pin;
-use std::task::{Context, Poll};
 use std::thread;
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::mpsc;
 
+use super::chunk::ChunkReader;
 use super::{Limits, LineTransport};
 
 /// How much a thread reads at once from an input that cannot be waited for, in bytes.
@@ -151,41 +150,7 @@ fn thread_reader(mut input: impl Read + Send + 'static) -> io::Result<Reader> {
                 }
             }
         })?;
-    Ok(Box::new(ThreadReader {
-        receiver,
-        chunk: Vec::new(),
-        read: 0,
-    }))
-}
-
-/// The reading end of the thread's channel.
-struct ThreadReader {
-    receiver: mpsc::Receiver<Vec<u8>>,
-    chunk: Vec<u8>,
-    read: usize,
-}
-
-impl AsyncRead for ThreadReader {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        let this = &mut *self;
-        if this.read == this.chunk.len() {
-            match this.receiver.poll_recv(context) {
-                Poll::Ready(Some(chunk)) => this.chunk = chunk,
-                Poll::Ready(None) => return Poll::Ready(Ok(())),
-                Poll::Pending => return Poll::Pending,
-            }
-            this.read = 0;
-        }
-        let rest = this.chunk.get(this.read..).unwrap_or_default();
-        let count = rest.len().min(buffer.remaining());
-        buffer.put_slice(rest.get(..count).unwrap_or_default());
-        this.read += count;
-        Poll::Ready(Ok(()))
-    }
+    Ok(Box::new(ChunkReader::new(receiver)))
 }
 
 #[cfg(test)]

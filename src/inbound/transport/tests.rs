@@ -12,6 +12,27 @@ use super::*;
 use crate::inbound::session::probe::{
     Client, STATELESS, call, cancel, code, initialize, request, text,
 };
+use crate::inbound::transport::http::tests::wire::{over_each_wire, over_one_connection};
+
+over_each_wire! {
+    a_broken_line_is_answered_by_the_id_that_stands_in_it,
+    a_line_without_a_usable_id_is_answered_only_where_the_revision_knows_such_answers,
+    numbers_that_are_no_integers_are_refused_by_name,
+    a_lone_surrogate_is_answered_and_a_pair_is_not_touched,
+    malformed_parameters_are_refused_with_the_reason,
+    arguments_arrive_to_the_byte_and_exact_results_leave_so,
+    a_batch_is_answered_as_one_where_the_revision_has_batches,
+    a_batch_is_refused_request_by_request_where_the_revision_has_none,
+    an_id_in_flight_is_refused_and_the_first_request_is_still_answered,
+    a_cancelled_request_is_not_answered_and_its_id_is_not_reused,
+    progress_and_requests_of_ours_reach_the_client_in_order,
+    stateless_requests_can_be_cancelled,
+    deep_nesting_is_an_answer_and_no_overflow,
+}
+
+over_one_connection! {
+    a_flood_of_notifications_starts_no_handlers,
+}
 
 fn small(limits: Limits) -> Limits {
     Limits {
@@ -31,7 +52,6 @@ fn refusal(answer: &Value) -> (Value, i64) {
     (answer["id"].clone(), code(answer))
 }
 
-#[tokio::test]
 async fn a_broken_line_is_answered_by_the_id_that_stands_in_it() {
     let mut client = Client::greeted("2025-06-18").await;
     for (line, expected) in [
@@ -75,7 +95,6 @@ async fn a_broken_line_is_answered_by_the_id_that_stands_in_it() {
     client.ping().await;
 }
 
-#[tokio::test]
 async fn a_line_without_a_usable_id_is_answered_only_where_the_revision_knows_such_answers() {
     let lines = [
         "nonsense",
@@ -100,7 +119,7 @@ async fn a_line_without_a_usable_id_is_answered_only_where_the_revision_knows_su
         client.ping().await;
     }
     for version in [None, Some("2025-11-25")] {
-        let mut client = Client::new(Limits::default());
+        let mut client = Client::open().await;
         if let Some(version) = version {
             client.greet(version).await;
         }
@@ -115,7 +134,6 @@ async fn a_line_without_a_usable_id_is_answered_only_where_the_revision_knows_su
     }
 }
 
-#[tokio::test]
 async fn numbers_that_are_no_integers_are_refused_by_name() {
     let mut client = Client::greeted("2025-06-18").await;
     for id in ["1.5", "9223372036854775808", "1e2"] {
@@ -149,7 +167,6 @@ async fn what_is_not_utf_8_is_answered() {
     client.ping().await;
 }
 
-#[tokio::test]
 async fn a_lone_surrogate_is_answered_and_a_pair_is_not_touched() {
     let mut client = Client::greeted("2025-06-18").await;
     let params = r#"{"name":"echo","arguments":{"value":"a\ud800b"}}"#;
@@ -190,7 +207,6 @@ async fn a_frame_at_the_limit_passes_and_one_past_it_is_answered() {
     client.ping().await;
 }
 
-#[tokio::test]
 async fn deep_nesting_is_an_answer_and_no_overflow() {
     let mut client = Client::greeted("2025-11-25").await;
     let deep = format!("{}{}", "[".repeat(2_000_000), "]".repeat(2_000_000));
@@ -219,7 +235,6 @@ async fn deep_nesting_is_an_answer_and_no_overflow() {
     client.ping().await;
 }
 
-#[tokio::test]
 async fn malformed_parameters_are_refused_with_the_reason() {
     let mut client = Client::greeted("2025-06-18").await;
     for (method, params, word) in [
@@ -260,7 +275,6 @@ async fn malformed_parameters_are_refused_with_the_reason() {
     );
 }
 
-#[tokio::test]
 async fn arguments_arrive_to_the_byte_and_exact_results_leave_so() {
     let mut client = Client::greeted("2025-06-18").await;
     let arguments = r#"{ "n" : 123456789012345678901234567890.10, "b":1, "a":1e400 }"#;
@@ -389,7 +403,6 @@ async fn a_message_may_come_in_pieces_and_many_in_one() {
     }
 }
 
-#[tokio::test]
 async fn a_batch_is_answered_as_one_where_the_revision_has_batches() {
     let mut client = Client::greeted("2025-03-26").await;
     let lines = [
@@ -457,7 +470,6 @@ async fn a_batch_at_the_limit_passes_even_when_it_fills_the_house_and_one_past_i
     client.ping().await;
 }
 
-#[tokio::test]
 async fn a_batch_is_refused_request_by_request_where_the_revision_has_none() {
     let mut client = Client::greeted("2025-06-18").await;
     client
@@ -469,7 +481,6 @@ async fn a_batch_is_refused_request_by_request_where_the_revision_has_none() {
     assert_eq!(client.seen.started.load(Ordering::SeqCst), 0);
 }
 
-#[tokio::test]
 async fn an_id_in_flight_is_refused_and_the_first_request_is_still_answered() {
     let mut client = Client::greeted("2025-06-18").await;
     client.send(&call(1, "wait")).await;
@@ -493,7 +504,6 @@ async fn an_id_in_flight_is_refused_and_the_first_request_is_still_answered() {
     assert_eq!(text(&client.ask(&call(1, "typed")).await), "typed");
 }
 
-#[tokio::test]
 async fn a_cancelled_request_is_not_answered_and_its_id_is_not_reused() {
     let mut client = Client::greeted("2025-06-18").await;
     for tool in ["wait", "stubborn"] {
@@ -720,7 +730,6 @@ async fn once_such_a_client_reads_everything_is_answered() {
     assert!(client.seen.most_running.load(Ordering::SeqCst) <= 16);
 }
 
-#[tokio::test]
 async fn a_flood_of_notifications_starts_no_handlers() {
     let mut client = Client::greeted("2025-11-25").await;
     let lines = [
@@ -739,7 +748,6 @@ async fn a_flood_of_notifications_starts_no_handlers() {
     assert_eq!(client.seen.initialized.load(Ordering::SeqCst), 1);
 }
 
-#[tokio::test]
 async fn progress_and_requests_of_ours_reach_the_client_in_order() {
     let mut client = Client::greeted("2025-06-18").await;
     let params = r#"{"name":"progress","_meta":{"progressToken":"p"}}"#;
@@ -771,9 +779,8 @@ async fn progress_and_requests_of_ours_reach_the_client_in_order() {
     }
 }
 
-#[tokio::test]
 async fn stateless_requests_can_be_cancelled() {
-    let mut client = Client::new(Limits::default());
+    let mut client = Client::open().await;
     let params = format!(r#"{{"name":"wait","_meta":{STATELESS}}}"#);
     client.send(&request("1", "tools/call", &params)).await;
     client

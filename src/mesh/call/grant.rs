@@ -18,7 +18,7 @@ use super::operation::{
 use super::request::{Continued, InputWay, Progress, Request};
 use super::stage::{Record, Spent, held};
 use super::tool::Tool;
-use crate::mesh::event::{Committed, Event, Outcome, Slot, Weight};
+use crate::mesh::event::{Committed, Event, LiveEvents, Outcome, Slot, Weight};
 use crate::mesh::integration::IntegrationBook;
 use crate::mesh::integration::waiting::WaitingCalls;
 use crate::mesh::limit::{Admission, ArtifactQuota, Direction, Quota, Roster, RosterOf};
@@ -357,6 +357,10 @@ impl<'call> Reach<'call> {
 
     pub(in crate::mesh) fn tenant_id(self) -> &'call TenantId {
         self.ground.context.tenant_id()
+    }
+
+    pub(in crate::mesh) fn live_events(self) -> &'call LiveEvents {
+        self.ground.backplane.outbox.live()
     }
 
     pub(in crate::mesh) fn permissions(self) -> PermissionSet {

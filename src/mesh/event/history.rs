@@ -307,7 +307,16 @@ impl History {
                 return None;
             }
         };
-        if !filter.fits(detail_type, &detail) {
+        let traits = Traits {
+            detail_type,
+            source: detail.source.as_deref(),
+            tool: &detail.tool,
+            outcome: detail.outcome,
+            priority: detail.priority,
+            user_id: &detail.user_id,
+            tags: detail.tags.as_deref(),
+        };
+        if !filter.fits(&traits) {
             return None;
         }
         let body_bytes = row.number(BODY_BYTES_ATTRIBUTE);
@@ -382,23 +391,35 @@ impl HistoryPage {
     }
 }
 
+/// What a filter looks at.
+pub(super) struct Traits<'event> {
+    pub(super) detail_type: &'event str,
+    pub(super) source: Option<&'event str>,
+    pub(super) tool: &'event str,
+    pub(super) outcome: Outcome,
+    pub(super) priority: Priority,
+    pub(super) user_id: &'event str,
+    pub(super) tags: Option<&'event BTreeMap<String, String>>,
+}
+
 impl Filter {
-    fn fits(&self, detail_type: &str, detail: &Detail<'_>) -> bool {
+    /// Whether an event with these traits is wanted.
+    pub(super) fn fits(&self, event: &Traits<'_>) -> bool {
         let is = |wanted: &Option<String>, held: Option<&str>| {
             wanted.as_deref().is_none_or(|wanted| held == Some(wanted))
         };
         let has_tag = |(name, value): (&String, &String)| {
-            detail.tags.as_ref().and_then(|tags| tags.get(name)) == Some(value)
+            event.tags.and_then(|tags| tags.get(name)) == Some(value)
         };
-        is(&self.detail_type, Some(detail_type))
-            && is(&self.source, detail.source.as_deref())
-            && is(&self.tool, Some(&detail.tool))
-            && self.outcome.is_none_or(|wanted| wanted == detail.outcome)
-            && self.priority.is_none_or(|wanted| wanted == detail.priority)
+        is(&self.detail_type, Some(event.detail_type))
+            && is(&self.source, event.source)
+            && is(&self.tool, Some(event.tool))
+            && self.outcome.is_none_or(|wanted| wanted == event.outcome)
+            && self.priority.is_none_or(|wanted| wanted == event.priority)
             && self
                 .user_id
                 .as_ref()
-                .is_none_or(|wanted| wanted.as_str() == detail.user_id)
+                .is_none_or(|wanted| wanted.as_str() == event.user_id)
             && self.tags.iter().all(has_tag)
     }
 }

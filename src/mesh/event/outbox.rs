@@ -37,6 +37,7 @@ use self::folder::{Folder, Takeover};
 use self::frame::Body;
 use self::log::{Damage, Log, Recovered, SEGMENT_BYTES_MAX};
 use self::share::{Share, Way, disk_full};
+use super::live::LiveEvents;
 use super::record::{Event, Outcome};
 use crate::mesh::tenant::TenantId;
 use crate::mesh::{Clock, Error, ErrorKind};
@@ -77,6 +78,7 @@ struct Inner {
     disk: Arc<dyn Disk>,
     log: Arc<Log>,
     share: Mutex<Share>,
+    live: LiveEvents,
     damage: Arc<Damage>,
     is_closed: AtomicBool,
     adopted_folders: AtomicU64,
@@ -177,6 +179,7 @@ impl Outbox {
             disk,
             log: Arc::new(log),
             share: Mutex::new(share),
+            live: LiveEvents::default(),
             damage,
             is_closed: AtomicBool::new(false),
             adopted_folders: AtomicU64::new(0),
@@ -214,6 +217,11 @@ impl Outbox {
             reserved: SLOT_BYTES,
             intent: 0,
         })
+    }
+
+    /// What is put into it, for those who watch.
+    pub(in crate::mesh) fn live(&self) -> &LiveEvents {
+        &self.0.live
     }
 
     /// How it is doing.
@@ -411,12 +419,15 @@ impl Slot {
         // What could not be written now is an orphan of the log's, no longer this slot's.
         self.intent = 0;
         match result {
-            Ok(written) => Ok(Committed {
-                writer: self.outbox.log.writer(),
-                tenant: self.tenant.clone(),
-                first_seq: written.seq,
-                count: written.count,
-            }),
+            Ok(written) => {
+                self.outbox.live.tell(&self.tenant, events);
+                Ok(Committed {
+                    writer: self.outbox.log.writer(),
+                    tenant: self.tenant.clone(),
+                    first_seq: written.seq,
+                    count: written.count,
+                })
+            }
             Err(error) => {
                 let mut share = self.outbox.share();
                 for way in Way::ALL {

@@ -3,6 +3,7 @@
 pub mod alerts;
 pub mod analytics;
 pub mod health;
+pub mod live;
 pub mod query;
 pub mod resource;
 pub mod rules;
@@ -11,6 +12,7 @@ pub mod send;
 pub use alerts::{AlertsRead, AlertsSubscribe, CreateAlert, DeleteAlert};
 pub use analytics::EventsAnalytics;
 pub use health::EventsHealthCheck;
+pub use live::EventsWatch;
 pub use query::EventsQuery;
 pub use resource::{EVENT_TYPE, EventAddress, EventRead};
 pub use rules::{CreateRule, DeleteRule, ListRules};

@@ -9,7 +9,8 @@ use crate::mesh::Error;
 use crate::mesh::call::grant::Reach;
 use crate::mesh::call::operation::{Allows, EventsRead};
 use crate::mesh::event::analytics::{self, Analytics, AnalyticsQuery};
-use crate::mesh::event::history::{History, HistoryPage, Query, ReportedEvent};
+use crate::mesh::event::history::{Filter, History, HistoryPage, Query, ReportedEvent};
+use crate::mesh::event::live::EventFeed;
 use crate::mesh::limit::Direction;
 use crate::mesh::store::Metered;
 
@@ -49,6 +50,15 @@ impl<'call, P> Events<'call, P> {
         let answer = self.history().query(query).await?;
         self.reach.spend(Direction::DynamodbRead, answer.units);
         Ok(answer)
+    }
+
+    /// The events that fit `filter`, as this process records them from now on.
+    pub fn watch(&self, filter: Filter) -> EventFeed
+    where
+        P: Allows<EventsRead>,
+    {
+        let live = self.reach.live_events();
+        live.watch(self.reach.tenant_id(), filter)
     }
 
     /// Waits up to `patience` for this process's own events of the tenant to be in the history, and

@@ -93,18 +93,7 @@ pub fn parse(text: Option<&str>) -> Result<Result<EventsQuery, Error>, CallFault
 
 fn query(text: Option<&str>) -> Result<EventsQuery, Error> {
     let mut arguments = Arguments::of(text)?;
-    let user: Option<String> = arguments.optional("user_id")?;
-    let user_id = user.map(|user| user.parse::<UserId>()).transpose();
-    let filter = Filter {
-        detail_type: name(&mut arguments, "detail_type")?,
-        source: name(&mut arguments, "source")?,
-        outcome: arguments.optional("outcome")?,
-        priority: arguments.optional("priority")?,
-        user_id: user_id
-            .map_err(|error| arguments.wrong("user_id", format!("is no user: {error}")))?,
-        tags: arguments.optional("tags")?.unwrap_or_default(),
-        tool: name(&mut arguments, "tool")?,
-    };
+    let filter = filter(&mut arguments)?;
     let call = EventsQuery {
         filter,
         start: arguments.optional("start_time")?,
@@ -115,6 +104,33 @@ fn query(text: Option<&str>) -> Result<EventsQuery, Error> {
     };
     arguments.finish()?;
     Ok(call)
+}
+
+/// The filter of events that a client gives by itself, as one JSON object.
+///
+/// # Errors
+///
+/// A member is unknown or of the wrong type.
+pub fn filter_of(text: &str) -> Result<Filter, Error> {
+    let mut arguments = Arguments::within(text, "filter.".to_owned())?;
+    let filter = filter(&mut arguments)?;
+    arguments.finish()?;
+    Ok(filter)
+}
+
+fn filter(arguments: &mut Arguments<'_>) -> Result<Filter, Error> {
+    let user: Option<String> = arguments.optional("user_id")?;
+    let user_id = user.map(|user| user.parse::<UserId>()).transpose();
+    Ok(Filter {
+        detail_type: name(arguments, "detail_type")?,
+        source: name(arguments, "source")?,
+        outcome: arguments.optional("outcome")?,
+        priority: arguments.optional("priority")?,
+        user_id: user_id
+            .map_err(|error| arguments.wrong("user_id", format!("is no user: {error}")))?,
+        tags: arguments.optional("tags")?.unwrap_or_default(),
+        tool: name(arguments, "tool")?,
+    })
 }
 
 fn name(arguments: &mut Arguments<'_>, name: &'static str) -> Result<Option<String>, Error> {

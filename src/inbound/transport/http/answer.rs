@@ -43,7 +43,7 @@ pub(crate) fn fault(status: StatusCode, code: &str, message: &str) -> Response {
 }
 
 /// There is too much at the moment.
-pub(super) fn overloaded(message: &str) -> Response {
+pub(in crate::inbound) fn overloaded(message: &str) -> Response {
     fault(StatusCode::SERVICE_UNAVAILABLE, "OVERLOADED", message)
 }
 

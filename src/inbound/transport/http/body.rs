@@ -42,6 +42,11 @@ pub(crate) enum BodyFault {
     Broken,
 }
 
+/// How many units of the budget so many bytes take.
+pub(in crate::inbound) const fn units(bytes: usize) -> usize {
+    bytes.div_ceil(UNIT_BYTES)
+}
+
 impl BodyBudget {
     pub(crate) fn new(bytes: usize) -> Self {
         Self(Arc::new(Semaphore::new(bytes / UNIT_BYTES)))
@@ -71,7 +76,7 @@ impl BodyBudget {
                 return Err(BodyFault::TooLarge { most });
             }
             let held = place.as_ref().map_or(0, OwnedSemaphorePermit::num_permits);
-            let missing = length.div_ceil(UNIT_BYTES).saturating_sub(held);
+            let missing = units(length).saturating_sub(held);
             if let Some(more) = self.take(missing)? {
                 match &mut place {
                     Some(place) => place.merge(more),
@@ -83,7 +88,11 @@ impl BodyBudget {
         Ok(ReadBody { bytes, place })
     }
 
-    fn take(&self, units: usize) -> Result<Option<OwnedSemaphorePermit>, BodyFault> {
+    /// Room for so many units; nothing where none are wanted.
+    pub(in crate::inbound) fn take(
+        &self,
+        units: usize,
+    ) -> Result<Option<OwnedSemaphorePermit>, BodyFault> {
         if units == 0 {
             return Ok(None);
         }

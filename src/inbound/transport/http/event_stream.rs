@@ -16,7 +16,7 @@ const SIGN_OF_LIFE: &[u8] = b": still here\n\n";
 const FRAMING: &str = "event: message\ndata: ";
 
 /// Each of `lines` as an event. They hold JSON, so there is no line break within one.
-pub(super) fn events(lines: &[u8]) -> Bytes {
+pub(in crate::inbound) fn events(lines: &[u8]) -> Bytes {
     let lines = lines.split(|byte| *byte == b'\n');
     let mut text = Vec::new();
     for line in lines.filter(|line| !line.is_empty()) {
@@ -29,12 +29,12 @@ pub(super) fn events(lines: &[u8]) -> Bytes {
 }
 
 /// One event of another kind.
-pub(super) fn event(kind: &str, data: &str) -> Bytes {
+pub(in crate::inbound) fn event(kind: &str, data: &str) -> Bytes {
     format!("event: {kind}\ndata: {data}\n\n").into()
 }
 
 /// What comes next on a stream; after `time` without anything, a sign of life.
-pub(super) async fn next_or_sign<T>(
+pub(in crate::inbound) async fn next_or_sign<T>(
     next: impl Future<Output = Option<T>>,
     time: Duration,
     shown: impl FnOnce(T) -> Bytes,
@@ -46,7 +46,7 @@ pub(super) async fn next_or_sign<T>(
 }
 
 /// The response that is such a stream.
-pub(super) fn response(
+pub(in crate::inbound) fn response(
     events: impl Stream<Item = Result<Bytes, std::convert::Infallible>> + Send + 'static,
 ) -> Response {
     let mut response = Response::new(Body::from_stream(events));

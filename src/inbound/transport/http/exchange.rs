@@ -23,9 +23,9 @@ use crate::mesh::tenant::Permission;
 
 /// What the client takes, by its `Accept`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Accepts {
+pub(in crate::inbound) struct Accepts {
     pub(super) json: bool,
-    pub(super) events: bool,
+    pub(in crate::inbound) events: bool,
 }
 
 /// How the exchange is part of a session.

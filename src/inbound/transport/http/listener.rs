@@ -14,7 +14,7 @@ use axum::body::Body;
 use axum::extract::ConnectInfo;
 use axum::response::Response;
 use http::HeaderValue;
-use http::header::CONNECTION;
+use http::header::{CONNECTION, UPGRADE};
 use hyper::body::{Frame, Incoming, SizeHint};
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -164,6 +164,29 @@ struct Activity {
     is_closed: AtomicBool,
 }
 
+/// A connection that goes on in another protocol: it counts as busy, is waited for where the listener ends, and is
+/// cut off where that takes too long.
+#[derive(Clone)]
+pub(in crate::inbound) struct Lasting {
+    tasks: TaskTracker,
+    cut: CancellationToken,
+    held: Arc<(Arc<Place>, Busy)>,
+}
+
+impl Lasting {
+    /// Runs what goes on over the connection.
+    pub(in crate::inbound) fn spawn(self, talk: impl Future<Output = ()> + Send + 'static) {
+        let Self { tasks, cut, held } = self;
+        tasks.spawn(async move {
+            tokio::select! {
+                () = cut.cancelled() => {}
+                () = talk => {}
+            }
+            drop(held);
+        });
+    }
+}
+
 /// A connection's place; free again when this is dropped.
 struct Place {
     activity: Arc<Activity>,
@@ -210,7 +233,7 @@ impl Connections {
                 let cut = connections.drain.cut.clone();
                 tokio::select! {
                     () = cut.cancelled() => {}
-                    () = connections.serve(stream, peer, tls, place) => {}
+                    () = connections.serve(stream, peer, tls, Arc::new(place)) => {}
                 }
             });
         }
@@ -263,7 +286,7 @@ impl Connections {
         stream: TcpStream,
         peer: SocketAddr,
         tls: Option<Arc<Tls>>,
-        place: Place,
+        place: Arc<Place>,
     ) {
         // What says nothing takes no buffers yet.
         let says_something = timeout(self.silence_max, stream.readable());
@@ -290,17 +313,28 @@ impl Connections {
         }
     }
 
+    fn lasting(&self, place: &Arc<Place>) -> Lasting {
+        Lasting {
+            tasks: self.tasks.clone(),
+            cut: self.drain.cut.clone(),
+            held: Arc::new((Arc::clone(place), Busy::begin(&place.activity))),
+        }
+    }
+
     async fn speak(
         &self,
         stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
         peer: SocketAddr,
-        place: &Place,
+        place: &Arc<Place>,
     ) {
         let activity = &place.activity;
         let service = hyper::service::service_fn(|request: http::Request<Incoming>| {
             let busy = Busy::begin(activity);
             let mut request = request.map(Body::new);
             request.extensions_mut().insert(ConnectInfo(peer));
+            if request.headers().contains_key(UPGRADE) {
+                request.extensions_mut().insert(self.lasting(place));
+            }
             let router = self.router.clone();
             let is_draining = self.drain.begin.is_cancelled();
             async move {

@@ -191,7 +191,8 @@ impl<F: Front> Http<F> {
         Ok((exchange, handshake))
     }
 
-    fn place(&self) -> Result<OwnedSemaphorePermit, Response> {
+    /// A place among what is under way.
+    pub(in crate::inbound) fn place(&self) -> Result<OwnedSemaphorePermit, Response> {
         Arc::clone(&self.exchanges)
             .try_acquire_owned()
             .map_err(|_| overloaded("too many requests are under way"))
@@ -340,7 +341,7 @@ fn protocol_error(refusal: Refusal) -> Response {
 }
 
 /// What the client takes. Who does not say takes anything.
-fn accepts(headers: &HeaderMap) -> Result<Accepts, Response> {
+pub(in crate::inbound) fn accepts(headers: &HeaderMap) -> Result<Accepts, Response> {
     let mut accepts = Accepts {
         json: false,
         events: false,
@@ -367,7 +368,8 @@ fn accepts(headers: &HeaderMap) -> Result<Accepts, Response> {
     }
 }
 
-fn not_acceptable() -> Response {
+/// The client takes nothing that there is.
+pub(in crate::inbound) fn not_acceptable() -> Response {
     answer::fault(
         StatusCode::NOT_ACCEPTABLE,
         "NOT_ACCEPTABLE",
@@ -376,7 +378,7 @@ fn not_acceptable() -> Response {
 }
 
 /// A web page can send `text/plain` to any address without being asked; JSON it cannot.
-fn require_json(headers: &HeaderMap) -> Result<(), Response> {
+pub(in crate::inbound) fn require_json(headers: &HeaderMap) -> Result<(), Response> {
     let value = headers
         .get(CONTENT_TYPE)
         .and_then(|value| value.to_str().ok());

@@ -256,6 +256,15 @@ impl<H> StreamPlace<H> {
         &self.end
     }
 
+    /// The stream counts as used now.
+    pub(super) fn touch(&self) {
+        let mut state = self.sessions.state();
+        let known = state.sessions.get_mut(&self.session);
+        if let Some(stream) = known.and_then(|known| known.stream.as_mut()) {
+            stream.last_used = Instant::now();
+        }
+    }
+
     /// From now on `handler` answers the requests of this session.
     pub(super) fn attach(&self, handler: H) {
         let mut state = self.sessions.state();

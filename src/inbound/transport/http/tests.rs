@@ -1,8 +1,11 @@
 //! A listener with a probe behind it: exchanges, streams, connections, and what clients do wrong.
 
 mod connections;
+mod event_streams;
 mod exchanges;
+mod sockets;
 mod streams;
+pub(crate) mod wire;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -20,6 +23,7 @@ use tokio_util::sync::CancellationToken;
 use super::*;
 use crate::inbound::session::probe::{Probe, Seen};
 use crate::inbound::sign_in::SignIn;
+use crate::inbound::transport::{sse, websocket};
 use crate::mesh::tenant::IdentityError;
 use crate::mesh::{Clock, ManualClock, Timestamp};
 
@@ -73,6 +77,10 @@ impl Front for TestFront {
         self.probe()
     }
 
+    fn session(&self) -> Probe {
+        self.probe()
+    }
+
     fn streaming(&self, _: Peer<RoleServer>) -> Probe {
         self.probe()
     }
@@ -92,6 +100,7 @@ struct Plan {
     streams: usize,
     ends_at: Option<Timestamp>,
     drain: Duration,
+    folder: &'static str,
 }
 
 impl Default for Plan {
@@ -102,6 +111,7 @@ impl Default for Plan {
             streams: 16,
             ends_at: None,
             drain: PATIENCE,
+            folder: "",
         }
     }
 }
@@ -149,7 +159,11 @@ impl World {
         let listener = listener.await.unwrap();
         let address = listener.address().unwrap();
         let gate_of_hosts = Gate::new(address.ip(), &[], &[]);
-        let router = guarded(http.routes(), gate_of_hosts, None);
+        let routes = http
+            .routes()
+            .merge(websocket::routes(&http))
+            .merge(sse::routes(&http, plan.folder));
+        let router = guarded(routes, gate_of_hosts, None);
         let begin = drain.begin.clone();
         let serving = tokio::spawn(listener.serve(router, drain));
         Self {

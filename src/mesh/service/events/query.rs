@@ -141,13 +141,7 @@ impl Operation for EventsQuery {
     ) -> Result<EventsQueryAnswer, Error> {
         let filters = self.filters();
         let (start, end) = Self::check_window(self.start, self.end, call.now())?;
-        if !call.also_holds(Permission::EventsReadAll) {
-            let own = call.user_id();
-            if self.filter.user_id.as_ref().is_some_and(|user| user != own) {
-                return Err(others_events());
-            }
-            self.filter.user_id = Some(own.clone());
-        }
+        narrow(&mut self.filter, call)?;
         let settled = call.settled(PATIENCE).await;
         call.progress(0.0, None, "searching");
         let query = Query {
@@ -250,6 +244,21 @@ fn read_position(text: &str) -> Option<HistoryPosition> {
         after: Ulid::from_str(after).ok()?,
         order,
     })
+}
+
+/// Has `filter` find only events of the caller's own, where it may not see those of others.
+pub(super) fn narrow<O: Operation>(
+    filter: &mut Filter,
+    call: &Granted<'_, O>,
+) -> Result<(), Error> {
+    if !call.also_holds(Permission::EventsReadAll) {
+        let own = call.user_id();
+        if filter.user_id.as_ref().is_some_and(|user| user != own) {
+            return Err(others_events());
+        }
+        filter.user_id = Some(own.clone());
+    }
+    Ok(())
 }
 
 fn others_events() -> Error {
