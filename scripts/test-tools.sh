@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Installs what the tests use besides Rust: AWS emulators, and MCP clients that other people wrote.
 #
-#   scripts/test-tools.sh [emulators] [python] [node] [servers] [promtool]     (without arguments: all of them)
+#   scripts/test-tools.sh [emulators] [python] [node] [servers] [promtool] [schemathesis]
+#       (without arguments: all of them)
 #
 # Everything lies under target/test-tools and goes away with it. What is there already in the right
 # version is left alone, so a second run takes a moment. It needs python3 with venv, and npm for `node` and `servers`.
@@ -16,6 +17,9 @@ NODE=22.23.3              # the Inspector needs 22
 MCP_TYPESCRIPT_OLD=1.17.3 # refuses protocol versions after 2025-06-18
 MCP_TYPESCRIPT_NEW=1.32.2
 MCP_INSPECTOR=2.12.0
+
+# What asks the REST façade everything that its description allows, and more.
+SCHEMATHESIS=4.32.5
 
 # Servers that tests register as integrations.
 MCP_SERVER=2026.8.31
@@ -59,6 +63,8 @@ python() {
     python_packages python "mcp==$MCP_PYTHON"
     python_packages python-1 "mcp==$MCP_PYTHON_1"
 }
+
+schemathesis() { python_packages schemathesis "schemathesis==$SCHEMATHESIS"; }
 
 node() {
     local folder=$tools/node start=$SECONDS
@@ -139,11 +145,11 @@ promtool() {
     say "promtool: $("$folder/promtool" --version | head -1), $((SECONDS - start)) s, $(size "$folder")"
 }
 
-[[ $# -gt 0 ]] || set -- emulators python node servers promtool
+[[ $# -gt 0 ]] || set -- emulators python node servers promtool schemathesis
 for part in "$@"; do
     case $part in
-    emulators | python | node | servers | promtool) ;;
-    *) fail "unknown part '$part'; the parts are emulators, python, node, servers and promtool" ;;
+    emulators | python | node | servers | promtool | schemathesis) ;;
+    *) fail "unknown part '$part'; the parts are emulators, python, node, servers, promtool and schemathesis" ;;
     esac
 done
 for part in "$@"; do "$part"; done

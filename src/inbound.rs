@@ -4,6 +4,7 @@ pub mod dashboard;
 pub mod error;
 pub mod front;
 pub mod prompt;
+pub mod rest;
 pub mod server;
 pub mod session;
 pub mod sign_in;

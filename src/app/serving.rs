@@ -8,6 +8,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ::http::Uri;
+use axum::extract::State;
+use axum::routing::get;
 use axum::{Router, middleware};
 use secrecy::SecretSlice;
 use tokio_util::sync::CancellationToken;
@@ -16,6 +18,8 @@ use super::{App, Carrier, sign_in};
 use crate::config::{Config, HttpSettings};
 use crate::inbound::dashboard;
 use crate::inbound::front::MeshFront;
+use crate::inbound::rest;
+use crate::inbound::sign_in::{ProtectedResource, SignIn, WELL_KNOWN};
 use crate::inbound::transport::http::{
     self, Cors, Drain, Gate, Http, Listener, ListenerSettings, Origin, SILENCE_MAX, SessionKeys,
     TlsFiles,
@@ -81,9 +85,13 @@ impl Serving {
         let settings = &config.http;
         let listener = listener(settings).await?;
         let address = listener.address().map_err(cannot_listen(settings.bind))?;
-        let metrics = Metrics::new(&config.metrics, clock.as_ref());
+        // Nothing is counted where nobody can read it.
+        let metrics = config
+            .metrics
+            .bind
+            .map(|bind| (bind, Metrics::new(&config.metrics, clock.as_ref())));
         let watch = Watch {
-            metrics: Some(Arc::clone(&metrics)),
+            metrics: metrics.as_ref().map(|(_, metrics)| Arc::clone(metrics)),
             is_traced: config.traces.is_some(),
         };
         let app = App::open_over(Carrier::Http, config, clock, upstreams, watch).await?;
@@ -97,17 +105,26 @@ impl Serving {
         let url = public_url(settings, address);
         let asked = Asked {
             backplane: Arc::clone(&app.shared().backplane),
-            metrics,
             draining: drain.begin.clone(),
         };
-        let operators = match config.metrics.bind {
-            Some(bind) => Some((
+        let watched = Watched {
+            metrics: metrics
+                .as_ref()
+                .map(|(_, metrics)| metrics.http().clone())
+                .unwrap_or_default(),
+            clock: Arc::clone(&app.shared().backplane.clock),
+        };
+        let operators = match metrics {
+            Some((bind, metrics)) => Some((
                 plain_listener(bind).await?,
-                health::operators(asked.clone()),
+                health::operators(asked.clone(), metrics),
             )),
             None => None,
         };
-        let router = router(config, &app, &url, asked, drain.ending.clone())?;
+        let routes = router(config, &app, &url, drain.ending.clone())?;
+        let router = routes.merge(health::public(asked));
+        let router = guarded(router, &config.http)
+            .layer(middleware::from_fn_with_state(watched, watched::watch));
         Ok(Self {
             app,
             listener,
@@ -211,28 +228,51 @@ fn cannot_listen(bind: SocketAddr) -> impl FnOnce(std::io::Error) -> Error {
     }
 }
 
+/// All routes for tenants.
 fn router(
     config: &Config,
     app: &App,
     url: &str,
-    asked: Asked,
     ending: CancellationToken,
 ) -> Result<Router, Error> {
     let settings = &config.http;
     let sign_in = sign_in::sign_in(&config.sign_in, url)?;
+    let discovery = discovery(&sign_in);
     let front = MeshFront::new(Arc::clone(app.shared()), sign_in);
     let clock = Arc::clone(&app.shared().backplane.clock);
-    let watched = Watched {
-        metrics: asked.metrics.http().clone(),
-        clock: Arc::clone(&clock),
-    };
     let http = Http::new(front, keys(settings)?, settings.streams_max, clock, ending);
-    let origins: Vec<Origin> = settings
-        .cors
-        .origins
-        .iter()
-        .filter_map(|text| text.parse().ok())
-        .collect();
+    let folder = url.parse::<Uri>();
+    let folder = folder.as_ref().map_or("", Uri::path);
+    Ok(Router::new()
+        .merge(http.routes())
+        .merge(rest::routes(&http, url))
+        .merge(websocket::routes(&http))
+        .merge(sse::routes(&http, folder))
+        .merge(dashboard::routes(&http))
+        .merge(discovery))
+}
+
+/// Where clients find out where to get a token, if there is anything to find.
+fn discovery(sign_in: &SignIn) -> Router {
+    let Some(resource) = sign_in.resource().cloned() else {
+        return Router::new();
+    };
+    let told = async |State(resource): State<ProtectedResource>, uri: Uri| match resource
+        .metadata_at(uri.path())
+    {
+        Some(metadata) => health::json(StatusCode::OK, &metadata),
+        None => health::json(StatusCode::NOT_FOUND, &serde_json::json!({})),
+    };
+    Router::new()
+        .route(WELL_KNOWN, get(told))
+        .route(&format!("{WELL_KNOWN}/{{*rest}}"), get(told))
+        .with_state(resource)
+}
+
+/// What every request passes first.
+fn guarded(routes: Router, settings: &HttpSettings) -> Router {
+    let origins = settings.cors.origins.iter();
+    let origins: Vec<Origin> = origins.filter_map(|text| text.parse().ok()).collect();
     let gate = Gate::new(settings.bind.ip(), &settings.hosts(), &origins);
     let cors = (!origins.is_empty()).then(|| Cors {
         origins,
@@ -240,16 +280,7 @@ fn router(
         credentials: settings.cors.credentials,
         max_age: settings.cors.max_age,
     });
-    let folder = url.parse::<Uri>();
-    let folder = folder.as_ref().map_or("", Uri::path);
-    let routes = Router::new()
-        .merge(http.routes())
-        .merge(websocket::routes(&http))
-        .merge(sse::routes(&http, folder))
-        .merge(dashboard::routes(&http))
-        .merge(health::public(asked));
-    let guarded = http::guarded(routes, gate, cors.as_ref());
-    Ok(guarded.layer(middleware::from_fn_with_state(watched, watched::watch)))
+    http::guarded(routes, gate, cors.as_ref())
 }
 
 /// The keys of the settings; without any, one that ends with this process.

@@ -14,7 +14,7 @@ pub enum Identity {
     /// Not at all: it is the user that the settings name.
     Env,
     /// By a token in each request.
-    Jwt(JwtSettings),
+    Jwt(Box<JwtSettings>),
 }
 
 /// The user that the settings name.
@@ -103,7 +103,7 @@ impl IdentityRead {
             }
         }
         let identity = match (mode, &jwt.settings) {
-            (Mode::Jwt, Some(settings)) => Identity::Jwt(settings.clone()),
+            (Mode::Jwt, Some(settings)) => Identity::Jwt(Box::new(settings.clone())),
             _ => Identity::Env,
         };
         Self {

@@ -1,10 +1,12 @@
 //! Kinds of failure to tool errors and JSON-RPC errors; the only such mapping.
 
+use http::StatusCode;
 use rmcp::ErrorData;
 use rmcp::model::ErrorCode;
 use serde_json::{Map, Value, json};
 use ulid::Ulid;
 
+use crate::mesh::service::address::InvalidAddress;
 use crate::mesh::service::cursor::InvalidCursor;
 use crate::mesh::tenant::IdentityError;
 use crate::mesh::{Error, ErrorKind};
@@ -52,6 +54,40 @@ fn body(error: &Error, request_id: Ulid) -> Map<String, Value> {
     body
 }
 
+/// What HTTP says of a failed call.
+pub fn http_status(kind: ErrorKind) -> StatusCode {
+    match kind {
+        ErrorKind::InvalidParameter => StatusCode::BAD_REQUEST,
+        ErrorKind::NotFound => StatusCode::NOT_FOUND,
+        ErrorKind::Conflict => StatusCode::CONFLICT,
+        // A quota does not come back with time, so it is no 429, which clients wait out.
+        ErrorKind::PermissionDenied | ErrorKind::QuotaExceeded => StatusCode::FORBIDDEN,
+        ErrorKind::RateLimited => StatusCode::TOO_MANY_REQUESTS,
+        ErrorKind::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+        ErrorKind::Overloaded | ErrorKind::AwsThrottled | ErrorKind::AwsUnavailable => {
+            StatusCode::SERVICE_UNAVAILABLE
+        }
+        ErrorKind::AwsCredentials
+        | ErrorKind::UpstreamUnavailable
+        | ErrorKind::UpstreamError
+        | ErrorKind::OutcomeUnknown => StatusCode::BAD_GATEWAY,
+        ErrorKind::NotSupported => StatusCode::NOT_IMPLEMENTED,
+        ErrorKind::Timeout => StatusCode::GATEWAY_TIMEOUT,
+        // Its caller has gone and reads nothing: this is for the access log, as proxies write it.
+        ErrorKind::Cancelled => StatusCode::from_u16(499).unwrap_or(StatusCode::BAD_REQUEST),
+        ErrorKind::Internal => StatusCode::INTERNAL_SERVER_ERROR,
+    }
+}
+
+/// The word by which a response says what [`identity_error`] says by a number.
+pub fn identity_word(code: ErrorCode) -> &'static str {
+    match code {
+        UNAUTHENTICATED => "UNAUTHENTICATED",
+        TENANT_SUSPENDED => "TENANT_SUSPENDED",
+        _ => "UNAVAILABLE",
+    }
+}
+
 /// A failed method that is no tool: the kind chooses the code, and `data.error` is what a tool would have
 /// answered.
 pub fn method_error(error: &Error, request_id: Ulid) -> ErrorData {
@@ -81,6 +117,11 @@ pub fn identity_error(error: IdentityError) -> ErrorData {
     };
     let fix = json!({ "fix": error.fix() });
     ErrorData::new(code, error.to_string(), Some(fix))
+}
+
+/// An address that names no resource.
+pub fn no_resource(error: InvalidAddress) -> ErrorData {
+    ErrorData::new(ErrorCode::RESOURCE_NOT_FOUND, error.to_string(), None)
 }
 
 /// A cursor that does not fit the call.

@@ -4,6 +4,7 @@ mod attended;
 mod direct;
 mod input;
 mod resource;
+mod shared;
 mod subscription;
 mod task;
 mod tool_list;
@@ -15,21 +16,20 @@ use rmcp::model::*;
 use rmcp::service::{RequestContext, SubscriptionContext};
 use rmcp::{ErrorData, Peer, RoleServer, ServerHandler};
 
-use super::error::{cursor_error, identity_error, method_error};
+use super::error::{cursor_error, identity_error};
 use super::prompt;
 use super::session::Gatekeeper;
-use super::sign_in::{ScopeSlot, missing_scope};
-use super::tool::argument::name_a_caller;
+use super::sign_in::ScopeSlot;
 use super::tool::catalog::Catalog;
 use super::tool::{CallFault, Called, Reply};
-use super::transport::{PresentedIdentity, PresentedTrace, RawArguments, ReplySlot};
+use super::transport::{RawArguments, ReplySlot};
+use crate::mesh::call::Backplane;
 use crate::mesh::call::operation::Operation;
 use crate::mesh::call::request::Request;
 use crate::mesh::call::tool::Toolset;
-use crate::mesh::call::{Answer, Backplane};
-use crate::mesh::tenant::{IdentityError, Presented, TenantContext, Token};
-use crate::mesh::trace::{TRACEPARENT, TraceParent};
+use crate::mesh::tenant::{IdentityError, TenantContext};
 
+pub(in crate::inbound) use shared::{MethodFault, RequestHead};
 pub use subscription::Streams;
 use subscription::Subscriptions;
 use tool_list::ShownTools;
@@ -95,23 +95,8 @@ impl Server {
         matches!(self.unasked, Unasked::Untold)
     }
 
-    /// The request as the mesh sees it. The identity that came with it is in the extensions, put there by
-    /// the transport, and nowhere else.
     fn request(&self, context: &RequestContext<RoleServer>, arguments: Option<&str>) -> Request {
-        let presented = context
-            .extensions
-            .get::<PresentedIdentity>()
-            .cloned()
-            .unwrap_or_default();
-        let named = arguments.is_some_and(name_a_caller);
-        let mut request = Request::new(Presented {
-            token: presented.token.map(Token::new),
-            foreign: presented.foreign || named,
-            run: None,
-        });
-        request.cancelled = context.ct.clone();
-        request.trace = trace(context);
-        request
+        RequestHead::of(context).into_request(arguments)
     }
 
     async fn run<O: Operation>(
@@ -119,21 +104,8 @@ impl Server {
         context: &RequestContext<RoleServer>,
         operation: O,
     ) -> Result<(O::Answer, ulid::Ulid), ErrorData> {
-        let request = self.request(context, None);
-        let answer: Answer<_> = self
-            .shared
-            .backplane
-            .call(request, Ok(operation))
-            .await
-            .map_err(identity_error)?;
-        let request_id = answer.request_id();
-        match answer.into_result() {
-            Ok(answer) => Ok((answer, request_id)),
-            Err(error) => {
-                ScopeSlot::note(&context.extensions, missing_scope(&error));
-                Err(method_error(&error, request_id))
-            }
-        }
+        let answer = self.shared.run(&RequestHead::of(context), operation).await;
+        answer.map_err(|fault| fault.told(context))
     }
 
     /// Whose request it is.
@@ -141,10 +113,7 @@ impl Server {
         &self,
         context: &RequestContext<RoleServer>,
     ) -> Result<TenantContext, IdentityError> {
-        let presented = self.request(context, None).presented;
-        let backplane = &self.shared.backplane;
-        let now = backplane.clock.now();
-        backplane.resolver.resolve(&presented, now).await
+        self.shared.caller(&RequestHead::of(context)).await
     }
 
     /// Refuses a request without a tenant: for what is no call and is yet not told to anybody.
@@ -153,18 +122,9 @@ impl Server {
         caller.map(|_| ()).map_err(identity_error)
     }
 
-    /// Whether anything here has an address: artifacts have, values that are too large for an answer, and
-    /// the alerts that were raised.
-    fn has_resources(&self) -> bool {
-        let families = [Toolset::Artifacts, Toolset::Kv, Toolset::Events];
-        families
-            .into_iter()
-            .any(|family| self.shared.catalog.has(family))
-    }
-
     /// Whether there is anything that a stream could tell of.
     fn has_streams(&self) -> bool {
-        self.has_resources() || self.has_changing_tools()
+        self.shared.has_resources() || self.has_changing_tools()
     }
 
     /// Whether anything here can be watched.
@@ -185,7 +145,7 @@ impl Server {
         if !prompt::list(&self.shared.catalog).is_empty() {
             capabilities.prompts = Some(PromptsCapability::default());
         }
-        if self.has_resources() {
+        if self.shared.has_resources() {
             capabilities.completions = Some(JsonObject::new());
             let mut resources = ResourcesCapability::default();
             resources.subscribe = Some(self.has_changing_resources());
@@ -227,7 +187,8 @@ impl ServerHandler for Server {
     ) -> Result<CallToolResponse, ErrorData> {
         let continued = input::continued(&mut params);
         let name = params.name.as_ref();
-        let Some(called) = self.called(name, &context).await else {
+        let head = RequestHead::of(&context);
+        let Some(called) = self.shared.called(name, &head).await else {
             self.require_caller(&context).await?;
             return Err(unknown_tool(name));
         };
@@ -242,7 +203,7 @@ impl ServerHandler for Server {
         let arguments = given.as_ref().map(RawArguments::get);
         // What is for another server names nobody to us.
         let own = arguments.filter(|_| matches!(called, Called::Own(_)));
-        let mut request = self.request(&context, own);
+        let mut request = head.into_request(own);
         request.continued = continued;
         let request_id = request.id;
         let reply = match self
@@ -260,7 +221,7 @@ impl ServerHandler for Server {
                 None => return Err(identity_error(error)),
             },
         };
-        ScopeSlot::note(&context.extensions, reply.missing_scope);
+        ScopeSlot::note(&context.extensions, reply.missing_scope());
         if let Some(task) = self.started_task(called.tool(), &reply, &context) {
             return Ok(CallToolResponse::Task(task));
         }
@@ -366,7 +327,9 @@ impl ServerHandler for Server {
     ) -> Result<ListResourcesResult, ErrorData> {
         self.require_resources::<ListResourcesRequestMethod>()?;
         let cursor = params.and_then(|params| params.cursor);
-        self.resource_page(cursor.as_deref(), &context).await
+        let head = RequestHead::of(&context);
+        let page = self.shared.resource_page(cursor.as_deref(), &head).await;
+        page.map_err(|fault| fault.told(&context))
     }
 
     async fn list_resource_templates(
@@ -385,9 +348,11 @@ impl ServerHandler for Server {
         context: RequestContext<RoleServer>,
     ) -> Result<ReadResourceResponse, ErrorData> {
         self.require_resources::<ReadResourceRequestMethod>()?;
-        self.resource(params.uri, &context)
-            .await
+        let head = RequestHead::of(&context);
+        let found = self.shared.resource(params.uri, &head).await;
+        found
             .map(ReadResourceResponse::from)
+            .map_err(|fault| fault.told(&context))
     }
 
     async fn complete(
@@ -444,7 +409,7 @@ impl ServerHandler for Server {
 
 impl Server {
     fn require_resources<M: ConstString>(&self) -> Result<(), ErrorData> {
-        match self.has_resources() {
+        match self.shared.has_resources() {
             true => Ok(()),
             false => Err(ErrorData::method_not_found::<M>()),
         }
@@ -476,21 +441,16 @@ fn is_stateless(context: &RequestContext<RoleServer>) -> bool {
         .is_some_and(|version| version >= ProtocolVersion::V_2026_07_28)
 }
 
-/// The caller's trace: what the message says of it, else what its transport does.
-fn trace(context: &RequestContext<RoleServer>) -> Option<TraceParent> {
-    let parent = context.meta.get(TRACEPARENT).and_then(|text| text.as_str());
-    let carried = || context.extensions.get::<PresentedTrace>();
-    parent
-        .and_then(|text| text.parse().ok())
-        .or_else(|| carried().map(|carried| carried.0))
-}
-
 fn invalid(message: &str) -> ErrorData {
     ErrorData::invalid_params(message.to_owned(), None)
 }
 
 fn unknown_tool(name: &str) -> ErrorData {
+    ErrorData::invalid_params(no_such_tool(name), None)
+}
+
+/// What whoever calls a tool is told that there is not.
+pub(in crate::inbound) fn no_such_tool(name: &str) -> String {
     let shown: String = name.chars().take(128).collect();
-    let message = format!("there is no tool `{shown}` here; tools/list names those that there are");
-    ErrorData::invalid_params(message, None)
+    format!("there is no tool `{shown}` here; tools/list names those that there are")
 }

@@ -2,27 +2,23 @@
 //! client's calls.
 
 use std::borrow::Cow;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use serde_json::Value;
-use serde_json::value::RawValue;
 use tokio::sync::Semaphore;
 
 use super::server::Shared;
-use super::tool::{self, CallFault, Reply};
+use super::tool::{self, CallFault, Reply, idempotency};
 use crate::mesh::call::request::Request;
 use crate::mesh::call::tool::Tool;
 use crate::mesh::store::idempotency::{KEY_BYTES_MAX, arguments_hash};
 use crate::mesh::tenant::{IdentityError, TenantId};
 use crate::mesh::workflow::{ToolCaller, ToolTask};
 use crate::mesh::{Error, ErrorKind};
-
-/// The argument by which tools tell a repeated call.
-const IDEMPOTENCY_KEY: &str = "idempotency_key";
 
 /// The most tools that the workflows of one tenant call at once: a quarter of the calls that a tenant may
 /// have in flight by default, so that its clients find room beside a backlog of runs.
@@ -123,21 +119,7 @@ fn not_offered(name: &str) -> Error {
 
 /// The arguments of a task, with a key for the step where the tool takes one and was given none.
 fn with_key<'task>(tool: Tool, task: &'task ToolTask) -> Cow<'task, str> {
-    let takes_key = tool::describe(tool).is_some_and(|description| {
-        let mut arguments = description.arguments.iter();
-        arguments.any(|argument| argument.name == IDEMPOTENCY_KEY)
-    });
-    let text = task.arguments.trim();
-    let given = serde_json::from_str::<BTreeMap<Cow<'_, str>, &RawValue>>(text);
-    let (true, Ok(given), Some(rest)) = (takes_key, given, text.strip_prefix('{')) else {
-        return Cow::Borrowed(&task.arguments);
-    };
-    if given.contains_key(IDEMPOTENCY_KEY) || given.contains_key("idempotencyKey") {
-        return Cow::Borrowed(&task.arguments);
-    }
-    let key = Value::from(step_key(task));
-    let comma = if given.is_empty() { "" } else { "," };
-    Cow::Owned(format!("{{\"{IDEMPOTENCY_KEY}\":{key}{comma}{rest}"))
+    idempotency::with_key(tool, &task.arguments, || step_key(task))
 }
 
 /// The key of a step: no other step of any run has it.

@@ -6,12 +6,14 @@ pub mod catalog;
 pub mod description;
 pub mod document;
 pub mod events;
+pub mod idempotency;
 pub mod integrations;
 pub mod kv;
 pub mod proxy;
 pub mod workflows;
 
 use std::borrow::Cow;
+use std::time::Duration;
 
 use serde::Serialize;
 
@@ -81,10 +83,21 @@ pub struct Reply {
     pub is_error: bool,
     /// Resources that hold what the result does not.
     pub links: Vec<ResourceLink>,
-    /// What the scope of the caller's token leaves out, where the call failed for that alone.
-    pub missing_scope: Option<Permission>,
+    /// Why the call failed, where that was not in an integrated server.
+    pub failure: Option<Failure>,
     /// The result of an integrated server, which takes the place of ours.
     upstream: Option<Box<McpProxyAnswer>>,
+}
+
+/// Why a call failed, for transports that say more of it than the result does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// The kind, whose code the result has.
+    pub kind: ErrorKind,
+    /// How long to wait before the same call can succeed.
+    pub wait: Option<Duration>,
+    /// What the scope of the caller's token leaves out, where the call failed for that alone.
+    pub missing_scope: Option<Permission>,
 }
 
 /// What a client sees of `tool`; nothing for a method that is no tool.
@@ -339,7 +352,11 @@ impl Reply {
     /// The reply to a call that failed.
     pub fn failed(error: &Error, request_id: ulid::Ulid) -> Self {
         Self {
-            missing_scope: missing_scope(error),
+            failure: Some(Failure {
+                kind: error.kind(),
+                wait: error.wait(),
+                missing_scope: missing_scope(error),
+            }),
             ..Self::of_result(tool_error(error, request_id).to_string(), true)
         }
     }
@@ -350,9 +367,14 @@ impl Reply {
             result,
             is_error,
             links: Vec::new(),
-            missing_scope: None,
+            failure: None,
             upstream: None,
         }
+    }
+
+    /// What the scope of the caller's token leaves out, where the call failed for that alone.
+    pub fn missing_scope(&self) -> Option<Permission> {
+        self.failure?.missing_scope
     }
 
     /// The result of an integrated server, as it is.

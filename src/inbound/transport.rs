@@ -21,7 +21,7 @@ mod request;
 mod scan;
 pub mod sse;
 mod stdio;
-mod surrogate;
+pub(in crate::inbound) mod surrogate;
 #[cfg(test)]
 mod tests;
 pub mod websocket;

@@ -32,6 +32,7 @@ mod model;
 mod oversight;
 mod protocol;
 mod resources;
+mod rest;
 mod rules;
 mod sign_in;
 mod tables;

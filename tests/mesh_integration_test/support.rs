@@ -6,6 +6,7 @@ pub(crate) mod caller;
 pub(crate) mod calls;
 pub(crate) mod client;
 pub(crate) mod schema;
+pub(crate) mod served;
 pub(crate) mod token;
 pub(crate) mod upstreams;
 pub(crate) mod world;

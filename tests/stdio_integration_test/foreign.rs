@@ -12,12 +12,12 @@ use crate::server::{PROGRAM, Start, run_to_end};
 /// How long a whole round of a client may take; starting an interpreter is most of it.
 const ROUND_MAX: Duration = Duration::from_secs(60);
 
-fn repository(path: &str) -> PathBuf {
+pub(crate) fn repository(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
 }
 
 /// An installed tool; `None`, and said, where it is not there.
-fn tool(name: &str, path: &str) -> Option<PathBuf> {
+pub(crate) fn tool(name: &str, path: &str) -> Option<PathBuf> {
     let path = repository("target/test-tools").join(path);
     if path.exists() {
         return Some(path);

@@ -1,8 +1,8 @@
 //! The real binary as a client meets it: pipes, signals, crashes, several processes, foreign clients.
 //!
 //! What a machine lacks is named in a line that begins with `left out: `, or is a failure where
-//! `AGENT_MESH_TEST_REQUIRE` (names separated by commas) asks for it: `python`, `typescript`, `inspector` and
-//! `promtool`, which `scripts/test-tools.sh` installs, `tmpfs`, which takes root, and `landlock`, which takes a newer
+//! `AGENT_MESH_TEST_REQUIRE` (names separated by commas) asks for it: `python`, `typescript`, `inspector`,
+//! `promtool` and `schemathesis`, which `scripts/test-tools.sh` installs, `tmpfs`, which takes root, and `landlock`, which takes a newer
 //! kernel.
 #![cfg(target_os = "linux")]
 #![allow(
@@ -33,6 +33,7 @@ mod lines;
 mod logging;
 mod operator;
 mod requirement;
+mod rest;
 mod revisions;
 mod rules;
 mod secrets;

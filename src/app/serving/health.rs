@@ -19,7 +19,6 @@ use crate::telemetry::metrics::{self, Metrics};
 #[derive(Clone)]
 pub(super) struct Asked {
     pub(super) backplane: Arc<Backplane>,
-    pub(super) metrics: Arc<Metrics>,
     /// Cancelled when the process is to end.
     pub(super) draining: CancellationToken,
 }
@@ -33,11 +32,12 @@ pub(super) fn public(asked: Asked) -> Router {
 }
 
 /// For operators: the same, all of the process's health, and its metrics.
-pub(super) fn operators(asked: Asked) -> Router {
+pub(super) fn operators(asked: Asked, metrics: Arc<Metrics>) -> Router {
     Router::new()
         .route("/health", get(whole))
-        .route("/metrics", get(encoded))
         .with_state(asked.clone())
+        .route("/metrics", get(encoded))
+        .with_state(metrics)
         .merge(public(asked))
 }
 
@@ -57,12 +57,8 @@ async fn whole(State(asked): State<Asked>) -> Response {
     json(status(health.readiness.ready), &health)
 }
 
-async fn encoded(State(asked): State<Asked>) -> Response {
-    text(
-        StatusCode::OK,
-        metrics::CONTENT_TYPE,
-        asked.metrics.encode(),
-    )
+async fn encoded(State(metrics): State<Arc<Metrics>>) -> Response {
+    text(StatusCode::OK, metrics::CONTENT_TYPE, metrics.encode())
 }
 
 const fn status(is_ready: bool) -> StatusCode {
@@ -72,7 +68,8 @@ const fn status(is_ready: bool) -> StatusCode {
     }
 }
 
-fn json(status: StatusCode, value: &impl Serialize) -> Response {
+/// A response of JSON.
+pub(super) fn json(status: StatusCode, value: &impl Serialize) -> Response {
     match serde_json::to_string(value) {
         Ok(body) => text(status, "application/json", body),
         Err(_) => text(

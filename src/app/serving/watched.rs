@@ -29,6 +29,7 @@ const ROUTES: &[&str] = &[
     "/messages",
     "/openapi.json",
     "/resources",
+    "/resources/read",
     "/sse",
     "/tools",
     "/tools/{name}",

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use rmcp::service::RequestContext;
 use rmcp::{ErrorData, RoleServer};
 
-use super::{Server, identity_error};
+use super::{RequestHead, Server, Shared, identity_error};
 use crate::inbound::tool::{Called, DirectName};
 use crate::mesh::call::tool::{Tool, Toolset};
 use crate::mesh::integration::DirectTools;
@@ -13,43 +13,55 @@ use crate::mesh::integration::direct::readings;
 use crate::mesh::tenant::{IdentityError, PermissionSet, TenantContext};
 
 impl Server {
-    /// The tools that the caller may call, the text of a JSON array: our own, then those of integrated servers
-    /// that its tenant has chosen. Where requests bring tokens, one that brings none sees all of our own that
-    /// is offered; what a token opens is decided when it is called.
+    /// The tools that the caller may call, as [`Shared::tool_list`] has them. Where requests bring tokens, one
+    /// that brings none sees all of our own that is offered; what a token opens is decided when it is called.
     pub(super) async fn listed_tools(
         &self,
         context: &RequestContext<RoleServer>,
     ) -> Result<String, ErrorData> {
-        let catalog = &self.shared.catalog;
         let caller = match self.caller(context).await {
             Ok(caller) => caller,
-            Err(IdentityError::Missing) => return Ok(catalog.list(PermissionSet::ALL).to_string()),
+            Err(IdentityError::Missing) => {
+                return Ok(self.shared.catalog.list(PermissionSet::ALL).to_string());
+            }
             Err(error) => return Err(identity_error(error)),
         };
-        let own = catalog.list(caller.permissions());
         self.start_tool_list_teller(&caller, context);
-        let direct = self.direct_tools(&caller).await.unwrap_or_default();
-        self.shown_tools.show(direct.fingerprint());
-        Ok(joined(&own, direct.texts()))
+        let (list, fingerprint) = self.shared.tool_list(&caller).await;
+        self.shown_tools.show(fingerprint);
+        Ok(list)
     }
 
     /// The tools of integrated servers that are listed to `caller`; nothing where that is not known now.
     pub(super) async fn direct_tools(&self, caller: &TenantContext) -> Option<Arc<DirectTools>> {
-        let catalog = &self.shared.catalog;
-        if !catalog.has(Toolset::Integrations) {
+        self.shared.direct_tools(caller).await
+    }
+}
+
+impl Shared {
+    /// The tools that `caller` may call, the text of a JSON array: our own, then those of integrated servers
+    /// that its tenant has chosen; and the fingerprint of the latter.
+    pub(in crate::inbound) async fn tool_list(&self, caller: &TenantContext) -> (String, u64) {
+        let own = self.catalog.list(caller.permissions());
+        let direct = self.direct_tools(caller).await.unwrap_or_default();
+        (joined(&own, direct.texts()), direct.fingerprint())
+    }
+
+    async fn direct_tools(&self, caller: &TenantContext) -> Option<Arc<DirectTools>> {
+        if !self.catalog.has(Toolset::Integrations) {
             return Some(Arc::default());
         }
-        let book = &self.shared.backplane.integrations;
-        book.direct_tools(caller, catalog.is_read_only()).await
+        let book = &self.backplane.integrations;
+        book.direct_tools(caller, self.catalog.is_read_only()).await
     }
 
     /// What the caller means by `name`, if it is anything. Our own names win.
-    pub(super) async fn called(
+    pub(in crate::inbound) async fn called(
         &self,
         name: &str,
-        context: &RequestContext<RoleServer>,
+        head: &RequestHead,
     ) -> Option<Called> {
-        let catalog = &self.shared.catalog;
+        let catalog = &self.catalog;
         if let Some(tool) = Tool::named(name) {
             return catalog.offers(tool).then_some(Called::Own(tool));
         }
@@ -60,8 +72,8 @@ impl Server {
         if found.is_empty() {
             return None;
         }
-        let caller = self.caller(context).await.ok()?;
-        let book = &self.shared.backplane.integrations;
+        let caller = self.caller(head).await.ok()?;
+        let book = &self.backplane.integrations;
         let (service, tool) = book.meant(&caller, found).await?;
         Some(Called::Direct(DirectName {
             service,

@@ -6,9 +6,10 @@ use rmcp::model::*;
 use rmcp::service::RequestContext;
 use rmcp::{ErrorData, RoleServer};
 
-use super::{LIST_FRESH_MS, Server, cursor_error, identity_error, invalid, method_error};
-use crate::inbound::sign_in::{ScopeSlot, missing_scope};
+use super::{LIST_FRESH_MS, MethodFault, RequestHead, Server, Shared, invalid};
+use crate::inbound::error::no_resource;
 use crate::inbound::tool::{is_wrong_cursor, wrong_cursor};
+use crate::mesh::Error;
 use crate::mesh::call::Answer;
 use crate::mesh::call::tool::{Tool, Toolset};
 use crate::mesh::service::address::InvalidAddress;
@@ -33,24 +34,24 @@ const EVENT_TEMPLATE: &str = "mesh://events/{event_id}";
 /// The template of the values' addresses.
 const VALUE_TEMPLATE: &str = "mesh://values/{scope}/{+key}";
 
-impl Server {
+impl Shared {
     /// `resources/list`: the alerts that were raised, then the artifacts. Values are listed by their tool
     /// alone.
-    pub(super) async fn resource_page(
+    pub(in crate::inbound) async fn resource_page(
         &self,
         cursor: Option<&str>,
-        context: &RequestContext<RoleServer>,
-    ) -> Result<ListResourcesResult, ErrorData> {
-        let caller = self.caller(context).await.map_err(identity_error)?;
+        head: &RequestHead,
+    ) -> Result<ListResourcesResult, MethodFault> {
+        let caller = self.caller(head).await.map_err(MethodFault::Identity)?;
         let list = ResourcesList::at(cursor);
         let mut result = ListResourcesResult::with_all_items(Vec::new());
-        let sees_alerts = self.shared.catalog.offers(Tool::AlertsRead)
+        let sees_alerts = self.catalog.offers(Tool::AlertsRead)
             && caller.permissions().contains(Tool::AlertsRead.permission());
         if sees_alerts && cursor.is_none() {
             result.resources.push(alerts_resource());
         }
-        if self.shared.catalog.has(Toolset::Artifacts) {
-            let page = self.resources_at(list, context).await?;
+        if self.catalog.has(Toolset::Artifacts) {
+            let page = self.resources_at(list, head).await?;
             let resources = page.resources.into_iter().map(|(address, object)| {
                 let mut resource = Resource::new(address.to_string(), address.key.as_str());
                 resource.size = Some(object.size);
@@ -68,26 +69,87 @@ impl Server {
     async fn resources_at(
         &self,
         list: Result<ResourcesList, InvalidCursor>,
-        context: &RequestContext<RoleServer>,
-    ) -> Result<ResourcesListAnswer, ErrorData> {
-        let request = self.request(context, None);
+        head: &RequestHead,
+    ) -> Result<ResourcesListAnswer, MethodFault> {
+        let request = head.clone().into_request(None);
         let list = list.map_err(|fault| (fault, wrong_cursor(fault)));
         let (fault, list) = match list {
             Ok(list) => (None, Ok(list)),
             Err((fault, error)) => (Some(fault), Err(error)),
         };
-        let answer = self.shared.backplane.call(request, list).await;
-        let answer: Answer<ResourcesListAnswer> = answer.map_err(identity_error)?;
+        let answer = self.backplane.call(request, list).await;
+        let answer: Answer<ResourcesListAnswer> = answer.map_err(MethodFault::Identity)?;
         let request_id = answer.request_id();
         answer.into_result().map_err(|error| match fault {
-            Some(fault) if is_wrong_cursor(&error) => cursor_error(fault),
-            _ => {
-                ScopeSlot::note(&context.extensions, missing_scope(&error));
-                method_error(&error, request_id)
-            }
+            Some(fault) if is_wrong_cursor(&error) => MethodFault::Cursor(fault),
+            _ => MethodFault::Failed(error, request_id),
         })
     }
 
+    /// `resources/read`.
+    pub(in crate::inbound) async fn resource(
+        &self,
+        uri: String,
+        head: &RequestHead,
+    ) -> Result<ReadResourceResult, MethodFault> {
+        self.caller(head).await.map_err(MethodFault::Identity)?;
+        if uri == ADDRESS && self.catalog.offers(Tool::AlertsRead) {
+            let (alerts, request_id) = self.run(head, AlertsRead).await?;
+            let text = serde_json::to_string(&alerts).map_err(|error| {
+                tracing::error!(%error, %request_id, "the alerts are no JSON");
+                MethodFault::Failed(Error::internal("the alerts are no JSON"), request_id)
+            })?;
+            return Ok(contents(ResourceContents::TextResourceContents {
+                uri,
+                mime_type: Some(MEDIA_TYPE.to_owned()),
+                text,
+                meta: None,
+            }));
+        }
+        let (mime_type, body) = match uri.parse::<ValueAddress>() {
+            Ok(address) if self.catalog.offers(Tool::ValuesRead) => {
+                let (found, _) = self.run(head, ValueRead { address }).await?;
+                (VALUE_TYPE.to_owned(), found.body.into())
+            }
+            _ if self.catalog.offers(Tool::EventRead) && uri.parse::<EventAddress>().is_ok() => {
+                let address = uri.parse().map_err(MethodFault::Address)?;
+                let (found, _) = self.run(head, EventRead { address }).await?;
+                (EVENT_TYPE.to_owned(), found.body.into())
+            }
+            _ => {
+                let address = self.artifact_at(&uri).map_err(MethodFault::Address)?;
+                let (found, _) = self.run(head, ResourcesRead { address }).await?;
+                (found.head.content_type, found.body)
+            }
+        };
+        let is_text = is_text_type(&mime_type);
+        let mime_type = Some(mime_type);
+        Ok(contents(match std::str::from_utf8(&body) {
+            Ok(text) if is_text => ResourceContents::TextResourceContents {
+                uri,
+                mime_type,
+                text: text.to_owned(),
+                meta: None,
+            },
+            _ => ResourceContents::BlobResourceContents {
+                uri,
+                mime_type,
+                blob: STANDARD.encode(&body),
+                meta: None,
+            },
+        }))
+    }
+
+    /// The artifact that `uri` names, where artifacts are offered.
+    fn artifact_at(&self, uri: &str) -> Result<ArtifactAddress, InvalidAddress> {
+        match self.catalog.has(Toolset::Artifacts) {
+            true => uri.parse(),
+            false => Err(InvalidAddress),
+        }
+    }
+}
+
+impl Server {
     /// `resources/templates/list`.
     pub(super) fn resource_templates(&self) -> ListResourceTemplatesResult {
         let template = |address: &str, name: &str, title: &str, text: &str| {
@@ -126,62 +188,6 @@ impl Server {
         result.ttl_ms = Some(LIST_FRESH_MS);
         result.cache_scope = Some(CacheScope::Private);
         result
-    }
-
-    /// `resources/read`.
-    pub(super) async fn resource(
-        &self,
-        uri: String,
-        context: &RequestContext<RoleServer>,
-    ) -> Result<ReadResourceResult, ErrorData> {
-        self.require_caller(context).await?;
-        if uri == ADDRESS && self.shared.catalog.offers(Tool::AlertsRead) {
-            let (alerts, _) = self.run(context, AlertsRead).await?;
-            let text = serde_json::to_string(&alerts).map_err(|error| {
-                tracing::error!(%error, "the alerts are no JSON");
-                ErrorData::internal_error("an internal error", None)
-            })?;
-            return Ok(contents(ResourceContents::TextResourceContents {
-                uri,
-                mime_type: Some(MEDIA_TYPE.to_owned()),
-                text,
-                meta: None,
-            }));
-        }
-        let (mime_type, body) = match uri.parse::<ValueAddress>() {
-            Ok(address) if self.shared.catalog.offers(Tool::ValuesRead) => {
-                let (found, _) = self.run(context, ValueRead { address }).await?;
-                (VALUE_TYPE.to_owned(), found.body.into())
-            }
-            _ if self.shared.catalog.offers(Tool::EventRead)
-                && uri.parse::<EventAddress>().is_ok() =>
-            {
-                let address = uri.parse().map_err(no_resource)?;
-                let (found, _) = self.run(context, EventRead { address }).await?;
-                (EVENT_TYPE.to_owned(), found.body.into())
-            }
-            _ => {
-                let address = self.artifact_address(&uri)?;
-                let (found, _) = self.run(context, ResourcesRead { address }).await?;
-                (found.head.content_type, found.body)
-            }
-        };
-        let is_text = is_text_type(&mime_type);
-        let mime_type = Some(mime_type);
-        Ok(contents(match std::str::from_utf8(&body) {
-            Ok(text) if is_text => ResourceContents::TextResourceContents {
-                uri,
-                mime_type,
-                text: text.to_owned(),
-                meta: None,
-            },
-            _ => ResourceContents::BlobResourceContents {
-                uri,
-                mime_type,
-                blob: STANDARD.encode(&body),
-                meta: None,
-            },
-        }))
     }
 
     /// `completion/complete`, for the members of the templates.
@@ -236,11 +242,7 @@ impl Server {
 
     /// The artifact that `uri` names, where artifacts are offered.
     pub(super) fn artifact_address(&self, uri: &str) -> Result<ArtifactAddress, ErrorData> {
-        let address = match self.shared.catalog.has(Toolset::Artifacts) {
-            true => uri.parse(),
-            false => Err(InvalidAddress),
-        };
-        address.map_err(no_resource)
+        self.shared.artifact_at(uri).map_err(no_resource)
     }
 }
 
@@ -262,8 +264,4 @@ fn alerts_resource() -> Resource {
     );
     resource.mime_type = Some(MEDIA_TYPE.to_owned());
     resource
-}
-
-fn no_resource(error: InvalidAddress) -> ErrorData {
-    ErrorData::new(ErrorCode::RESOURCE_NOT_FOUND, error.to_string(), None)
 }

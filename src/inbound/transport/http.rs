@@ -27,8 +27,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use axum::body::Body;
 use axum::extract::DefaultBodyLimit;
 use axum::middleware;
+use axum::response::Response;
 use axum::routing::post;
 use http::HeaderMap;
 use rmcp::model::ErrorCode;
@@ -37,11 +39,12 @@ use tokio_util::sync::CancellationToken;
 use tower_http::compression::CompressionLayer;
 use tower_http::compression::predicate::{NotForContentType, Predicate, SizeAbove};
 
+use super::FRAME_BYTES_MAX;
 use crate::inbound::session::Gatekeeper;
 use crate::inbound::sign_in::Challenge;
 use crate::mesh::Timestamp;
 use crate::mesh::tenant::Permission;
-use body::BodyBudget;
+use body::{BodyBudget, ReadBody};
 use sessions::Sessions;
 
 pub(super) use carried::Carried;
@@ -152,6 +155,15 @@ impl<F: Front> Http<F> {
             clock,
             ending,
         })
+    }
+
+    /// Reads the body of a request, as long as a message may be, out of what all bodies share.
+    ///
+    /// # Errors
+    /// The response that says why it was not read.
+    pub(in crate::inbound) async fn read_body(&self, body: Body) -> Result<ReadBody, Response> {
+        let read = self.bodies.read(body, FRAME_BYTES_MAX, BODY_TIME_MAX);
+        read.await.map_err(Response::from)
     }
 
     /// What the bodies of all requests, and the messages of connections that last, take together.

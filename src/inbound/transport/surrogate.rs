@@ -2,7 +2,7 @@
 
 /// The first escape in a JSON text that is half of a surrogate pair without its other half. `text` must be
 /// well-formed JSON.
-pub(super) fn lone_surrogate(text: &str) -> Option<&str> {
+pub(in crate::inbound) fn lone_surrogate(text: &str) -> Option<&str> {
     // Almost no text has such an escape, and looking for two letters is fast.
     if !text.contains("\\u") {
         return None;

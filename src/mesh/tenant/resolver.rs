@@ -64,7 +64,7 @@ enum Way {
         caller: Arc<Caller>,
         unlisted: Arc<TenantRecord>,
     },
-    Bearer(BearerWay),
+    Bearer(Box<BearerWay>),
 }
 
 impl TenantContext {
@@ -171,7 +171,7 @@ impl Resolver {
     pub fn of_bearers(bearers: Bearers, directory: Arc<dyn TenantDirectory>) -> Self {
         Self {
             directory,
-            way: Way::Bearer(BearerWay::new(bearers)),
+            way: Way::Bearer(Box::new(BearerWay::new(bearers))),
         }
     }
 

@@ -42,9 +42,8 @@ struct Row {
 }
 
 /// A hash as 64 hexadecimal digits.
-#[derive(Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
-#[derive(Clone)]
 struct Hexadecimal(TokenHash);
 
 /// A role by its name.

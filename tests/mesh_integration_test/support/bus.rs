@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use agent_mesh::outbound::embedded::{EventSink, TakenEvent};
+use agent_mesh::outbound::embedded::{EmbeddedCloud, EventSink, TakenEvent};
 use serde_json::Value;
 
 use super::World;
@@ -22,9 +22,14 @@ impl EventSink for Heard {
 impl Heard {
     /// Listens from now on.
     pub(crate) fn at(world: &World) -> Self {
+        Self::of(world.cloud())
+    }
+
+    /// Listens from now on at the bus of `cloud`.
+    pub(crate) fn of(cloud: &EmbeddedCloud) -> Self {
         let heard = Self::default();
         assert!(
-            world.cloud().set_event_sink(Arc::new(heard.clone())),
+            cloud.set_event_sink(Arc::new(heard.clone())),
             "one listens already"
         );
         heard

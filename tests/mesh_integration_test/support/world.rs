@@ -25,7 +25,7 @@ use super::upstreams::{ScriptedUpstreams, Scripts};
 pub(crate) const REVISION: &str = "2025-06-18";
 
 /// Two tenants that sign in by token, and limits that no test reaches unless it means to.
-const TENANTS: &str = r#"
+pub(crate) const TENANTS: &str = r#"
 [defaults.limits]
 dynamodb_read = 1000000
 dynamodb_write = 1000000

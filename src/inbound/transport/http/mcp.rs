@@ -17,12 +17,12 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use super::super::id::Id;
 use super::super::message::{self, Message, Refusal};
-use super::super::{BATCH_MESSAGES_MAX, Bearer, FRAME_BYTES_MAX, LineTransport, PresentedTrace};
+use super::super::{BATCH_MESSAGES_MAX, Bearer, LineTransport, PresentedTrace};
 use super::answer::{self, empty, overloaded};
 use super::exchange::{Accepts, Answered, Exchange, Part};
 use super::revision::{self, Era};
 use super::session_id::Session;
-use super::{BODY_TIME_MAX, Caller, Front, Http, KEEP_ALIVE, Share, event_stream};
+use super::{Caller, Front, Http, KEEP_ALIVE, Share, event_stream};
 use crate::inbound::session;
 
 /// The header that names a session.
@@ -59,8 +59,7 @@ impl<F: Front> Http<F> {
         let accepts = accepts(headers)?;
         require_json(headers)?;
         let caller = self.front.caller(headers).await?;
-        let read = self.bodies.read(body, FRAME_BYTES_MAX, BODY_TIME_MAX);
-        let read = read.await?;
+        let read = self.read_body(body).await?;
         let Some(message) = message::decode(read.bytes, BATCH_MESSAGES_MAX) else {
             return Err(protocol_error(Refusal {
                 id: Id::Unusable,
