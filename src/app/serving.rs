@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ::http::Uri;
+use ::http::{StatusCode, Uri};
 use axum::extract::State;
 use axum::routing::get;
 use axum::{Router, middleware};
