@@ -7,12 +7,14 @@
 pub(in crate::inbound) mod answer;
 pub(in crate::inbound) mod body;
 mod carried;
+mod ended;
 pub(in crate::inbound) mod event_stream;
 mod exchange;
 mod gate;
 mod inlet;
 mod listener;
 pub(in crate::inbound) mod mcp;
+mod mirrored;
 mod revision;
 pub(in crate::inbound) mod seat;
 mod session_id;
@@ -45,6 +47,7 @@ use crate::inbound::sign_in::Challenge;
 use crate::mesh::Timestamp;
 use crate::mesh::tenant::Permission;
 use body::{BodyBudget, ReadBody};
+use ended::EndedSessions;
 use sessions::Sessions;
 
 pub(super) use carried::Carried;
@@ -53,6 +56,7 @@ pub(in crate::inbound) use listener::Lasting;
 
 pub use gate::{Cors, Gate, InvalidOrigin, Origin};
 pub use listener::{Drain, Listener, ListenerSettings, SILENCE_MAX};
+pub use mirrored::Mirrored;
 pub use session_id::SessionKeys;
 pub use tls::{TlsError, TlsFiles};
 
@@ -85,6 +89,11 @@ pub trait Front: Send + Sync + 'static {
 
     /// What a request is told whose token's scope leaves `permission` out.
     fn out_of_scope(&self, permission: Permission) -> Refused;
+
+    /// The arguments of a tool that its callers repeat in headers; none but where it says so in its schema.
+    fn mirrored(&self, _tool: &str) -> Vec<Mirrored> {
+        Vec::new()
+    }
 
     /// What answers one request that is not part of a session with an open stream.
     fn handler(&self) -> Self::Handler;
@@ -130,6 +139,7 @@ pub struct Http<F: Front> {
     pub(crate) front: F,
     keys: SessionKeys,
     sessions: Arc<Sessions<F::Handler>>,
+    ended: EndedSessions,
     bodies: BodyBudget,
     exchanges: Arc<tokio::sync::Semaphore>,
     clock: Arc<dyn crate::mesh::Clock>,
@@ -150,6 +160,7 @@ impl<F: Front> Http<F> {
             front,
             keys,
             sessions: Sessions::new(streams_max),
+            ended: EndedSessions::new(),
             bodies: BodyBudget::new(BODIES_BYTES_MAX),
             exchanges: Arc::new(tokio::sync::Semaphore::new(EXCHANGES_MAX)),
             clock,
