@@ -14,6 +14,7 @@ use rmcp::model::{
     ClientCapabilities, ClientRequest, ErrorCode, JsonRpcMessage, ProtocolVersion, RequestId,
 };
 use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::Instant;
 
 use super::super::id::Id;
 use super::super::message::{self, Message, Refusal};
@@ -256,7 +257,7 @@ impl<F: Front> Http<F> {
         stream.attach(self.front.streaming(service.peer().clone()));
         let time = self.time_left(&caller);
         let held = (service, stream, place);
-        let deadline = tokio::time::Instant::now() + time;
+        let deadline = Instant::now() + time;
         let events = stream::unfold((held, link, deadline), async |(held, link, deadline)| {
             let end = held.1.end().clone();
             let next = event_stream::next_or_sign(link.take(), KEEP_ALIVE, |lines| {
