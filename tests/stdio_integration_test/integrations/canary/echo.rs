@@ -249,10 +249,6 @@ fn serve(tcp: TcpStream, stream: &Stream) -> std::io::Result<()> {
 
 fn serve_websocket(tcp: TcpStream) -> Result<(), Box<dyn std::error::Error>> {
     let mut seen = String::new();
-    #[expect(
-        clippy::result_large_err,
-        reason = "the type of the callback is tungstenite's"
-    )]
     let callback = |request: &Request, mut response: Response| {
         let headers = request.headers().iter();
         seen = echo(
