@@ -2,6 +2,7 @@
 
 mod masks;
 mod readme;
+mod wire;
 
 use std::path::Path;
 use std::process::Command;
