@@ -24,7 +24,7 @@ use super::server::Shared;
 use super::transport::FRAME_BYTES_MAX;
 use super::transport::http::body::ReadBody;
 use super::transport::http::seat::{Leave, Seat};
-use super::transport::http::{Front, Http};
+use super::transport::http::{Front, Http, StreamKind};
 use super::transport::websocket::{Conversation, Farewell, Handshake, talk};
 use crate::mesh::tenant::{Presented, Token};
 use message::{Fault, Message, answered};
@@ -57,7 +57,7 @@ async fn open(State(http): State<Arc<Http<MeshFront>>>, request: Request) -> Res
 async fn begin(http: &Http<MeshFront>, request: Request) -> Result<Response, Response> {
     let handshake = Handshake::of(request, SUBPROTOCOL)?;
     let caller = http.front.caller(handshake.headers()).await?;
-    let seat = Arc::new(http.seat(&caller)?);
+    let seat = Arc::new(http.seat(&caller, StreamKind::Dashboard)?);
     let shared = Arc::clone(http.front.shared());
     let dashboard = Dashboard::new(shared, caller.token, seat);
     let bodies = http.bodies().clone();
