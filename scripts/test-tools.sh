@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
 # Installs what the tests use besides Rust: AWS emulators, and MCP clients that other people wrote.
 #
-#   scripts/test-tools.sh [emulators] [python] [node] [servers] [promtool] [schemathesis]
+#   scripts/test-tools.sh [emulators] [python] [node] [servers] [conformance] [promtool] [schemathesis]
 #       (without arguments: all of them)
 #
 # Everything lies under target/test-tools and goes away with it. What is there already in the right
-# version is left alone, so a second run takes a moment. It needs python3 with venv, and npm for `node` and `servers`.
+# version is left alone, so a second run takes a moment. It needs python3 with venv, and npm for `node`,
+# `servers` and `conformance`.
 set -euo pipefail
 
 # The versions are exact, so that a test that fails today failed yesterday too.
@@ -17,6 +18,9 @@ NODE=22.23.3              # the Inspector needs 22
 MCP_TYPESCRIPT_OLD=1.17.3 # refuses protocol versions after 2025-06-18
 MCP_TYPESCRIPT_NEW=1.32.2
 MCP_INSPECTOR=2.12.0
+
+# The protocol's own suite, which judges servers over HTTP. The first that knows revision 2026-07-28 and tasks are alphas.
+MCP_CONFORMANCE=0.2.0-alpha.12
 
 # What asks the REST façade everything that its description allows, and more.
 SCHEMATHESIS=4.32.5
@@ -125,6 +129,30 @@ JSON
     say "servers: $wanted, $((SECONDS - start)) s, $(size "$folder")"
 }
 
+conformance() {
+    local folder=$tools/conformance start=$SECONDS
+    local wanted="conformance $MCP_CONFORMANCE"
+    node # whose Node it runs on
+    if done_before "$folder" "$wanted"; then
+        say "conformance: there already ($wanted)"
+        return
+    fi
+    rm -rf "$folder"
+    mkdir -p "$folder"
+    cat >"$folder/package.json" <<JSON
+{
+  "name": "test-conformance",
+  "private": true,
+  "dependencies": { "@modelcontextprotocol/conformance": "$MCP_CONFORMANCE" }
+}
+JSON
+    (cd "$folder" && npm install --no-audit --no-fund --loglevel=error >&2)
+    [[ -f $folder/node_modules/@modelcontextprotocol/conformance/dist/index.js ]] ||
+        fail "the conformance suite has no dist/index.js"
+    printf '%s' "$wanted" >"$folder/.installed"
+    say "conformance: $wanted, $((SECONDS - start)) s, $(size "$folder")"
+}
+
 # Prometheus's own check of its rules: the one of this machine, else Debian's, unpacked and not installed.
 promtool() {
     local folder=$tools/promtool start=$SECONDS
@@ -145,11 +173,11 @@ promtool() {
     say "promtool: $("$folder/promtool" --version | head -1), $((SECONDS - start)) s, $(size "$folder")"
 }
 
-[[ $# -gt 0 ]] || set -- emulators python node servers promtool schemathesis
+[[ $# -gt 0 ]] || set -- emulators python node servers conformance promtool schemathesis
 for part in "$@"; do
     case $part in
-    emulators | python | node | servers | promtool | schemathesis) ;;
-    *) fail "unknown part '$part'; the parts are emulators, python, node, servers, promtool and schemathesis" ;;
+    emulators | python | node | servers | conformance | promtool | schemathesis) ;;
+    *) fail "unknown part '$part'; the parts are emulators, python, node, servers, conformance, promtool and schemathesis" ;;
     esac
 done
 for part in "$@"; do "$part"; done

@@ -98,12 +98,7 @@ impl App {
         let (mut settings, embedded) = backend(config, &clock)?;
         settings.interceptors.extend(aws_observer(&watch, &clock));
         let connection = Connection::new(settings, Arc::clone(&clock));
-        let outbox = Outbox::open(OutboxSettings {
-            root: config.outbox_dir.clone(),
-            target: target(config, connection.region().await),
-            bytes_max: config.events.outbox_bytes_max,
-            clock: Arc::clone(&clock),
-        })?;
+        let outbox = outbox(config, &connection, &clock).await?;
         let audit = oversight::audit(config, &clock)?;
         let parts = Parts {
             table: Arc::new(AwsTable::new(Arc::clone(&connection))),
@@ -257,6 +252,20 @@ pub(crate) fn workflows(config: &Config, directory: &Arc<dyn TenantDirectory>) -
         }
     };
     WorkflowNames::new(Arc::clone(directory), local)
+}
+
+/// Where events wait until they are published.
+async fn outbox(
+    config: &Config,
+    connection: &Connection,
+    clock: &Arc<dyn Clock>,
+) -> Result<Outbox, Error> {
+    Outbox::open(OutboxSettings {
+        root: config.outbox_dir.clone(),
+        target: target(config, connection.region().await),
+        bytes_max: config.events.outbox_bytes_max,
+        clock: Arc::clone(clock),
+    })
 }
 
 /// What several others are made of.

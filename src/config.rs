@@ -247,9 +247,7 @@ impl Config {
         };
         let tenants = read_tenants(reader, sources, &mut warnings);
         let caller = caller?;
-        if let Some(warning) = shared_tenant(backend.backend, &identity, &caller) {
-            warnings.push(warning);
-        }
+        warnings.extend(shared_tenant(backend.backend, &identity, &caller));
         Some(Self {
             backend,
             resources,

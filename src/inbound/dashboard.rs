@@ -20,13 +20,12 @@ use tokio::sync::{Semaphore, mpsc};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::front::MeshFront;
-use super::server::Shared;
-use super::transport::FRAME_BYTES_MAX;
+use super::server::{RequestHead, Shared};
 use super::transport::http::body::ReadBody;
 use super::transport::http::seat::{Leave, Seat};
 use super::transport::http::{Front, Http, StreamKind};
 use super::transport::websocket::{Conversation, Farewell, Handshake, talk};
-use crate::mesh::tenant::{Presented, Token};
+use super::transport::{FRAME_BYTES_MAX, PresentedIdentity};
 use message::{Fault, Message, answered};
 
 /// The subprotocol.
@@ -160,12 +159,15 @@ impl Conversation for Dashboard {
 }
 
 impl Desk {
-    /// Who asks.
-    fn presented(&self) -> Presented {
-        Presented {
-            token: self.token.clone().map(Token::new),
-            foreign: false,
-            run: None,
+    /// What a request of this connection brings besides what it asks for.
+    fn head(&self) -> RequestHead {
+        RequestHead {
+            identity: PresentedIdentity {
+                token: self.token.clone(),
+                foreign: false,
+            },
+            trace: None,
+            cancelled: self.cancelled.child_token(),
         }
     }
 

@@ -119,6 +119,17 @@ pub fn identity_error(error: IdentityError) -> ErrorData {
     ErrorData::new(code, error.to_string(), Some(fix))
 }
 
+/// Says of an error about a resource that is not there which one, in the caller's own spelling.
+pub fn about_resource(mut error: ErrorData, uri: String) -> ErrorData {
+    if error.code == ErrorCode::RESOURCE_NOT_FOUND {
+        let data = error.data.get_or_insert_with(|| json!({}));
+        if let Some(members) = data.as_object_mut() {
+            members.insert("uri".to_owned(), Value::String(uri));
+        }
+    }
+    error
+}
+
 /// An address that names no resource.
 pub fn no_resource(error: InvalidAddress) -> ErrorData {
     ErrorData::new(ErrorCode::RESOURCE_NOT_FOUND, error.to_string(), None)

@@ -63,6 +63,11 @@ pub fn routes(http: &Arc<Http<MeshFront>>, public_url: &str) -> Router {
         .with_state(rest)
 }
 
+/// The statuses of failed requests and what their bodies say, as API.md has them.
+pub fn statuses_markdown() -> String {
+    openapi::statuses_markdown()
+}
+
 impl Rest {
     fn shared(&self) -> &Arc<Shared> {
         self.http.front.shared()
@@ -80,6 +85,10 @@ impl Rest {
         let (head, caller) = match self.head(parts).await {
             Ok(asked) => asked,
             Err(refused) => return refused,
+        };
+        let _place = match self.http.place() {
+            Ok(place) => place,
+            Err(overloaded) => return overloaded,
         };
         let share = Share(caller.tenant_id().as_str().into());
         let (Ok(mut response) | Err(mut response)) = work(head, caller).await;
@@ -129,8 +138,8 @@ async fn info(State(rest): State<Arc<Rest>>, request: Request) -> Response {
 
 /// The description, which says nothing of tenants and is for everybody.
 async fn description_text(State(rest): State<Arc<Rest>>, uri: Uri) -> Response {
-    if let Err(refused) = arguments::query(&uri, []) {
-        return refused;
+    if let Err(error) = arguments::query(&uri, []) {
+        return error.into();
     }
     let mut response = json_text(StatusCode::OK, rest.description.clone());
     let headers = response.headers_mut();

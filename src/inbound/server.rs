@@ -16,7 +16,7 @@ use rmcp::model::*;
 use rmcp::service::{RequestContext, SubscriptionContext};
 use rmcp::{ErrorData, Peer, RoleServer, ServerHandler};
 
-use super::error::{cursor_error, identity_error};
+use super::error::{about_resource, cursor_error, identity_error};
 use super::prompt;
 use super::session::Gatekeeper;
 use super::sign_in::ScopeSlot;
@@ -349,10 +349,10 @@ impl ServerHandler for Server {
     ) -> Result<ReadResourceResponse, ErrorData> {
         self.require_resources::<ReadResourceRequestMethod>()?;
         let head = RequestHead::of(&context);
-        let found = self.shared.resource(params.uri, &head).await;
+        let found = self.shared.resource(params.uri.clone(), &head).await;
         found
             .map(ReadResourceResponse::from)
-            .map_err(|fault| fault.told(&context))
+            .map_err(|fault| about_resource(fault.told(&context), params.uri))
     }
 
     async fn complete(

@@ -22,6 +22,7 @@ mod scan;
 pub mod sse;
 mod stdio;
 pub(in crate::inbound) mod surrogate;
+mod taken;
 #[cfg(test)]
 mod tests;
 pub mod websocket;
@@ -29,9 +30,7 @@ pub mod websocket;
 use std::collections::VecDeque;
 use std::future::Future;
 use std::io;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use rmcp::RoleServer;
@@ -41,12 +40,10 @@ use rmcp::model::{
     ProtocolVersion, RequestId, RequestMetaObject, ServerJsonRpcMessage,
 };
 use rmcp::transport::Transport;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
-use tokio::sync::mpsc;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 use tokio::task::JoinHandle;
 
 use batch::Batch;
-use chunk::ChunkReader;
 use frame::{Frame, Frames};
 use id::Id;
 use link::SHUTTING_DOWN;
@@ -84,57 +81,6 @@ pub struct LineTransport<R> {
     bearer: Option<Arc<Bearer>>,
     /// The trace that requests are part of which name none.
     trace: Option<PresentedTrace>,
-}
-
-/// An input that never says anything, of a session whose messages come by another way.
-pub(crate) struct NoInput;
-
-impl AsyncRead for NoInput {
-    fn poll_read(
-        self: Pin<&mut Self>,
-        _: &mut Context<'_>,
-        _: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        Poll::Pending
-    }
-}
-
-impl LineTransport<ChunkReader> {
-    /// A session whose messages come over `chunks`, each with its line break, under the token of `bearer`, and
-    /// whose lines are taken by whoever holds its link.
-    pub(crate) fn carried(
-        chunks: mpsc::Receiver<Vec<u8>>,
-        limits: Limits,
-        bearer: Arc<Bearer>,
-    ) -> Self {
-        let link = Link::new(limits, None);
-        Self::over(ChunkReader::new(chunks), limits, link).borne_by(bearer)
-    }
-}
-
-impl LineTransport<NoInput> {
-    /// A session whose lines are taken by whoever holds its link. With `message`, what is said until it is
-    /// answered; without one, all that is said until the link drains. `agreed` is what an earlier handshake
-    /// agreed on.
-    fn taken(
-        message: Option<Message>,
-        agreed: Option<ProtocolVersion>,
-        bearer: Arc<Bearer>,
-        id_prefix: Option<String>,
-    ) -> Self {
-        let limits = Limits::default();
-        let link = Link::new(limits, id_prefix);
-        if let Some(version) = agreed {
-            link.traffic.agree(version);
-        }
-        let input_ended = message.is_some();
-        let queued = message.map(|message| (message, None));
-        let mut transport = Self::over(NoInput, limits, link);
-        transport.queued = queued.into_iter().collect();
-        transport.input_ended = input_ended;
-        transport.bearer = Some(bearer);
-        transport
-    }
 }
 
 impl<R: AsyncRead + Send + Unpin> LineTransport<R> {
@@ -356,62 +302,6 @@ impl<R: AsyncRead + Send + Unpin> LineTransport<R> {
             extensions.insert(self.link.scope().clone());
         }
         ClientJsonRpcMessage::request(request, id)
-    }
-
-    /// Takes the messages of a batch one by one. Only revision 2025-03-26 knows batches; in others each
-    /// request is refused by itself, because nothing else could bear its id.
-    fn take_batch(&mut self, messages: Vec<Message>) {
-        let version = self.link.traffic.version();
-        if version == Some(ProtocolVersion::V_2025_03_26) {
-            let batch = Batch::new(messages.len());
-            let messages = self.fitting(messages);
-            self.queued
-                .extend(messages.map(|message| (message, Some(Arc::clone(&batch)))));
-            return;
-        }
-        let refuse = |id| Refusal {
-            id,
-            code: ErrorCode::INVALID_REQUEST,
-            reason: "only revision 2025-03-26 of the protocol has batches".to_owned(),
-        };
-        let mut refusals = Vec::new();
-        for message in messages {
-            match message {
-                Message::Request(incoming) => refusals.push(refuse(Id::Usable(incoming.id))),
-                Message::Refused(refusal) if refusal.id.can_be_answered() => {
-                    refusals.push(refuse(refusal.id));
-                }
-                _ => {}
-            }
-        }
-        if refusals.is_empty() {
-            refusals.push(refuse(Id::Unusable));
-        }
-        for refusal in refusals {
-            self.link.refuse(&refusal, None);
-        }
-    }
-
-    /// The messages of a batch, with a refusal in place of each request that does not fit in flight together
-    /// with those before it: nothing of a batch leaves before all of it is answered, so it would wait for ever.
-    fn fitting(&self, messages: Vec<Message>) -> impl Iterator<Item = Message> + use<R> {
-        let most = self.limits.bytes_in_flight;
-        let mut sum = 0_usize;
-        messages.into_iter().map(move |message| match message {
-            Message::Request(incoming) => {
-                let with = sum.saturating_add(incoming.weight());
-                if sum > 0 && with > most {
-                    return Message::Refused(Refusal {
-                        id: Id::Usable(incoming.id),
-                        code: ErrorCode::INVALID_REQUEST,
-                        reason: "this is too much for one batch: send it by itself".to_owned(),
-                    });
-                }
-                sum = with;
-                Message::Request(incoming)
-            }
-            message => message,
-        })
     }
 
     /// Whether the service loop is to be told of this cancellation.

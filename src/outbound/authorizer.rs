@@ -61,7 +61,7 @@ enum Failure {
 
 /// The answer on the wire; members that we do not know mean nothing to us.
 #[derive(Deserialize)]
-struct Answer {
+struct Verdict {
     allow: bool,
     reason: Option<String>,
     ttl_ms: Option<u64>,
@@ -102,7 +102,7 @@ impl PolicyService {
             return Err(Failure::Status(response.status().as_u16()));
         }
         let body = bounded(response).await?;
-        let answer: Answer = serde_json::from_slice(&body).map_err(Failure::Answer)?;
+        let answer: Verdict = serde_json::from_slice(&body).map_err(Failure::Answer)?;
         Ok(Ruling {
             allow: answer.allow,
             reason: answer.reason,

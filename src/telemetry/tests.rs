@@ -148,7 +148,7 @@ fn a_line_of_the_access_log_says_what_it_knows_and_is_turned_off_by_its_target()
             status: 200,
             bytes: Some(31),
             took: std::time::Duration::from_micros(1500),
-            tenant: Some(&tenant),
+            tenant: Some(tenant),
             request_id: "01K0000000000000000000000A".parse().ok(),
             trace: trace.parse().ok(),
         };

@@ -1,7 +1,11 @@
 #!/usr/bin/env python3
-"""Uses an MCP server over stdio as an application does that is built on the Python package `mcp`.
+"""Uses an MCP server as an application does that is built on the Python package `mcp`: over stdio, or by URL.
 
-    python_client.py [--mode auto|legacy|2026-07-28] [--timeout SECONDS] -- COMMAND [ARGUMENT...]
+    python_client.py [--mode auto|legacy|2026-07-28] [--timeout SECONDS] [--corpus FILE] -- COMMAND [ARGUMENT...]
+    python_client.py [--mode ...] [--timeout SECONDS] [--corpus FILE] --url URL
+
+By URL it signs in with the token in MESH_TOKEN. With a corpus, which is a list of {"method", "params"}, it makes those
+requests in place of the round below, and the report has what came, as "answers".
 
 It runs with both lines of the package: 1.x, which opens with `initialize`, and 2.x, which tries the
 stateless protocol first (`--mode auto`, its default) unless told otherwise. It does a newcomer's round
@@ -85,32 +89,40 @@ class Session:
 
 
 @contextlib.asynccontextmanager
-async def connected(command, mode, failures):
-    """A session with a server that is started for it."""
+async def connected(command, url, mode, failures):
+    """A session with a server that is started for it, or that is at `url`."""
 
     async def handle(message):
         # A line that is no message of the protocol is reported here, and by nothing else.
         if isinstance(message, Exception):
             failures.append(f"the stream: {message}")
 
-    server = StdioServerParameters(command=command[0], args=command[1:], env=dict(os.environ))
+    server = StdioServerParameters(command=command[0], args=command[1:], env=dict(os.environ)) if command else None
     try:
         from mcp import Client
     except ImportError:
         check(mode in ("auto", "legacy"), "this version of the package knows `initialize` only")
-        async with stdio_client(server) as (reader, writer), ClientSession(
-            reader, writer, message_handler=handle
-        ) as session:
+        opened = streamable(url) if url else stdio_client(server)
+        async with opened as (reader, writer, *_), ClientSession(reader, writer, message_handler=handle) as session:
             answer = wire(await session.initialize())
             yield Session(session, answer["protocolVersion"], answer["serverInfo"], answer["capabilities"])
     else:
-        async with Client(server, mode=mode, message_handler=handle) as client:
+        async with Client(streamable(url) if url else server, mode=mode, message_handler=handle) as client:
             yield Session(
                 client,
                 client.protocol_version,
                 wire(client.server_info) if client.server_info else None,
                 wire(client.server_capabilities),
             )
+
+
+def streamable(url):
+    """A way to the server at `url`, with the token of the environment."""
+    from mcp.client.streamable_http import streamable_http_client
+    from mcp.shared._httpx_utils import create_mcp_http_client
+
+    headers = {"Authorization": f"Bearer {os.environ['MESH_TOKEN']}"}
+    return streamable_http_client(url, http_client=create_mcp_http_client(headers=headers))
 
 
 class Failure(Exception):
@@ -270,13 +282,45 @@ async def ping(session):
         await session.request("send_ping")
 
 
+async def answers(session, corpus):
+    """What comes of each request of a corpus, as it came."""
+    found = []
+    for entry in corpus:
+        method, params = entry["method"], entry.get("params", {})
+        try:
+            found.append({"result": await perform(session, method, params)})
+        except RequestError as error:
+            found.append({"error": str(error)})
+    return found
+
+
+async def perform(session, method, params):
+    if method == "resources/read":
+        return await session.request("read_resource", resource_uri(session, params["uri"]))
+    if method == "completion/complete":
+        reference = types.ResourceTemplateReference(**params["ref"])
+        return await session.request("complete", reference, params["argument"], params["context"]["arguments"])
+    called = {
+        "tools/list": "list_tools",
+        "tools/call": "call_tool",
+        "resources/list": "list_resources",
+        "resources/templates/list": "list_resource_templates",
+        "prompts/list": "list_prompts",
+        "prompts/get": "get_prompt",
+    }[method]
+    return await session.request(called, *params.values())
+
+
 STEPS = [tools, key_values, other_names, parallel_calls, artifacts, events, prompts, mistakes, ping]
 
 
-async def run(command, mode, report):
-    async with connected(command, mode, report["failures"]) as session:
+async def run(command, url, mode, corpus, report):
+    async with connected(command, url, mode, report["failures"]) as session:
         report["protocol_version"] = session.protocol_version
         report["server"] = session.server
+        if corpus is not None:
+            report["answers"] = await answers(session, corpus)
+            return
         for step in STEPS:
             await timed(step, session, report)
 
@@ -297,12 +341,17 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--mode", default="auto", help="auto, legacy, or a version of the stateless protocol")
     parser.add_argument("--timeout", type=float, default=60, help="seconds for everything together")
-    parser.add_argument("command", nargs="+", help="the server and its arguments, after --")
+    parser.add_argument("--corpus", type=argparse.FileType(encoding="utf-8"), help="requests to make, as JSON")
+    parser.add_argument("--url", help="where the server is, in place of a command")
+    parser.add_argument("command", nargs="*", help="the server and its arguments, after --")
     arguments = parser.parse_args()
+    if bool(arguments.url) == bool(arguments.command):
+        parser.error("name a command after --, or a URL")
+    corpus = json.load(arguments.corpus) if arguments.corpus else None
     version = importlib.metadata.version("mcp")
     report = {"client": f"python mcp {version}", "mode": arguments.mode, "steps": [], "failures": []}
     try:
-        work = run(arguments.command, arguments.mode, report)
+        work = run(arguments.command, arguments.url, arguments.mode, corpus, report)
         asyncio.run(asyncio.wait_for(work, arguments.timeout))
     except (Exception, asyncio.CancelledError) as error:
         traceback.print_exc()

@@ -1,6 +1,10 @@
-// Uses an MCP server over stdio as an application does that is built on the TypeScript SDK.
+// Uses an MCP server as an application does that is built on the TypeScript SDK: over stdio, or by URL.
 //
-//   node typescript_client.mjs SDK_FOLDER [--timeout SECONDS] -- COMMAND [ARGUMENT...]
+//   node typescript_client.mjs SDK_FOLDER [--timeout SECONDS] [--corpus FILE] -- COMMAND [ARGUMENT...]
+//   node typescript_client.mjs SDK_FOLDER [--timeout SECONDS] [--corpus FILE] --url URL
+//
+// By URL it signs in with the token in MESH_TOKEN. With a corpus, which is a list of {"method", "params"}, it makes
+// those requests in place of the round below, and the report has what came, as "answers".
 //
 // SDK_FOLDER is an installed @modelcontextprotocol/sdk of any 1.x version. It does the same round as
 // python_client.py and prints the same one line of JSON:
@@ -205,35 +209,61 @@ async function timed(step, client, report) {
   report.steps.push({ name: step.name, ms: Math.round((performance.now() - start) * 10) / 10 });
 }
 
-async function connect(sdk, command, report) {
+/** What comes of each request of a corpus, as it came. */
+async function answers(sdk, client, corpus) {
+  const { ResultSchema } = await import(pathToFileURL(resolve(sdk, "dist/esm/types.js")).href);
+  const found = [];
+  for (const { method, params } of corpus) {
+    const result = client.request({ method, params }, ResultSchema);
+    found.push(await result.then((result) => ({ result }), (error) => ({ error: `${error.code}: ${error.message}` })));
+  }
+  return found;
+}
+
+/** The way to the server that `command` starts, or that is at `url`. */
+async function way(part, { command, url }) {
+  if (url) {
+    const { StreamableHTTPClientTransport } = await part("streamableHttp.js");
+    const headers = { Authorization: `Bearer ${process.env.MESH_TOKEN}` };
+    return new StreamableHTTPClientTransport(new URL(url), { requestInit: { headers } });
+  }
+  const { StdioClientTransport } = await part("stdio.js");
+  const [program, ...args] = command;
+  return new StdioClientTransport({ command: program, args, env: { ...process.env }, stderr: "inherit" });
+}
+
+async function connect(sdk, options, report) {
   const part = (name) => import(pathToFileURL(resolve(sdk, "dist/esm/client", name)).href);
-  const [{ Client }, { StdioClientTransport }] = [await part("index.js"), await part("stdio.js")];
+  const { Client } = await part("index.js");
   const client = new Client({ name: "typescript_client", version: "1.0.0" });
   // A line that is no message of the protocol is reported here, and by nothing else.
   client.onerror = (error) => report.failures.push(`the stream: ${error.message}`);
-  const transport = new StdioClientTransport({
-    command: command[0],
-    args: command.slice(1),
-    env: { ...process.env },
-    stderr: "inherit",
-  });
-  transport.setProtocolVersion = (version) => (report.protocol_version = version);
+  const transport = await way(part, options);
+  const said = transport.setProtocolVersion?.bind(transport);
+  transport.setProtocolVersion = (version) => {
+    report.protocol_version = version;
+    said?.(version);
+  };
   await client.connect(transport);
   report.server = client.getServerVersion();
   return client;
 }
 
 function usage() {
-  console.error("usage: typescript_client.mjs SDK_FOLDER [--timeout SECONDS] -- COMMAND [ARGUMENT...]");
+  console.error("usage: typescript_client.mjs SDK_FOLDER [--timeout SECONDS] [--corpus FILE] (--url URL | -- COMMAND...)");
   process.exit(2);
 }
 
-const given = process.argv.slice(2);
-const split = given.indexOf("--");
-if (split < 1 || split === given.length - 1) usage();
-const [sdk, ...options] = given.slice(0, split);
-const timeout = options.length === 0 ? 60 : options[0] === "--timeout" ? Number(options[1]) : NaN;
-if (!(timeout > 0)) usage();
+const [sdk, ...given] = process.argv.slice(2);
+const options = { timeout: "60" };
+while (given.length > 0) {
+  const name = given.shift();
+  if (name === "--") options.command = given.splice(0);
+  else if (["--timeout", "--corpus", "--url"].includes(name) && given.length > 0) options[name.slice(2)] = given.shift();
+  else usage();
+}
+const timeout = Number(options.timeout);
+if (!sdk || !(timeout > 0) || !options.url === !options.command?.length) usage();
 
 const { version } = JSON.parse(readFileSync(resolve(sdk, "package.json"), "utf8"));
 const report = { client: `typescript sdk ${version}`, steps: [], failures: [] };
@@ -243,8 +273,10 @@ const expired = new Promise((_, reject) => {
 });
 let client;
 try {
-  client = await Promise.race([connect(sdk, given.slice(split + 1), report), expired]);
-  for (const step of STEPS) await Promise.race([timed(step, client, report), expired]);
+  client = await Promise.race([connect(sdk, options, report), expired]);
+  const corpus = options.corpus && JSON.parse(readFileSync(options.corpus, "utf8"));
+  if (corpus) report.answers = await Promise.race([answers(sdk, client, corpus), expired]);
+  for (const step of corpus ? [] : STEPS) await Promise.race([timed(step, client, report), expired]);
 } catch (error) {
   console.error(error);
   report.failures.push(`the session: ${error.name}: ${error.message}`);

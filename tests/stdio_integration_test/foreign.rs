@@ -97,13 +97,13 @@ fn the_typescript_sdk_that_the_dashboard_uses() {
 }
 
 /// The Inspector's command line: its exit status and what it prints as JSON.
-struct Inspector {
+pub(crate) struct Inspector {
     folder: tempfile::TempDir,
     bin: PathBuf,
 }
 
 impl Inspector {
-    fn installed() -> Option<Self> {
+    pub(crate) fn installed() -> Option<Self> {
         let bin = tool("inspector", "node/node_modules/.bin/inspector")?
             .parent()?
             .to_owned();
@@ -113,16 +113,29 @@ impl Inspector {
         })
     }
 
-    fn inspect(&self, arguments: &[&str]) -> (Option<i32>, Value) {
+    /// Where it works.
+    pub(crate) fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// Has it start a server, and ask that.
+    pub(crate) fn inspect(&self, arguments: &[&str]) -> (Option<i32>, Value) {
+        let data = Start::on(self.folder.path()).data();
+        let data = format!("AGENT_MESH_DATA_DIR={}", data.display());
+        let server = ["--", PROGRAM];
+        self.inspect_by(&[&["-e", &data], arguments, &server].concat())
+    }
+
+    /// Has it ask the server that the arguments lead to.
+    pub(crate) fn inspect_by(&self, arguments: &[&str]) -> (Option<i32>, Value) {
         let start = Start::on(self.folder.path());
         let mut command = start.command_by(self.bin.join("inspector"));
         // It needs the Node that is installed beside it, and what it finds it by.
         let path =
             std::env::join_paths([self.bin.as_path(), Path::new("/usr/bin"), Path::new("/bin")]);
         command.env("PATH", path.unwrap());
-        let data = format!("AGENT_MESH_DATA_DIR={}", start.data().display());
-        command.args(["--cli", "--quiet", "--format", "json", "-e", &data]);
-        command.args(arguments).args(["--", PROGRAM]);
+        command.args(["--cli", "--quiet", "--format", "json"]);
+        command.args(arguments);
         let output = run_to_end(&mut command, ROUND_MAX);
         let printed = serde_json::from_slice(&output.stdout).unwrap_or_else(|_| {
             let said = String::from_utf8_lossy(&output.stderr).into_owned();

@@ -2,7 +2,8 @@
 //!
 //! What a machine lacks is named in a line that begins with `left out: `, or is a failure where
 //! `AGENT_MESH_TEST_REQUIRE` (names separated by commas) asks for it: `python`, `typescript`, `inspector`,
-//! `promtool` and `schemathesis`, which `scripts/test-tools.sh` installs, `tmpfs`, which takes root, and `landlock`, which takes a newer
+//! `conformance`, `promtool` and `schemathesis`, which `scripts/test-tools.sh` installs, `tmpfs`, which takes root, and
+//! `landlock`, which takes a newer
 //! kernel.
 #![cfg(target_os = "linux")]
 #![allow(
@@ -20,6 +21,7 @@ mod audit;
 mod children;
 mod client;
 mod commands;
+mod conformance;
 mod dashboard;
 mod demo;
 mod docs;
@@ -38,6 +40,7 @@ mod revisions;
 mod rules;
 mod secrets;
 mod server;
+mod serving;
 mod sharing;
 mod sockets;
 mod token;

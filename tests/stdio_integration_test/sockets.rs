@@ -20,11 +20,20 @@ use crate::server::{Server, Start, WAIT_MAX, run_to_end};
 /// How long a whole round of a client may take; starting an interpreter is most of it.
 const ROUND_MAX: Duration = Duration::from_secs(60);
 
+/// Who has a token: tenant, user and role.
+const PEOPLE: [[&str; 3]; 4] = [
+    ["acme", "ada", "user"],
+    ["acme", "amy", "admin"],
+    ["acme", "vic", "viewer"],
+    ["globex", "bob", "admin"],
+];
+
 /// A server that listens.
 struct Served {
     server: Server,
     start: Start,
     address: String,
+    tokens: Vec<String>,
     _folder: tempfile::TempDir,
 }
 
@@ -38,6 +47,7 @@ impl Served {
             .set("AGENT_MESH_ANONYMOUS", "true")
             .set("AGENT_MESH_ANONYMOUS_ROLE", "user")
             .set("AGENT_MESH_BIND", "127.0.0.1:0");
+        let tokens = PEOPLE.map(|person| token(&start, person)).into();
         let server = start.clone().arguments(&["serve"]).spawn();
         let deadline = Instant::now() + WAIT_MAX;
         let address = loop {
@@ -54,52 +64,41 @@ impl Served {
             server,
             start,
             address,
+            tokens,
             _folder: folder,
         }
     }
 
-    /// A token of `user`.
-    fn token(&self, tenant: &str, user: &str, role: &str) -> String {
-        let words = [
-            "tokens", "create", "--tenant", tenant, "--user", user, "--role", role,
-        ];
-        let output = self.start.clone().arguments(&words).run();
-        let text = String::from_utf8(output.stdout).unwrap();
-        assert!(
-            output.status.success(),
-            "{text}{}",
-            String::from_utf8_lossy(&output.stderr)
-        );
-        text.trim().to_owned()
+    /// The token of `user`.
+    fn token(&self, user: &str) -> &str {
+        let position = PEOPLE.iter().position(|[_, name, _]| *name == user);
+        &self.tokens[position.unwrap()]
     }
 
-    async fn dashboard(&self, token: &str) -> Socket {
+    async fn dashboard(&self, user: &str) -> Socket {
         let tcp = TcpStream::connect(&self.address).await.unwrap();
-        let mut request = format!("ws://{}/dashboard", self.address)
-            .into_client_request()
-            .unwrap();
-        let offered = format!("dashboard, bearer.{}", URL_SAFE_NO_PAD.encode(token));
-        request
-            .headers_mut()
-            .insert("sec-websocket-protocol", offered.parse().unwrap());
-        // A token that was made just now is known to the server within a second.
-        let deadline = Instant::now() + WAIT_MAX;
-        let mut tcp = Some(tcp);
-        loop {
-            let stream = match tcp.take() {
-                Some(tcp) => tcp,
-                None => TcpStream::connect(&self.address).await.unwrap(),
-            };
-            match client_async(request.clone(), stream).await {
-                Ok((socket, _)) => return Socket(socket),
-                Err(error) if Instant::now() < deadline => {
-                    assert!(error.to_string().contains("401"), "{error}");
-                    tokio::time::sleep(Duration::from_millis(50)).await;
-                }
-                Err(error) => panic!("{error}"),
-            }
-        }
+        let url = format!("ws://{}/dashboard", self.address);
+        let mut request = url.into_client_request().unwrap();
+        let encoded = URL_SAFE_NO_PAD.encode(self.token(user));
+        let offered = format!("dashboard, bearer.{encoded}");
+        let headers = request.headers_mut();
+        headers.insert("sec-websocket-protocol", offered.parse().unwrap());
+        let (socket, response) = client_async(request, tcp).await.unwrap();
+        assert_eq!(response.headers()["sec-websocket-protocol"], "dashboard");
+        Socket(socket)
     }
+}
+
+/// Makes a token.
+fn token(start: &Start, [tenant, user, role]: [&str; 3]) -> String {
+    let words = [
+        "tokens", "create", "--tenant", tenant, "--user", user, "--role", role,
+    ];
+    let output = start.clone().arguments(&words).run();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{said}");
+    let text = String::from_utf8(output.stdout).unwrap();
+    text.trim().to_owned()
 }
 
 /// A dashboard's end of its connection.
@@ -165,12 +164,12 @@ fn typescript(sdk: &str) {
         return;
     };
     let served = Served::open();
-    let token = served.token("acme", "ada", "user");
+    let token = served.token("ada");
     let mut command = served.start.command_by(node);
     command
         .arg(repository("tests/clients/sockets_client.mjs"))
         .arg(sdk);
-    command.args([format!("http://{}", served.address), token]);
+    command.args([&format!("http://{}", served.address), token]);
     let report = lines_of(&mut command).remove(0);
     for way in ["sse", "websocket"] {
         let seen = &report[way];
@@ -203,10 +202,10 @@ fn python(environment: &str) {
         return;
     };
     let served = Served::open();
-    let token = served.token("acme", "ada", "user");
+    let token = served.token("ada");
     let mut command = served.start.command_by(python);
     command.arg(repository("tests/clients/sse_client.py"));
-    command.args([format!("http://{}", served.address), token]);
+    command.args([&format!("http://{}", served.address), token]);
     command.env("PYTHONDONTWRITEBYTECODE", "1");
     let report = lines_of(&mut command).remove(0);
     assert_eq!(report["version"], "2025-11-25", "{report}");
@@ -229,12 +228,12 @@ fn the_example_of_a_dashboard() {
         return;
     };
     let mut served = Served::open();
-    let token = served.token("acme", "ada", "user");
+    let token = served.token("ada");
     let mut command = served.start.command_by(node);
     command
         .arg("--no-warnings")
         .arg(repository("docs/examples/dashboard.ts"));
-    command.args([format!("ws://{}/dashboard", served.address), token]);
+    command.args([&format!("ws://{}/dashboard", served.address), token]);
     let lines = lines_of(&mut command);
     let [info, tools, result, told, state, refused] = lines.as_slice() else {
         panic!("{lines:?}");
@@ -268,14 +267,9 @@ fn the_example_of_a_dashboard() {
 #[tokio::test]
 async fn a_dashboard_hears_what_its_own_tenant_does_and_its_reader_may_read() {
     let served = Served::open();
-    let (ada, amy, bob) = (
-        served.token("acme", "ada", "user"),
-        served.token("acme", "amy", "admin"),
-        served.token("globex", "bob", "admin"),
-    );
-    let mut ada = served.dashboard(&ada).await;
-    let mut amy = served.dashboard(&amy).await;
-    let mut bob = served.dashboard(&bob).await;
+    let mut ada = served.dashboard("ada").await;
+    let mut amy = served.dashboard("amy").await;
+    let mut bob = served.dashboard("bob").await;
     let subscribe = json!({"id": 1, "type": "subscribe_events", "filter": {"tool": "kv_set"}});
     for socket in [&mut ada, &mut amy, &mut bob] {
         let answer = socket.ask(subscribe.clone()).await;
@@ -320,8 +314,7 @@ async fn a_dashboard_hears_what_its_own_tenant_does_and_its_reader_may_read() {
 #[tokio::test]
 async fn what_a_dashboard_says_wrongly_is_answered_and_the_connection_lives_on() {
     let served = Served::open();
-    let token = served.token("acme", "vic", "viewer");
-    let mut socket = served.dashboard(&token).await;
+    let mut socket = served.dashboard("vic").await;
     for (message, code) in [
         (json!({"id": 1, "type": "dance"}), "UNKNOWN_TYPE"),
         (json!({"id": 1, "type": "mcp_call"}), "INVALID_PARAMETER"),

@@ -4,6 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use agent_mesh::config::settings_table_markdown;
+use agent_mesh::inbound::rest;
 use agent_mesh::inbound::tool::document;
 
 /// A part of a document between two marks, and what it must say.
@@ -13,11 +14,16 @@ struct Part {
     text: fn() -> String,
 }
 
-const PARTS: [Part; 2] = [
+const PARTS: [Part; 3] = [
     Part {
         file: "API.md",
         mark: "tools",
         text: document::markdown,
+    },
+    Part {
+        file: "API.md",
+        mark: "statuses",
+        text: rest::statuses_markdown,
     },
     Part {
         file: "DEPLOYMENT.md",

@@ -134,7 +134,10 @@ fn settings_that_are_set_go_along_and_secrets_do_not() {
     let person = person(&[
         ("AGENT_MESH_TENANT_ID", "acme"),
         ("AGENT_MESH_DATA_DIR", "mesh"),
-        ("AGENT_MESH_STATE_KEYS", "c2VjcmV0"),
+        (
+            "AGENT_MESH_STATE_KEYS",
+            "8B8TzTrlZ6SSjMXgqvlvWCsyaZoVcWgSRHdNqGYTqIk=",
+        ),
         ("AWS_DEFAULT_REGION", "eu-west-1"),
         ("AWS_PROFILE", "work"),
         ("AWS_CONFIG_FILE", "~/aws.ini"),

@@ -24,7 +24,7 @@ pub(super) async fn begin(desk: &Arc<Desk>, message: &Message<'_>) -> Result<Mem
     if !desk.shared.catalog.offers(Tool::EventsQuery) {
         return Err(Fault::not_offered());
     }
-    let request = desk.request(None);
+    let request = desk.head().into_request(None);
     let filter = filter_of(message.filter.map_or("{}", RawValue::get));
     let watch = filter.map(|filter| EventsWatch { filter });
     let answer = desk.shared.backplane.call(request, watch).await;

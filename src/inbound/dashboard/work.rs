@@ -6,11 +6,8 @@ use serde_json::{Value, json};
 use super::message::{Fault, Members, Message};
 use super::{Desk, subscription};
 use crate::inbound::server::SERVER_NAME;
-use crate::inbound::tool::argument::name_a_caller;
-use crate::inbound::tool::{self, CallFault, Called, DirectName, Reply};
-use crate::mesh::call::request::Request;
+use crate::inbound::tool::{self, CallFault, Called, Reply};
 use crate::mesh::call::tool::{Tool, Toolset};
-use crate::mesh::integration::direct::readings;
 use crate::mesh::tenant::{ContextType, IdentityError, Permission, TenantContext};
 
 /// What `request_metrics` asks of the counters.
@@ -43,18 +40,7 @@ impl Desk {
 
     /// Who asks, now.
     pub(super) async fn caller(&self) -> Result<TenantContext, IdentityError> {
-        let backplane = &self.shared.backplane;
-        let now = backplane.clock.now();
-        backplane.resolver.resolve(&self.presented(), now).await
-    }
-
-    /// A request of the caller's, with arguments for us.
-    pub(super) fn request(&self, arguments: Option<&str>) -> Request {
-        let mut presented = self.presented();
-        presented.foreign = arguments.is_some_and(name_a_caller);
-        let mut request = Request::new(presented);
-        request.cancelled = self.cancelled.child_token();
-        request
+        self.shared.caller(&self.head()).await
     }
 
     /// The result of a tool of our own.
@@ -71,7 +57,7 @@ impl Desk {
 
     async fn call(&self, called: &Called, arguments: Option<&str>) -> Result<Reply, Fault> {
         let own = arguments.filter(|_| matches!(called, Called::Own(_)));
-        let request = self.request(own);
+        let request = self.head().into_request(own);
         let request_id = request.id;
         let backplane = &self.shared.backplane;
         let reply = tool::call_named(backplane, called, request, arguments).await;
@@ -102,20 +88,7 @@ impl Desk {
 
     async fn list_tools(&self) -> Result<Members, Fault> {
         let caller = self.caller().await.map_err(Fault::identity)?;
-        let catalog = &self.shared.catalog;
-        let mut tools = catalog.list(caller.permissions()).to_string();
-        if catalog.has(Toolset::Integrations) {
-            let book = &self.shared.backplane.integrations;
-            let direct = book.direct_tools(&caller, catalog.is_read_only()).await;
-            for text in direct.iter().flat_map(|direct| direct.texts()) {
-                tools.pop();
-                if tools.len() > 1 {
-                    tools.push(',');
-                }
-                tools.push_str(text);
-                tools.push(']');
-            }
-        }
+        let (tools, _) = self.shared.tool_list(&caller).await;
         Ok(format!("\"tools\":{tools}"))
     }
 
@@ -123,7 +96,7 @@ impl Desk {
         let Some(name) = message.tool.as_deref() else {
             return Err(Fault::parameter("tool", "`tool` names the tool to call"));
         };
-        let Some(called) = self.called(name).await? else {
+        let Some(called) = self.shared.called(name, &self.head()).await else {
             return Err(Fault::not_found(
                 "there is no such tool here",
                 "list_tools names those that there are.",
@@ -136,28 +109,6 @@ impl Desk {
             return Err(Fault::of_result(&reply.result));
         }
         Ok(format!("\"result\":{}", reply.to_json(false)))
-    }
-
-    /// What the caller means by `name`, if it is anything. Our own names win.
-    async fn called(&self, name: &str) -> Result<Option<Called>, Fault> {
-        let catalog = &self.shared.catalog;
-        if let Some(tool) = Tool::named(name) {
-            return Ok(catalog.offers(tool).then_some(Called::Own(tool)));
-        }
-        let found = readings(name);
-        if found.is_empty() || !catalog.has(Toolset::Integrations) {
-            return Ok(None);
-        }
-        let caller = self.caller().await.map_err(Fault::identity)?;
-        let book = &self.shared.backplane.integrations;
-        let meant = book.meant(&caller, found).await;
-        Ok(meant.map(|(service, tool)| {
-            Called::Direct(DirectName {
-                service,
-                tool: tool.to_owned(),
-                only_reads: catalog.is_read_only(),
-            })
-        }))
     }
 
     /// A token is of one tenant and one organization at most, so that a switch is to what it says already, or

@@ -81,9 +81,11 @@ pub(super) fn refused(Refused { challenge, code }: Refused) -> Response {
 }
 
 /// The response to what is wrong with a request before there is a call.
-pub(super) fn invalid(error: &Error) -> Response {
-    let reply = Reply::failed(error, Ulid::generate());
-    json_text(http_status(error.kind()), reply.result)
+impl From<Error> for Response {
+    fn from(error: Error) -> Self {
+        let reply = Reply::failed(&error, Ulid::generate());
+        json_text(http_status(error.kind()), reply.result)
+    }
 }
 
 /// The response where there is no answer, of which the log has the reason.

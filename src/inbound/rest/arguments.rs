@@ -1,10 +1,7 @@
 //! What a request brings in its query, its headers and its body, as the arguments of a call.
 
-use axum::response::Response;
-use http::{HeaderMap, StatusCode, Uri};
+use http::{HeaderMap, Uri};
 
-use super::answer::invalid;
-use crate::inbound::transport::http::answer::fault;
 use crate::inbound::transport::surrogate::lone_surrogate;
 use crate::mesh::Error;
 
@@ -15,7 +12,7 @@ pub(super) const IDEMPOTENCY_KEY: &str = "idempotency-key";
 pub(super) fn query<const N: usize>(
     uri: &Uri,
     names: [&str; N],
-) -> Result<[Option<String>; N], Response> {
+) -> Result<[Option<String>; N], Error> {
     let mut values = [const { None }; N];
     for (name, value) in form_urlencoded::parse(uri.query().unwrap_or_default().as_bytes()) {
         let known = names.iter().position(|known| *known == name);
@@ -27,11 +24,11 @@ pub(super) fn query<const N: usize>(
                 true => error.fix("It takes no parameters."),
                 false => error.fix(format!("It takes {}.", names.join(", "))),
             };
-            return Err(invalid(&error));
+            return Err(error);
         };
         if slot.replace(value.into_owned()).is_some() {
             let error = Error::invalid(&name, format!("`{name}` is given twice"));
-            return Err(invalid(&error));
+            return Err(error);
         }
     }
     Ok(values)
@@ -39,14 +36,14 @@ pub(super) fn query<const N: usize>(
 
 /// The text of the arguments in a body; nothing where it is empty. Whether it is one JSON object is left to the
 /// call, which is charged and recorded whatever its arguments are like.
-pub(super) fn of_body(bytes: Vec<u8>) -> Result<Option<String>, Response> {
+pub(super) fn of_body(bytes: Vec<u8>) -> Result<Option<String>, Error> {
     let Ok(text) = String::from_utf8(bytes) else {
         let message = "the body is no UTF-8: it is the arguments, one JSON object";
-        return Err(fault(StatusCode::BAD_REQUEST, "INVALID_REQUEST", message));
+        return Err(Error::invalid("arguments", message));
     };
     if let Some(escape) = lone_surrogate(&text) {
         let reason = format!("{escape} is half of a character: send both halves or \\ufffd");
-        return Err(invalid(&Error::invalid("arguments", reason)));
+        return Err(Error::invalid("arguments", reason));
     }
     let is_empty = text.bytes().all(|byte| byte.is_ascii_whitespace());
     Ok((!is_empty).then_some(text))
@@ -54,7 +51,7 @@ pub(super) fn of_body(bytes: Vec<u8>) -> Result<Option<String>, Response> {
 
 /// The key of the header `Idempotency-Key`, in quotes as the draft of its standard writes it or without. How long
 /// it may be is left to the tool.
-pub(super) fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Response> {
+pub(super) fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Error> {
     let mut values = headers.get_all(IDEMPOTENCY_KEY).iter();
     let Some(value) = values.next() else {
         return Ok(None);
@@ -65,7 +62,7 @@ pub(super) fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Res
             "idempotency_key",
             "the header Idempotency-Key is given twice, or is no text",
         );
-        return Err(invalid(&error));
+        return Err(error);
     };
     let quoted = text
         .strip_prefix('"')
@@ -78,6 +75,7 @@ mod tests {
     use http::{HeaderName, HeaderValue};
 
     use super::*;
+    use crate::mesh::ErrorKind;
 
     #[test]
     fn a_query_has_each_of_its_members_once_and_no_other() {
@@ -89,18 +87,18 @@ mod tests {
         assert_eq!(found, [None, Some("mesh://a b c".to_owned())]);
         assert_eq!(at("").unwrap(), [None, None]);
         for wrong in ["uri=1&uri=2", "x=1", "uri=1&Cursor=2"] {
-            assert_eq!(at(wrong).unwrap_err().status(), StatusCode::BAD_REQUEST);
+            assert_eq!(at(wrong).unwrap_err().kind(), ErrorKind::InvalidParameter);
         }
     }
 
     #[test]
     fn a_body_is_text_of_whole_characters_and_blanks_are_no_arguments() {
-        let of = |body: &[u8]| of_body(body.to_vec()).map_err(|response| response.status());
+        let of = |body: &[u8]| of_body(body.to_vec()).map_err(|error| error.kind());
         assert_eq!(of(b""), Ok(None));
         assert_eq!(of(b" \r\n\t"), Ok(None));
         assert_eq!(of(b" {} "), Ok(Some(" {} ".to_owned())));
-        assert_eq!(of(b"{\"a\": \"\xff\"}"), Err(StatusCode::BAD_REQUEST));
-        assert_eq!(of(br#"{"a": "\ud800"}"#), Err(StatusCode::BAD_REQUEST));
+        assert_eq!(of(b"{\"a\": \"\xff\"}"), Err(ErrorKind::InvalidParameter));
+        assert_eq!(of(br#"{"a": "\ud800"}"#), Err(ErrorKind::InvalidParameter));
     }
 
     #[test]
@@ -110,12 +108,12 @@ mod tests {
             let values = values
                 .iter()
                 .map(|value| (name.clone(), HeaderValue::from_str(value).unwrap()));
-            idempotency_key(&values.collect()).map_err(|response| response.status())
+            idempotency_key(&values.collect()).map_err(|error| error.kind())
         };
         assert_eq!(of(&[]), Ok(None));
         assert_eq!(of(&["a-1"]), Ok(Some("a-1".to_owned())));
         assert_eq!(of(&["\"a-1\""]), Ok(Some("a-1".to_owned())));
         assert_eq!(of(&["\""]), Ok(Some("\"".to_owned())));
-        assert_eq!(of(&["a", "a"]), Err(StatusCode::BAD_REQUEST));
+        assert_eq!(of(&["a", "a"]), Err(ErrorKind::InvalidParameter));
     }
 }

@@ -4,6 +4,7 @@ mod examples;
 mod schemas;
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 
 use serde_json::{Map, Value, json};
 
@@ -74,6 +75,15 @@ fn codes() -> BTreeMap<u16, Vec<&'static str>> {
         codes.entry(status).or_default().push(code);
     }
     codes
+}
+
+/// The table of API.md: each status, and what the body says under it.
+pub(super) fn statuses_markdown() -> String {
+    let mut table = String::from("| status | `error.code` |\n|---|---|\n");
+    for (status, codes) in codes() {
+        let _ = writeln!(table, "| {status} | `{}` |", codes.join("` `"));
+    }
+    table
 }
 
 fn errors() -> Value {

@@ -9,7 +9,7 @@ use rmcp::model::{ListResourcesResult, ReadResourceResult};
 use serde::Serialize;
 use serde_json::json;
 
-use super::answer::{internal, invalid, of_fault};
+use super::answer::{internal, of_fault};
 use super::{Answered, Rest, arguments, attended};
 use crate::inbound::server::RequestHead;
 use crate::inbound::transport::http::answer::json_text;
@@ -34,7 +34,7 @@ impl Rest {
         let [cursor] = arguments::query(uri, ["cursor"])?;
         let shared = Arc::clone(self.shared());
         if !shared.has_resources() {
-            return told(&json!({ "resources": [] }));
+            return Ok(told(&json!({ "resources": [] })));
         }
         let page = attended(head.cancelled.clone(), async move {
             shared.resource_page(cursor.as_deref(), &head).await
@@ -49,7 +49,7 @@ impl Rest {
                 if let Some(cursor) = next_cursor {
                     page["nextCursor"] = cursor.into();
                 }
-                told(&page)
+                Ok(told(&page))
             }
             Err(fault) => Err(of_fault(fault, &self.http.front)),
         }
@@ -60,14 +60,14 @@ impl Rest {
         let Some(address) = address else {
             let error = Error::invalid("uri", "`uri` is missing");
             let fix = "Give the address of a resource, such as mesh://artifacts/user/report.md.";
-            return Err(invalid(&error.fix(fix)));
+            return Err(error.fix(fix).into());
         };
         let shared = Arc::clone(self.shared());
         let found = attended(head.cancelled.clone(), async move {
             shared.resource(address, &head).await
         });
         match found.await? {
-            Ok(ReadResourceResult { contents, .. }) => told(&Contents { contents }),
+            Ok(ReadResourceResult { contents, .. }) => Ok(told(&Contents { contents })),
             Err(fault) => Err(of_fault(fault, &self.http.front)),
         }
     }
@@ -79,10 +79,12 @@ struct Contents<T> {
     contents: T,
 }
 
-fn told(body: &impl Serialize) -> Answered {
-    let text = serde_json::to_string(body).map_err(|error| {
-        tracing::error!(%error, "a list or a resource is no JSON");
-        internal()
-    })?;
-    Ok(json_text(StatusCode::OK, text))
+fn told(body: &impl Serialize) -> Response {
+    match serde_json::to_string(body) {
+        Ok(text) => json_text(StatusCode::OK, text),
+        Err(error) => {
+            tracing::error!(%error, "a list or a resource is no JSON");
+            internal()
+        }
+    }
 }

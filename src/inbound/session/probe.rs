@@ -73,7 +73,7 @@ impl Probe {
                 slot.fill(format!(r#"{{"content":[],"echo":{raw}}}"#));
                 Ok(text("never sent".to_owned()))
             }
-            "typed" => Ok(text("typed".to_owned())),
+            "typed" | "mirrored" => Ok(text("typed".to_owned())),
             "large" => Ok(text("x".repeat(50_000))),
             "fail" => {
                 ReplySlot::of(&context.extensions)

@@ -2,7 +2,13 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
+use rmcp::model::{ErrorCode, ProtocolVersion};
+use tokio::io::AsyncRead;
+
+use super::LineTransport;
 use super::flight::Flight;
+use super::id::Id;
+use super::message::{Message, Refusal};
 
 /// The answers to one batch, until all are there.
 #[derive(Default)]
@@ -59,6 +65,64 @@ impl Answers {
         line.push(b'[');
         line.extend(self.texts.join(&b','));
         line.push(b']');
+    }
+}
+
+impl<R: AsyncRead + Send + Unpin> LineTransport<R> {
+    /// Takes the messages of a batch one by one. Only revision 2025-03-26 knows batches; in others each
+    /// request is refused by itself, because nothing else could bear its id.
+    pub(super) fn take_batch(&mut self, messages: Vec<Message>) {
+        let version = self.link.traffic.version();
+        if version == Some(ProtocolVersion::V_2025_03_26) {
+            let batch = Batch::new(messages.len());
+            let messages = self.fitting(messages);
+            self.queued
+                .extend(messages.map(|message| (message, Some(Arc::clone(&batch)))));
+            return;
+        }
+        let refuse = |id| Refusal {
+            id,
+            code: ErrorCode::INVALID_REQUEST,
+            reason: "only revision 2025-03-26 of the protocol has batches".to_owned(),
+        };
+        let mut refusals = Vec::new();
+        for message in messages {
+            match message {
+                Message::Request(incoming) => refusals.push(refuse(Id::Usable(incoming.id))),
+                Message::Refused(refusal) if refusal.id.can_be_answered() => {
+                    refusals.push(refuse(refusal.id));
+                }
+                _ => {}
+            }
+        }
+        if refusals.is_empty() {
+            refusals.push(refuse(Id::Unusable));
+        }
+        for refusal in refusals {
+            self.link.refuse(&refusal, None);
+        }
+    }
+
+    /// The messages of a batch, with a refusal in place of each request that does not fit in flight together
+    /// with those before it: nothing of a batch leaves before all of it is answered, so it would wait for ever.
+    fn fitting(&self, messages: Vec<Message>) -> impl Iterator<Item = Message> + use<R> {
+        let most = self.limits.bytes_in_flight;
+        let mut sum = 0_usize;
+        messages.into_iter().map(move |message| match message {
+            Message::Request(incoming) => {
+                let with = sum.saturating_add(incoming.weight());
+                if sum > 0 && with > most {
+                    return Message::Refused(Refusal {
+                        id: Id::Usable(incoming.id),
+                        code: ErrorCode::INVALID_REQUEST,
+                        reason: "this is too much for one batch: send it by itself".to_owned(),
+                    });
+                }
+                sum = with;
+                Message::Request(incoming)
+            }
+            message => message,
+        })
     }
 }
 

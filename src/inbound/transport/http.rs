@@ -7,6 +7,7 @@
 pub(in crate::inbound) mod answer;
 pub(in crate::inbound) mod body;
 mod carried;
+mod ended;
 pub(in crate::inbound) mod event_stream;
 mod exchange;
 mod figures;
@@ -14,6 +15,7 @@ mod gate;
 mod inlet;
 mod listener;
 pub(in crate::inbound) mod mcp;
+mod mirrored;
 mod revision;
 pub(in crate::inbound) mod seat;
 mod session_id;
@@ -46,6 +48,7 @@ use crate::inbound::sign_in::Challenge;
 use crate::mesh::Timestamp;
 use crate::mesh::tenant::Permission;
 use body::{BodyBudget, ReadBody};
+use ended::EndedSessions;
 use sessions::Sessions;
 
 pub(super) use carried::Carried;
@@ -55,6 +58,7 @@ pub(in crate::inbound) use listener::Lasting;
 pub use figures::{Figures, StreamKind, TurnedAway};
 pub use gate::{Cors, Gate, InvalidOrigin, Origin};
 pub use listener::{Drain, Listener, ListenerSettings, SILENCE_MAX};
+pub use mirrored::Mirrored;
 pub use session_id::SessionKeys;
 pub use tls::{TlsError, TlsFiles};
 
@@ -87,6 +91,11 @@ pub trait Front: Send + Sync + 'static {
 
     /// What a request is told whose token's scope leaves `permission` out.
     fn out_of_scope(&self, permission: Permission) -> Refused;
+
+    /// The arguments of a tool that its callers repeat in headers; none but where it says so in its schema.
+    fn mirrored(&self, _tool: &str) -> Vec<Mirrored> {
+        Vec::new()
+    }
 
     /// What answers one request that is not part of a session with an open stream.
     fn handler(&self) -> Self::Handler;
@@ -132,6 +141,7 @@ pub struct Http<F: Front> {
     pub(crate) front: F,
     keys: SessionKeys,
     sessions: Arc<Sessions<F::Handler>>,
+    ended: EndedSessions,
     bodies: BodyBudget,
     exchanges: Arc<tokio::sync::Semaphore>,
     figures: Arc<Figures>,
@@ -154,6 +164,7 @@ impl<F: Front> Http<F> {
             front,
             keys,
             sessions: Sessions::new(streams_max),
+            ended: EndedSessions::new(),
             bodies: BodyBudget::new(BODIES_BYTES_MAX),
             exchanges: Arc::new(tokio::sync::Semaphore::new(EXCHANGES_MAX)),
             figures,

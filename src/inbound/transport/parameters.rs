@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use rmcp::model::{
     CallToolRequest, CallToolRequestParams, ClientRequest, CustomRequest, ErrorCode, Extensions,
-    GetExtensions, JsonObject, Request, RequestMetaObject, RequestNoParam, RequestOptionalParam,
+    GetExtensions, JsonObject, ProtocolVersion, Request, RequestMetaObject, RequestNoParam,
+    RequestOptionalParam,
 };
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -22,6 +23,17 @@ const DECODED_BYTES_MAX: usize = 1024 * 1024;
 
 /// How many times their text such parameters count among the bytes in flight, for the same reason.
 pub(super) const DECODED_WEIGHT: usize = 16;
+
+/// Where a message names its revision.
+const VERSION_KEY: &str = "io.modelcontextprotocol/protocolVersion";
+
+/// Methods that only revisions with sessions have.
+const SESSION_METHODS: [&str; 4] = [
+    "initialize",
+    "logging/setLevel",
+    "resources/subscribe",
+    "resources/unsubscribe",
+];
 
 /// The parameters of `tools/call`. The arguments stay text.
 #[derive(Deserialize)]
@@ -61,13 +73,24 @@ pub(super) fn request(
         return call_tool(line, params, foreign).map_err(invalid);
     }
     let mut params: JsonObject = bounded(params).map_err(invalid)?;
-    let meta = match params.remove("_meta") {
+    let meta: Option<JsonObject> = match params.remove("_meta") {
         Some(meta) => serde_json::from_value(meta).map_err(|error| invalid(shortened(&error)))?,
         None => None,
     };
-    let mut request = typed(method, params).map_err(|error| invalid(shortened(&error)))?;
+    let request = typed(method, params).map_err(|error| match is_gone(method, meta.as_ref()) {
+        true => (ErrorCode::METHOD_NOT_FOUND, method.to_owned()),
+        false => invalid(shortened(&error)),
+    });
+    let mut request = request?;
     *request.extensions_mut() = extensions(meta, foreign);
     Ok(request)
+}
+
+/// Whether the revision that a message names no longer has its method. Whether its parameters fit does not matter then.
+fn is_gone(method: &str, meta: Option<&JsonObject>) -> bool {
+    let version = meta.and_then(|meta| meta.get(VERSION_KEY)?.as_str());
+    SESSION_METHODS.contains(&method)
+        && version.is_some_and(|version| version >= ProtocolVersion::V_2026_07_28.as_str())
 }
 
 /// A value from text that is short enough to become a tree.

@@ -53,6 +53,7 @@ async fn begin<F: Front>(http: &Http<F>, request: Request) -> Result<Response, R
 impl Conversation for Carried {
     async fn hear(&self, message: ReadBody) -> Result<(), Farewell> {
         self.seat.touch();
+        self.settle();
         let put = self.inlet.put(message).await;
         put.map_err(|_| self.farewell())
     }

@@ -1,5 +1,7 @@
 //! The stages of a call as types: each is made only from the one before it, and only the last can answer.
 
+mod authorize;
+
 use std::marker::PhantomData;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -14,9 +16,8 @@ use super::tool::{Effect, Tool};
 use super::{Backplane, EventReads};
 use crate::mesh::event::{Committed, Event, Outcome, Slot, Weight};
 use crate::mesh::limit::{Admission, Cost, Direction};
-use crate::mesh::policy::{Permit, Question};
+use crate::mesh::policy::Permit;
 use crate::mesh::tenant::{Permission, TenantContext};
-use crate::mesh::trace::TraceParent;
 use crate::mesh::{Error, ErrorKind};
 
 /// A call whose caller is known.
@@ -146,47 +147,6 @@ pub(in crate::mesh) fn denied(context: &TenantContext, needed: Permission) -> Er
         "the role `{role}` lacks the permission `{permission}`"
     ))
     .fix("Ask an administrator of the tenant for a role that has it.")
-}
-
-impl<'mesh, O: Operation> Judged<'mesh, O> {
-    /// Asks the operator's policy service, where there is one, about a call that may be done otherwise.
-    pub(super) async fn authorize(self) -> Authorized<'mesh, O> {
-        let Self {
-            arrived,
-            subject,
-            verdict,
-        } = self;
-        let verdict = match verdict {
-            Ok(operation) => arrived
-                .permitted::<O>(&subject)
-                .await
-                .map(|permit| (operation, permit)),
-            Err(error) => Err(error),
-        };
-        Authorized {
-            arrived,
-            subject,
-            verdict,
-        }
-    }
-}
-
-impl Arrived<'_> {
-    async fn permitted<O: Operation>(&self, subject: &Subject) -> Result<Permit, Error> {
-        let question = || Question {
-            tenant_id: self.context.tenant_id().clone(),
-            user_id: self.context.user_id().clone(),
-            role: self.context.role().name(),
-            tool: O::TOOL.name(),
-            permission: O::Needs::PERMISSION.name(),
-            arguments_sha256: self.request.arguments_hash(subject),
-            subject: subject.clone(),
-            request_id: self.request.id,
-            trace_id: self.request.trace.map(TraceParent::trace_id),
-        };
-        let policy = &self.backplane.policy;
-        policy.permit(&self.request.cancelled, question).await
-    }
 }
 
 impl<'mesh, O: Operation> Authorized<'mesh, O> {

@@ -3,6 +3,7 @@
 //! A day's events lie in one partition for each shard, by ULID. A page merges the shards of a day, then
 //! goes to the next day, and stops when it has read enough, wherever that is.
 
+mod filter;
 mod merge;
 mod single;
 
@@ -21,8 +22,10 @@ use crate::mesh::store::bucket::GetOutcome;
 use crate::mesh::store::key::{Keyspace, SHARDS_PREFIX};
 use crate::mesh::store::table::{Range, Row};
 use crate::mesh::store::{Bucket, Metered, Table};
-use crate::mesh::tenant::UserId;
 use crate::mesh::{Clock, Error, Timestamp};
+
+pub use self::filter::Filter;
+pub(super) use self::filter::Traits;
 
 /// The attribute of an event's row with its detail, as on the bus.
 pub(super) const DETAIL_ATTRIBUTE: &str = "detail";
@@ -68,25 +71,6 @@ pub enum Order {
     Desc,
     /// The oldest first.
     Asc,
-}
-
-/// Which events are wanted: those that fit everything that is given.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Filter {
-    /// Of this type.
-    pub detail_type: Option<String>,
-    /// Of this source, as the sender calls it.
-    pub source: Option<String>,
-    /// That ended so.
-    pub outcome: Option<Outcome>,
-    /// Of this priority.
-    pub priority: Option<Priority>,
-    /// Of this user.
-    pub user_id: Option<UserId>,
-    /// With all of these tags.
-    pub tags: BTreeMap<String, String>,
-    /// Of this tool.
-    pub tool: Option<String>,
 }
 
 /// Where a page ended, to go on from there: relative to the tenant, and worth nothing to another.
@@ -388,39 +372,6 @@ impl HistoryPage {
             value: self,
             units: spent.units,
         }
-    }
-}
-
-/// What a filter looks at.
-pub(super) struct Traits<'event> {
-    pub(super) detail_type: &'event str,
-    pub(super) source: Option<&'event str>,
-    pub(super) tool: &'event str,
-    pub(super) outcome: Outcome,
-    pub(super) priority: Priority,
-    pub(super) user_id: &'event str,
-    pub(super) tags: Option<&'event BTreeMap<String, String>>,
-}
-
-impl Filter {
-    /// Whether an event with these traits is wanted.
-    pub(super) fn fits(&self, event: &Traits<'_>) -> bool {
-        let is = |wanted: &Option<String>, held: Option<&str>| {
-            wanted.as_deref().is_none_or(|wanted| held == Some(wanted))
-        };
-        let has_tag = |(name, value): (&String, &String)| {
-            event.tags.and_then(|tags| tags.get(name)) == Some(value)
-        };
-        is(&self.detail_type, Some(event.detail_type))
-            && is(&self.source, event.source)
-            && is(&self.tool, Some(event.tool))
-            && self.outcome.is_none_or(|wanted| wanted == event.outcome)
-            && self.priority.is_none_or(|wanted| wanted == event.priority)
-            && self
-                .user_id
-                .as_ref()
-                .is_none_or(|wanted| wanted.as_str() == event.user_id)
-            && self.tags.iter().all(has_tag)
     }
 }
 

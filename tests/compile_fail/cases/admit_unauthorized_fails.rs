@@ -5,7 +5,7 @@ use agent_mesh::mesh::service::kv::KvGet;
 
 fn admit(judged: Judged<'_, KvGet>, authorized: Authorized<'_, KvGet>) {
     let _ = (&judged, &authorized);
-    let _ = judged.admit();
+    let _ = Authorized::admit(judged);
 }
 
 fn main() {

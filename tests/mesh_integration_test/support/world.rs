@@ -128,12 +128,6 @@ impl Plan {
         self
     }
 
-    /// In this folder, as another process of the same user, with the keys that lie there.
-    pub(crate) fn in_folder(mut self, folder: &Arc<TempDir>) -> Self {
-        self.folder = Some(Arc::clone(folder));
-        self
-    }
-
     /// In the folder of `other`, as another process of the same user.
     pub(crate) fn beside(mut self, other: &World) -> Self {
         self.folder = Some(Arc::clone(&other.folder));

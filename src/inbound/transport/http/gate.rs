@@ -19,9 +19,10 @@ use tower_http::cors::{AllowOrigin, CorsLayer};
 use super::{TurnedAway, answer, is_loopback};
 
 /// Headers of ours that a web page may send besides those that the operator names.
-const REQUEST_HEADERS: [&str; 8] = [
+const REQUEST_HEADERS: [&str; 9] = [
     "authorization",
     "content-type",
+    "idempotency-key",
     "last-event-id",
     "mcp-method",
     "mcp-name",

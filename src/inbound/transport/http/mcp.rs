@@ -14,6 +14,7 @@ use rmcp::model::{
     ClientCapabilities, ClientRequest, ErrorCode, JsonRpcMessage, ProtocolVersion, RequestId,
 };
 use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::Instant;
 
 use super::super::id::Id;
 use super::super::message::{self, Message, Refusal};
@@ -67,12 +68,14 @@ impl<F: Front> Http<F> {
                 reason: "the body is empty: it is one message of JSON-RPC".to_owned(),
             }));
         };
-        let era = revision::era(headers, &message).map_err(protocol_error)?;
+        let era = revision::era(headers, &message, |tool| self.front.mirrored(tool));
+        let era = era.map_err(protocol_error)?;
         let session = match &era {
             Era::Stateless => None,
             Era::Session(version) => self.session(headers, &caller, version.as_ref(), &message)?,
         };
         match message {
+            Message::Refused(refusal) if era == Era::Stateless => Err(stateless_error(refusal)),
             Message::Refused(refusal) => Err(protocol_error(refusal)),
             Message::Request(_) | Message::Batch(_) => {
                 let bearer = Arc::new(Bearer::new(caller.token.clone()));
@@ -143,6 +146,7 @@ impl<F: Front> Http<F> {
         };
         let id = value.to_str().ok().filter(|_| values.next().is_none());
         let session = id.and_then(|id| self.keys.open(&caller.key, id));
+        let session = session.filter(|session| !self.ended.contains(session.nonce));
         session.map(Some).ok_or_else(|| {
             answer::fault(
                 StatusCode::NOT_FOUND,
@@ -256,7 +260,7 @@ impl<F: Front> Http<F> {
         stream.attach(self.front.streaming(service.peer().clone()));
         let time = self.time_left(&caller);
         let held = (service, stream, place, counted);
-        let deadline = tokio::time::Instant::now() + time;
+        let deadline = Instant::now() + time;
         let events = stream::unfold((held, link, deadline), async |(held, link, deadline)| {
             let end = held.1.end().clone();
             let next = event_stream::next_or_sign(link.take(), KEEP_ALIVE, |lines| {
@@ -284,6 +288,7 @@ impl<F: Front> Http<F> {
         match self.named_session(headers, &caller)? {
             Some(session) => {
                 self.sessions.end(session.nonce);
+                self.ended.insert(session.nonce);
                 Ok(empty(StatusCode::NO_CONTENT))
             }
             None => Err(answer::fault(
@@ -338,9 +343,21 @@ fn readdressed(
 
 /// A message that is refused before anything could answer it.
 fn protocol_error(refusal: Refusal) -> Response {
+    refused_as(StatusCode::BAD_REQUEST, &refusal)
+}
+
+/// The same in the stateless revision, which tells by the status that there is no such method.
+fn stateless_error(refusal: Refusal) -> Response {
+    match refusal.code {
+        ErrorCode::METHOD_NOT_FOUND => refused_as(StatusCode::NOT_FOUND, &refusal),
+        _ => protocol_error(refusal),
+    }
+}
+
+fn refused_as(status: StatusCode, refusal: &Refusal) -> Response {
     tracing::debug!(code = refusal.code.0, "a message is refused");
-    let text = super::super::link::refusal_text(&refusal);
-    answer::json_text(StatusCode::BAD_REQUEST, text)
+    let text = super::super::link::refusal_text(refusal);
+    answer::json_text(status, text)
 }
 
 /// What the client takes. Who does not say takes anything.

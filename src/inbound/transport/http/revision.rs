@@ -10,6 +10,7 @@ use rmcp::model::{ClientRequest, ErrorCode, GetMeta, ProtocolVersion};
 
 use super::super::id::Id;
 use super::super::message::{Incoming, Message, Refusal};
+use super::mirrored::{self, Mirrored};
 
 /// The header that names the revision.
 const VERSION_HEADER: &str = "mcp-protocol-version";
@@ -41,8 +42,13 @@ pub(super) fn named(headers: &HeaderMap) -> Result<Option<ProtocolVersion>, Stri
     }
 }
 
-/// Which era `message` is of, or why its headers do not fit it.
-pub(super) fn era(headers: &HeaderMap, message: &Message) -> Result<Era, Refusal> {
+/// Which era `message` is of, or why its headers do not fit it. `mirrored` says which arguments of a tool are
+/// repeated in headers.
+pub(super) fn era(
+    headers: &HeaderMap,
+    message: &Message,
+    mirrored: impl FnOnce(&str) -> Vec<Mirrored>,
+) -> Result<Era, Refusal> {
     let Message::Request(incoming) = message else {
         return match named(headers) {
             Ok(Some(version)) if !version.has_initialize() => Ok(Era::Stateless),
@@ -58,8 +64,12 @@ pub(super) fn era(headers: &HeaderMap, message: &Message) -> Result<Era, Refusal
     };
     let Some(own) = own else {
         return match named(headers) {
-            // A message that lacks what this revision wants of it is told so by its handler.
-            Ok(Some(version)) if !version.has_initialize() && !is_handshake => Ok(Era::Stateless),
+            Ok(Some(version)) if !version.has_initialize() && !is_handshake => {
+                match lacking(incoming) {
+                    Some(reason) => refuse(ErrorCode::INVALID_PARAMS, reason),
+                    None => Ok(Era::Stateless),
+                }
+            }
             Ok(version) => Ok(Era::Session(
                 version.filter(ProtocolVersion::has_initialize),
             )),
@@ -72,10 +82,22 @@ pub(super) fn era(headers: &HeaderMap, message: &Message) -> Result<Era, Refusal
             Err(reason) => refuse(ErrorCode::INVALID_REQUEST, reason),
         };
     }
-    match agree(headers, incoming, &own) {
-        Ok(()) => Ok(Era::Stateless),
-        Err(reason) => refuse(ErrorCode::HEADER_MISMATCH, reason),
+    let agreed = agree(headers, incoming, &own).and_then(|()| {
+        let mirrored = mirrored::tool(incoming).map(mirrored).unwrap_or_default();
+        mirrored::agree(headers, incoming, &mirrored)
+    });
+    match (agreed, lacking(incoming)) {
+        (Err(reason), _) => refuse(ErrorCode::HEADER_MISMATCH, reason),
+        (Ok(()), Some(reason)) => refuse(ErrorCode::INVALID_PARAMS, reason),
+        (Ok(()), None) => Ok(Era::Stateless),
     }
+}
+
+/// What a message of the stateless revision has to say of itself and does not.
+fn lacking(incoming: &Incoming) -> Option<String> {
+    let meta = incoming.request.get_meta();
+    let missing = meta.missing_required_keys(&ProtocolVersion::V_2026_07_28);
+    (!missing.is_empty()).then(|| format!("_meta lacks or misspells {}", missing.join(" and ")))
 }
 
 /// Holds all that the headers say against the message.
@@ -92,15 +114,8 @@ fn expect(headers: &HeaderMap, name: &str, expected: &str) -> Result<(), String>
     let Some(text) = one(headers, name)? else {
         return Err(format!("the header {name} is missing"));
     };
-    let text = match text
-        .strip_prefix("=?base64?")
-        .and_then(|rest| rest.strip_suffix("?="))
-    {
-        Some(encoded) if name == NAME_HEADER => {
-            let bytes = STANDARD.decode(encoded).ok();
-            let decoded = bytes.and_then(|bytes| String::from_utf8(bytes).ok());
-            decoded.ok_or_else(|| format!("the header {name} is no base64 of UTF-8"))?
-        }
+    let text = match name {
+        NAME_HEADER => decoded(name, text)?,
         _ => text.to_owned(),
     };
     match text == expected {
@@ -111,8 +126,21 @@ fn expect(headers: &HeaderMap, name: &str, expected: &str) -> Result<(), String>
     }
 }
 
+/// The text that a header stands for: what no header can hold is in it as base64.
+pub(super) fn decoded(name: &str, text: &str) -> Result<String, String> {
+    let encoded = text
+        .strip_prefix("=?base64?")
+        .and_then(|rest| rest.strip_suffix("?="));
+    let Some(encoded) = encoded else {
+        return Ok(text.to_owned());
+    };
+    let bytes = STANDARD.decode(encoded).ok();
+    let decoded = bytes.and_then(|bytes| String::from_utf8(bytes).ok());
+    decoded.ok_or_else(|| format!("the header {name} is no base64 of UTF-8"))
+}
+
 /// The value of a header that may be there once.
-fn one<'headers>(
+pub(super) fn one<'headers>(
     headers: &'headers HeaderMap,
     name: &str,
 ) -> Result<Option<&'headers str>, String> {

@@ -73,6 +73,17 @@ impl Front for TestFront {
         unreachable!("the probe asks for no permission")
     }
 
+    fn mirrored(&self, tool: &str) -> Vec<Mirrored> {
+        let region = Mirrored {
+            header: "Region".to_owned(),
+            path: vec!["region".to_owned()],
+        };
+        match tool {
+            "mirrored" => vec![region],
+            _ => Vec::new(),
+        }
+    }
+
     fn handler(&self) -> Probe {
         self.probe()
     }

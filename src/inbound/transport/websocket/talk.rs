@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use futures::stream::{SplitSink, SplitStream};
 use futures::{SinkExt, StreamExt};
-use hyper::upgrade::{OnUpgrade, Upgraded};
+use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tokio_tungstenite::WebSocketStream;
@@ -63,7 +64,12 @@ pub(in crate::inbound) trait Conversation: Send + Sync + 'static {
     fn settle(&self) {}
 }
 
-type Socket = WebSocketStream<Metered<TokioIo<Upgraded>>>;
+/// What a connection goes over.
+trait Wire: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<S: AsyncRead + AsyncWrite + Send + Unpin> Wire for S {}
+
+type Socket<S> = WebSocketStream<Metered<S>>;
 
 impl Farewell {
     /// All is said.
@@ -117,18 +123,36 @@ pub(in crate::inbound) async fn talk(
     let Ok(Ok(upgraded)) = timeout(UPGRADE_TIME_MAX, upgrade).await else {
         return;
     };
+    hold(
+        TokioIo::new(upgraded),
+        budget,
+        bytes_max,
+        PING_AFTER,
+        conversation,
+    )
+    .await;
+}
+
+/// [`talk`] over a connection that is open; a client that says nothing for `ping_after` is asked whether it is there.
+async fn hold(
+    wire: impl Wire,
+    budget: BodyBudget,
+    bytes_max: usize,
+    ping_after: Duration,
+    conversation: impl Conversation,
+) {
     let meter = Meter::new(budget);
     let config = WebSocketConfig::default()
         .max_message_size(Some(bytes_max))
         .max_frame_size(Some(bytes_max))
         .read_buffer_size(BUFFER_BYTES)
         .write_buffer_size(BUFFER_BYTES);
-    let stream = Metered::new(TokioIo::new(upgraded), meter.clone());
+    let stream = Metered::new(wire, meter.clone());
     let socket = WebSocketStream::from_raw_socket(stream, Role::Server, Some(config)).await;
     let (mut sink, mut stream) = socket.split();
     let (ask, mut asked) = mpsc::channel(1);
     let farewell = tokio::select! {
-        farewell = read(&mut stream, &meter, &ask, &conversation) => farewell,
+        farewell = read(&mut stream, &meter, &ask, ping_after, &conversation) => farewell,
         farewell = write(&mut sink, &mut asked, &conversation) => farewell,
     };
     // Whatever else is to be said is nobody's any more.
@@ -150,15 +174,16 @@ pub(in crate::inbound) async fn talk(
 
 /// Takes messages, and asks a silent client whether it is there. Why the connection ends, where the client does not
 /// know.
-async fn read(
-    stream: &mut SplitStream<Socket>,
+async fn read<S: Wire>(
+    stream: &mut SplitStream<Socket<S>>,
     meter: &Meter,
     ask: &mpsc::Sender<()>,
+    ping_after: Duration,
     conversation: &impl Conversation,
 ) -> Option<Farewell> {
     let mut was_asked = false;
     loop {
-        let next = timeout(PING_AFTER, stream.next()).await;
+        let next = timeout(ping_after, stream.next()).await;
         let Ok(next) = next else {
             if was_asked {
                 return Some(Farewell::SILENT);
@@ -190,8 +215,8 @@ async fn read(
 }
 
 /// Writes what is to be said, until there is nothing more.
-async fn write(
-    sink: &mut SplitSink<Socket, Message>,
+async fn write<S: Wire>(
+    sink: &mut SplitSink<Socket<S>, Message>,
     asked: &mut mpsc::Receiver<()>,
     conversation: &impl Conversation,
 ) -> Option<Farewell> {
@@ -221,6 +246,98 @@ async fn write(
 }
 
 /// Sends `message`; nothing where the client does not take it.
-async fn send(sink: &mut SplitSink<Socket, Message>, message: Message) -> Option<()> {
+async fn send<S: Wire>(sink: &mut SplitSink<Socket<S>, Message>, message: Message) -> Option<()> {
     timeout(WRITE_TIME_MAX, sink.send(message)).await.ok()?.ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::sync::Mutex;
+
+    use super::*;
+
+    /// How long a test waits for what must come.
+    const PATIENCE: Duration = Duration::from_secs(20);
+
+    /// Says again what it hears.
+    struct Echo {
+        sender: mpsc::Sender<Vec<u8>>,
+        heard: Mutex<mpsc::Receiver<Vec<u8>>>,
+    }
+
+    impl Conversation for Echo {
+        async fn hear(&self, message: ReadBody) -> Result<(), Farewell> {
+            let heard = self.sender.send(message.bytes).await;
+            heard.map_err(|_| Farewell::DONE)
+        }
+
+        async fn say(&self) -> Result<Vec<u8>, Farewell> {
+            let heard = self.heard.lock().await.recv().await;
+            heard.ok_or(Farewell::DONE)
+        }
+    }
+
+    async fn open(ping_after: Duration) -> WebSocketStream<tokio::io::DuplexStream> {
+        let (client, server) = tokio::io::duplex(4096);
+        let (sender, heard) = mpsc::channel(4);
+        let echo = Echo {
+            sender,
+            heard: Mutex::new(heard),
+        };
+        let budget = BodyBudget::new(1 << 20);
+        tokio::spawn(hold(server, budget, 1 << 20, ping_after, echo));
+        WebSocketStream::from_raw_socket(client, Role::Client, None).await
+    }
+
+    async fn next(socket: &mut WebSocketStream<tokio::io::DuplexStream>) -> Message {
+        let next = timeout(PATIENCE, socket.next()).await;
+        next.unwrap().unwrap().unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_silent_client_is_asked_and_then_left() {
+        let client = open(Duration::from_millis(30)).await;
+        // Its raw bytes are read, so that nothing answers the ping.
+        let mut raw = client.into_inner();
+        let mut bytes = Vec::new();
+        let read = tokio::io::AsyncReadExt::read_to_end(&mut raw, &mut bytes);
+        timeout(PATIENCE, read).await.unwrap().unwrap();
+        assert_eq!(bytes.get(..2), Some(&[0x89, 0][..]));
+        let code = u16::from(CloseCode::Policy).to_be_bytes();
+        assert_eq!(bytes.get(4..6), Some(&code[..]), "{bytes:?}");
+    }
+
+    #[tokio::test]
+    async fn a_client_that_answers_pings_stays() {
+        let mut client = open(Duration::from_millis(30)).await;
+        for _ in 0..4 {
+            assert!(matches!(next(&mut client).await, Message::Ping(_)));
+        }
+        client.send(Message::text("still here")).await.unwrap();
+        loop {
+            match next(&mut client).await {
+                Message::Text(text) => return assert_eq!(text, "still here"),
+                Message::Ping(_) => {}
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn each_line_is_a_message_and_text_that_is_none_ends_the_connection() {
+        let mut client = open(PATIENCE).await;
+        client.send(Message::text("one\ntwo\n")).await.unwrap();
+        assert_eq!(next(&mut client).await, Message::text("one"));
+        assert_eq!(next(&mut client).await, Message::text("two"));
+        let mut raw = client.into_inner();
+        let bad = [0x81, 0x81, 0, 0, 0, 0, 0xff];
+        tokio::io::AsyncWriteExt::write_all(&mut raw, &bad)
+            .await
+            .unwrap();
+        let mut bytes = Vec::new();
+        let read = tokio::io::AsyncReadExt::read_to_end(&mut raw, &mut bytes);
+        timeout(PATIENCE, read).await.unwrap().unwrap();
+        let code = u16::from(CloseCode::Invalid).to_be_bytes();
+        assert_eq!(bytes.get(2..4), Some(&code[..]), "{bytes:?}");
+    }
 }

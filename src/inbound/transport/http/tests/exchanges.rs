@@ -269,6 +269,65 @@ async fn headers_that_say_something_else_than_the_message_are_refused() {
 }
 
 #[tokio::test]
+async fn arguments_that_are_repeated_in_headers_are_held_against_them() {
+    let world = World::open().await;
+    let call = |region: &str| {
+        let mut call = stateless_call("typed");
+        call["params"]["arguments"] = json!({"region": region});
+        stateless(world.post(&call), "tools/call", "typed")
+    };
+    // What no tool has repeated is nobody's.
+    let other = call("eu").header("mcp-param-other", "x");
+    assert_eq!(other.send().await.unwrap().status(), StatusCode::OK);
+    let mut mirrored = stateless_call("mirrored");
+    mirrored["params"]["arguments"] = json!({"region": "eu"});
+    let mirrored = || stateless(world.post(&mirrored), "tools/call", "mirrored");
+    for (request, status) in [
+        (mirrored().header("mcp-param-region", "eu"), StatusCode::OK),
+        (
+            mirrored().header("mcp-param-region", "us"),
+            StatusCode::BAD_REQUEST,
+        ),
+        (mirrored(), StatusCode::BAD_REQUEST),
+    ] {
+        let response = request.send().await.unwrap();
+        assert_eq!(response.status(), status);
+        let answer = json_of(response).await;
+        assert_eq!(answer["error"]["code"] == -32020, status != StatusCode::OK);
+    }
+}
+
+#[tokio::test]
+async fn a_message_without_sessions_says_what_it_must_and_has_only_its_revisions_methods() {
+    let world = World::open().await;
+    let meta = |members: &Value| json!({"_meta": members});
+    let version = "io.modelcontextprotocol/protocolVersion";
+    let capabilities = "io.modelcontextprotocol/clientCapabilities";
+    let whole = json!({version: "2026-07-28", capabilities: {}});
+    for (method, params, status, code) in [
+        ("tools/list", json!({}), 400, -32602),
+        ("tools/list", meta(&json!({capabilities: {}})), 400, -32602),
+        (
+            "tools/list",
+            meta(&json!({version: "2026-07-28"})),
+            400,
+            -32602,
+        ),
+        ("logging/setLevel", meta(&whole), 404, -32601),
+        ("resources/subscribe", meta(&whole), 404, -32601),
+        ("initialize", meta(&whole), 404, -32601),
+    ] {
+        let message = request(9, method, &params);
+        let response = stateless(world.post(&message), method, "").send().await;
+        let response = response.unwrap();
+        assert_eq!(response.status().as_u16(), status, "{message}");
+        let answer = json_of(response).await;
+        assert_eq!(answer["error"]["code"], code, "{answer}");
+        assert_eq!(answer["id"], 9, "{answer}");
+    }
+}
+
+#[tokio::test]
 async fn the_token_of_the_header_is_the_identity_whatever_the_message_says() {
     let world = World::open().await;
     let session = world.session(json!({})).await;

@@ -36,9 +36,8 @@ async fn greet(socket: &mut Socket) {
 /// The code with which the server closes, after whatever it says before.
 async fn closed(socket: &mut Socket) -> Option<CloseCode> {
     loop {
-        match next(socket).await? {
-            Text::Close(frame) => return Some(frame?.code),
-            _ => {}
+        if let Text::Close(frame) = next(socket).await? {
+            return Some(frame?.code);
         }
     }
 }

@@ -85,6 +85,10 @@ async fn a_stream_lasts_until_its_session_ends_or_opens_another() {
         .header("mcp-session-id", &session);
     assert_eq!(end.send().await.unwrap().status(), StatusCode::NO_CONTENT);
     assert_eq!(second.text().await.unwrap(), "");
+    let over = world.call(&session, 2, "typed").send().await.unwrap();
+    assert_eq!(over.status(), StatusCode::NOT_FOUND);
+    let over = world.stream(&session).send().await.unwrap();
+    assert_eq!(over.status(), StatusCode::NOT_FOUND);
 }
 
 #[tokio::test]
