@@ -3,6 +3,7 @@
 mod health;
 mod watched;
 
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,8 +22,8 @@ use crate::inbound::front::MeshFront;
 use crate::inbound::rest;
 use crate::inbound::sign_in::{ProtectedResource, SignIn, WELL_KNOWN};
 use crate::inbound::transport::http::{
-    self, Cors, Drain, Gate, Http, Listener, ListenerSettings, Origin, SILENCE_MAX, SessionKeys,
-    TlsFiles,
+    self, Cors, Drain, Figures, Gate, Http, Listener, ListenerSettings, Origin, SILENCE_MAX,
+    SessionKeys, TlsFiles,
 };
 use crate::inbound::transport::{sse, websocket};
 use crate::mesh::upstream::Upstreams;
@@ -83,7 +84,8 @@ impl Serving {
         upstreams: Option<Arc<dyn Upstreams>>,
     ) -> Result<Self, Error> {
         let settings = &config.http;
-        let listener = listener(settings).await?;
+        let figures = Arc::<Figures>::default();
+        let listener = listener(settings, Arc::clone(&figures)).await?;
         let address = listener.address().map_err(cannot_listen(settings.bind))?;
         // Nothing is counted where nobody can read it.
         let metrics = config
@@ -107,7 +109,12 @@ impl Serving {
             backplane: Arc::clone(&app.shared().backplane),
             draining: drain.begin.clone(),
         };
+        if let Some((_, metrics)) = &metrics {
+            let figures = Arc::clone(&figures);
+            metrics.watch_listener(move || watched::told(&figures));
+        }
         let watched = Watched {
+            figures: Arc::clone(&figures),
             metrics: metrics
                 .as_ref()
                 .map(|(_, metrics)| metrics.http().clone())
@@ -121,7 +128,7 @@ impl Serving {
             )),
             None => None,
         };
-        let routes = router(config, &app, &url, drain.ending.clone())?;
+        let routes = router(config, &app, &url, drain.ending.clone(), figures)?;
         let router = routes.merge(health::public(asked));
         let router = guarded(router, &config.http)
             .layer(middleware::from_fn_with_state(watched, watched::watch));
@@ -139,6 +146,17 @@ impl Serving {
     /// Where it listens.
     pub const fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Where operators are told how it is, where they are.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn operators_address(&self) -> io::Result<Option<SocketAddr>> {
+        let operators = self.operators.as_ref();
+        operators
+            .map(|(listener, _)| listener.address())
+            .transpose()
     }
 
     /// The address by which clients reach it.
@@ -190,6 +208,8 @@ async fn plain_listener(bind: SocketAddr) -> Result<Listener, Error> {
         tls: None,
         connections_max: OPERATORS_CONNECTIONS_MAX,
         silence_max: SILENCE_MAX,
+        // Operators' own are not counted.
+        figures: Arc::default(),
     });
     listening.await.map_err(|error| {
         Error::internal(format!("this server cannot listen at {bind} for operators"))
@@ -198,7 +218,7 @@ async fn plain_listener(bind: SocketAddr) -> Result<Listener, Error> {
     })
 }
 
-async fn listener(settings: &HttpSettings) -> Result<Listener, Error> {
+async fn listener(settings: &HttpSettings, figures: Arc<Figures>) -> Result<Listener, Error> {
     let files = platform::raise_descriptors().unwrap_or(u64::MAX);
     // The rest is for files, for AWS and for other servers.
     let most = usize::try_from(files / 4 * 3).unwrap_or(usize::MAX);
@@ -216,11 +236,12 @@ async fn listener(settings: &HttpSettings) -> Result<Listener, Error> {
             .map(|(certificate, key)| TlsFiles { certificate, key }),
         connections_max: settings.connections_max.min(most),
         silence_max: SILENCE_MAX,
+        figures,
     });
     listening.await.map_err(cannot_listen(settings.bind))
 }
 
-fn cannot_listen(bind: SocketAddr) -> impl FnOnce(std::io::Error) -> Error {
+fn cannot_listen(bind: SocketAddr) -> impl FnOnce(io::Error) -> Error {
     move |error| {
         Error::internal(format!("this server cannot listen at {bind}"))
             .caused_by(error)
@@ -234,13 +255,15 @@ fn router(
     app: &App,
     url: &str,
     ending: CancellationToken,
+    figures: Arc<Figures>,
 ) -> Result<Router, Error> {
     let settings = &config.http;
     let sign_in = sign_in::sign_in(&config.sign_in, url)?;
     let discovery = discovery(&sign_in);
     let front = MeshFront::new(Arc::clone(app.shared()), sign_in);
     let clock = Arc::clone(&app.shared().backplane.clock);
-    let http = Http::new(front, keys(settings)?, settings.streams_max, clock, ending);
+    let (keys, streams_max) = (keys(settings)?, settings.streams_max);
+    let http = Http::new(front, keys, streams_max, clock, ending, figures);
     let folder = url.parse::<Uri>();
     let folder = folder.as_ref().map_or("", Uri::path);
     Ok(Router::new()

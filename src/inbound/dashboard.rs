@@ -23,7 +23,7 @@ use super::front::MeshFront;
 use super::server::{RequestHead, Shared};
 use super::transport::http::body::ReadBody;
 use super::transport::http::seat::{Leave, Seat};
-use super::transport::http::{Front, Http};
+use super::transport::http::{Front, Http, StreamKind};
 use super::transport::websocket::{Conversation, Farewell, Handshake, talk};
 use super::transport::{FRAME_BYTES_MAX, PresentedIdentity};
 use message::{Fault, Message, answered};
@@ -56,7 +56,7 @@ async fn open(State(http): State<Arc<Http<MeshFront>>>, request: Request) -> Res
 async fn begin(http: &Http<MeshFront>, request: Request) -> Result<Response, Response> {
     let handshake = Handshake::of(request, SUBPROTOCOL)?;
     let caller = http.front.caller(handshake.headers()).await?;
-    let seat = Arc::new(http.seat(&caller)?);
+    let seat = Arc::new(http.seat(&caller, StreamKind::Dashboard)?);
     let shared = Arc::clone(http.front.shared());
     let dashboard = Dashboard::new(shared, caller.token, seat);
     let bodies = http.bodies().clone();

@@ -10,7 +10,7 @@ mod http;
 mod tenants;
 mod upstream;
 
-use std::sync::{Arc, OnceLock, Weak};
+use std::sync::Arc;
 
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::gauge::Gauge;
@@ -18,7 +18,7 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
 use self::calls::CallMetrics;
-use self::figures::Figures;
+use self::figures::{Figures, Sources};
 use crate::config::MetricsSettings;
 use crate::mesh::Clock;
 use crate::mesh::call::Backplane;
@@ -26,7 +26,7 @@ use crate::mesh::call::observer::EndedCall;
 use crate::mesh::tenant::IdentityError;
 
 pub use self::aws::{AwsMetrics, AwsOutcome};
-pub use self::http::{Held, HttpMetrics, HttpRefusal, StreamKind, known_method};
+pub use self::http::{HttpFigures, HttpMetrics, known_method};
 pub use self::upstream::UpstreamMetrics;
 
 /// What the names of all metrics of our own begin with.
@@ -51,7 +51,7 @@ pub struct Metrics {
     http: HttpMetrics,
     aws: AwsMetrics,
     upstream: UpstreamMetrics,
-    backplane: Arc<OnceLock<Weak<Backplane>>>,
+    sources: Arc<Sources>,
 }
 
 impl Metrics {
@@ -72,8 +72,8 @@ impl Metrics {
             "The version that runs",
             Info::new([("version", env!("CARGO_PKG_VERSION"))]),
         );
-        let backplane = Arc::new(OnceLock::new());
-        own.register_collector(Box::new(Figures::new(Arc::clone(&backplane))));
+        let sources = Arc::<Sources>::default();
+        own.register_collector(Box::new(Figures(Arc::clone(&sources))));
         let calls = CallMetrics::new(own, settings.tenants);
         let http = HttpMetrics::new(own);
         let aws = AwsMetrics::new(own);
@@ -84,13 +84,18 @@ impl Metrics {
             http,
             aws,
             upstream,
-            backplane,
+            sources,
         })
     }
 
     /// From now on the figures of `backplane` are read whenever metrics are; the first one counts.
     pub fn watch(&self, backplane: &Arc<Backplane>) {
-        let _ = self.backplane.set(Arc::downgrade(backplane));
+        let _ = self.sources.backplane.set(Arc::downgrade(backplane));
+    }
+
+    /// From now on `listener` is asked what it is at whenever metrics are read; the first one counts.
+    pub fn watch_listener(&self, listener: impl Fn() -> HttpFigures + Send + Sync + 'static) {
+        let _ = self.sources.listener.set(Box::new(listener));
     }
 
     /// All of it, as OpenMetrics text: see [`CONTENT_TYPE`].

@@ -28,6 +28,7 @@ mod integrations;
 mod isolation;
 mod kv;
 mod limits;
+mod listening;
 mod model;
 mod oversight;
 mod protocol;

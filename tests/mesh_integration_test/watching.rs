@@ -7,7 +7,7 @@ use std::time::Duration;
 use agent_mesh::mesh::event::Outcome;
 use agent_mesh::mesh::readiness::NotReady;
 use agent_mesh::outbound::embedded::{Fault, Service};
-use agent_mesh::telemetry::metrics::{HttpRefusal, StreamKind};
+use agent_mesh::telemetry::metrics::HttpFigures;
 use serde_json::{Value, json};
 
 use crate::support::world::{Plan, World};
@@ -19,7 +19,7 @@ const SECRET: &str = "Zq7-secret-Zq7";
 const OBSERVABILITY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/infra/observability");
 
 /// The value of the series `name`, of which every label is in `labels`; 0 where there is none.
-fn value(text: &str, name: &str, labels: &[(&str, &str)]) -> f64 {
+pub(crate) fn value(text: &str, name: &str, labels: &[(&str, &str)]) -> f64 {
     let found: Vec<f64> = text
         .lines()
         .filter(|line| !line.starts_with('#'))
@@ -234,8 +234,11 @@ async fn exported() -> BTreeSet<String> {
     let all = world.metrics.as_ref().expect("metrics");
     all.http()
         .answered("/mcp", "POST", 200, Duration::from_millis(1));
-    all.http().refused(HttpRefusal::Host);
-    let _stream = all.http().stream(StreamKind::Events);
+    all.watch_listener(|| HttpFigures {
+        connections: 1,
+        streams: vec![("events", 1)],
+        refused: vec![("host", 1)],
+    });
     all.aws().throttled("DynamoDB");
     all.upstream().called("http", "ok");
     let user = world.user("acme", "ada", "user").await;

@@ -10,11 +10,11 @@ use hyper::body::Body as _;
 use tracing::Instrument as _;
 
 use crate::inbound::transport::PresentedTrace;
-use crate::inbound::transport::http::Share;
+use crate::inbound::transport::http::{Figures, Share, TurnedAway};
 use crate::mesh::Clock;
 use crate::mesh::trace::{TRACEPARENT, TraceParent};
 use crate::telemetry::access::Access;
-use crate::telemetry::metrics::{HttpMetrics, HttpRefusal, known_method};
+use crate::telemetry::metrics::{HttpFigures, HttpMetrics, known_method};
 use crate::telemetry::trace;
 
 /// The routes that there are, as they are named to operators.
@@ -40,6 +40,7 @@ const ROUTES: &[&str] = &[
 #[derive(Clone)]
 pub(super) struct Watched {
     pub(super) metrics: HttpMetrics,
+    pub(super) figures: Arc<Figures>,
     pub(super) clock: Arc<dyn Clock>,
 }
 
@@ -65,8 +66,8 @@ pub(super) async fn watch(
     trace::end_http_span(&span, status);
     let took = watched.clock.monotonic().saturating_sub(begun);
     watched.metrics.answered(route, method, status, took);
-    if let Some(reason) = refusal(response.status()) {
-        watched.metrics.refused(reason);
+    if let Some(reason) = turned_away(&response) {
+        watched.figures.turn_away(reason);
     }
     let share = response.extensions().get::<Share>();
     Access {
@@ -91,13 +92,88 @@ fn route(request: &Request) -> &'static str {
     known.find(|route| *route == matched).unwrap_or("other")
 }
 
-/// Why a request was refused before anybody looked at what it wants.
-fn refusal(status: StatusCode) -> Option<HttpRefusal> {
-    Some(match status {
-        StatusCode::UNAUTHORIZED => HttpRefusal::SignIn,
-        StatusCode::PAYLOAD_TOO_LARGE => HttpRefusal::TooLarge,
-        StatusCode::REQUEST_TIMEOUT => HttpRefusal::TooSlow,
-        StatusCode::SERVICE_UNAVAILABLE => HttpRefusal::InFlight,
-        _ => return None,
-    })
+/// Why a request was turned away before anybody looked at what it wants.
+fn turned_away(response: &Response) -> Option<TurnedAway> {
+    // Whatever else is answered so says why; nobody but who has not signed in is answered 401.
+    let marked = response.extensions().get::<TurnedAway>().copied();
+    marked.or_else(|| (response.status() == StatusCode::UNAUTHORIZED).then_some(TurnedAway::SignIn))
+}
+
+/// What metrics tell of a listener.
+pub(super) fn told(figures: &Figures) -> HttpFigures {
+    let streams = figures.streams();
+    let refused = figures.turned_away();
+    HttpFigures {
+        connections: figures.connections(),
+        streams: streams.map(|(kind, count)| (kind.name(), count)).into(),
+        refused: refused.map(|(reason, times)| (reason.name(), times)).into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::super::{End, Serving};
+    use super::*;
+    use crate::config::{Config, Environment, Flags};
+
+    #[tokio::test]
+    async fn every_route_has_its_name_and_no_name_is_without_a_route() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+        let (keys, data) = (path("keys.json"), path("data"));
+        std::fs::write(&keys, r#"{"keys":[]}"#).unwrap();
+        let variables = [
+            ("AGENT_MESH_DATA_DIR", data.as_str()),
+            ("AGENT_MESH_BIND", "127.0.0.1:0"),
+            // Where issuers are known, clients can find them out.
+            ("AGENT_MESH_JWKS", keys.as_str()),
+            ("AGENT_MESH_JWT_ISSUER", "https://id.example"),
+            ("AGENT_MESH_JWT_AUDIENCE", "agent-mesh"),
+        ];
+        let variables = variables.map(|(name, value)| (name.to_owned(), value.to_owned()));
+        let environment = Environment {
+            variables: variables.into(),
+            working_dir: folder.path().to_owned(),
+            login_name: Some("ada".to_owned()),
+            ..Environment::default()
+        };
+        let config = Config::from_sources(&Flags::new(), &environment, None).unwrap();
+        let serving = Serving::open(&config, End::default()).await.unwrap();
+        // Only its debug text tells which routes a router has.
+        let text = format!("{:?}", serving.router);
+        let (own, _fallback) = text.split_once("fallback_router: ").unwrap();
+        let (_, paths) = own.split_once("paths: ").unwrap();
+        let found: BTreeSet<&str> = paths
+            .split('"')
+            .filter(|text| text.starts_with('/'))
+            .collect();
+        assert_eq!(found, ROUTES.iter().copied().collect());
+    }
+
+    #[test]
+    fn only_what_was_turned_away_is_counted_as_that() {
+        let answered = |status, mark: Option<TurnedAway>| {
+            let mut response = Response::default();
+            *response.status_mut() = status;
+            mark.map(|mark| response.extensions_mut().insert(mark));
+            turned_away(&response)
+        };
+        for (status, mark, expected) in [
+            (
+                StatusCode::FORBIDDEN,
+                Some(TurnedAway::Host),
+                Some(TurnedAway::Host),
+            ),
+            (StatusCode::UNAUTHORIZED, None, Some(TurnedAway::SignIn)),
+            (StatusCode::OK, None, None),
+            // What a call is answered that somebody looked at, and a process that is not ready.
+            (StatusCode::FORBIDDEN, None, None),
+            (StatusCode::PAYLOAD_TOO_LARGE, None, None),
+            (StatusCode::SERVICE_UNAVAILABLE, None, None),
+        ] {
+            assert_eq!(answered(status, mark), expected, "{status}");
+        }
+    }
 }

@@ -10,6 +10,7 @@ mod carried;
 mod ended;
 pub(in crate::inbound) mod event_stream;
 mod exchange;
+mod figures;
 mod gate;
 mod inlet;
 mod listener;
@@ -54,6 +55,7 @@ pub(super) use carried::Carried;
 pub(super) use inlet::Inlet;
 pub(in crate::inbound) use listener::Lasting;
 
+pub use figures::{Figures, StreamKind, TurnedAway};
 pub use gate::{Cors, Gate, InvalidOrigin, Origin};
 pub use listener::{Drain, Listener, ListenerSettings, SILENCE_MAX};
 pub use mirrored::Mirrored;
@@ -142,19 +144,21 @@ pub struct Http<F: Front> {
     ended: EndedSessions,
     bodies: BodyBudget,
     exchanges: Arc<tokio::sync::Semaphore>,
+    figures: Arc<Figures>,
     clock: Arc<dyn crate::mesh::Clock>,
     /// Cancelled when streams are to end.
     ending: CancellationToken,
 }
 
 impl<F: Front> Http<F> {
-    /// What answers at `/mcp`, until `ending` is cancelled.
+    /// What answers at `/mcp`, until `ending` is cancelled. Streams are counted in `figures`.
     pub fn new(
         front: F,
         keys: SessionKeys,
         streams_max: usize,
         clock: Arc<dyn crate::mesh::Clock>,
         ending: CancellationToken,
+        figures: Arc<Figures>,
     ) -> Arc<Self> {
         Arc::new(Self {
             front,
@@ -163,6 +167,7 @@ impl<F: Front> Http<F> {
             ended: EndedSessions::new(),
             bodies: BodyBudget::new(BODIES_BYTES_MAX),
             exchanges: Arc::new(tokio::sync::Semaphore::new(EXCHANGES_MAX)),
+            figures,
             clock,
             ending,
         })

@@ -16,7 +16,9 @@ use uuid::Uuid;
 use super::http::answer::{empty, fault, overloaded};
 use super::http::mcp::{accepts, not_acceptable, require_json};
 use super::http::seat::Seat;
-use super::http::{BODY_TIME_MAX, Carried, Front, Http, Inlet, KEEP_ALIVE, event_stream};
+use super::http::{
+    BODY_TIME_MAX, Carried, Front, Http, Inlet, KEEP_ALIVE, StreamKind, TurnedAway, event_stream,
+};
 use super::{Bearer, FRAME_BYTES_MAX};
 
 /// What the routes share.
@@ -84,7 +86,7 @@ impl<F: Front> Sse<F> {
             return Err(not_acceptable());
         }
         let caller = self.http.front.caller(headers).await?;
-        let carried = self.http.carry(&caller)?;
+        let carried = self.http.carry(&caller, StreamKind::Sse)?;
         let id = Uuid::new_v4();
         let entry = Entry {
             caller: caller.key,
@@ -129,7 +131,10 @@ impl<F: Front> Sse<F> {
         match session.inlet.put(read).await {
             Ok(()) => Ok(empty(StatusCode::ACCEPTED)),
             Err(closed) if closed.is_gone => Err(no_session()),
-            Err(_) => Err(overloaded("this session has too many requests under way")),
+            Err(_) => Err(overloaded(
+                TurnedAway::InFlight,
+                "this session has too many requests under way",
+            )),
         }
     }
 }

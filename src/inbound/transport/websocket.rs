@@ -17,7 +17,7 @@ use axum::routing::get;
 use super::FRAME_BYTES_MAX;
 use super::http::body::ReadBody;
 use super::http::seat::Leave;
-use super::http::{Carried, Front, Http};
+use super::http::{Carried, Front, Http, StreamKind};
 
 pub(in crate::inbound) use handshake::Handshake;
 pub(in crate::inbound) use talk::{Conversation, Farewell, talk};
@@ -45,7 +45,7 @@ async fn open<F: Front>(State(http): State<Arc<Http<F>>>, request: Request) -> R
 async fn begin<F: Front>(http: &Http<F>, request: Request) -> Result<Response, Response> {
     let handshake = Handshake::of(request, SUBPROTOCOL)?;
     let caller = http.front.caller(handshake.headers()).await?;
-    let carried = http.carry(&caller)?;
+    let carried = http.carry(&caller, StreamKind::Websocket)?;
     let bodies = http.bodies().clone();
     Ok(handshake.accept(|upgrade| talk(upgrade, bodies, FRAME_BYTES_MAX + SLACK_BYTES, carried)))
 }

@@ -1,4 +1,4 @@
-//! Figures that are read when metrics are: of the outbox, the publisher, the limiter and the connections.
+//! Figures that are read when metrics are: of the outbox, the publisher, the limiter, connections and streams.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -11,26 +11,34 @@ use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Unit;
 
-use super::Label;
+use super::{HttpFigures, Label};
 use crate::mesh::call::Backplane;
 use crate::mesh::event::publisher::{PublisherStats, WayStats};
 use crate::mesh::upstream::Phase;
 
-/// Reads the figures of a backplane, while there is one.
-pub(super) struct Figures(Arc<OnceLock<Weak<Backplane>>>);
+/// Tells what a listener is at.
+type Listener = Box<dyn Fn() -> HttpFigures + Send + Sync>;
 
-impl Figures {
-    pub(super) fn new(backplane: Arc<OnceLock<Weak<Backplane>>>) -> Self {
-        Self(backplane)
-    }
+/// Where figures are read, once it is there.
+#[derive(Default)]
+pub(super) struct Sources {
+    /// Read while it lives.
+    pub(super) backplane: OnceLock<Weak<Backplane>>,
+    pub(super) listener: OnceLock<Listener>,
 }
+
+/// Reads the figures of its sources.
+pub(super) struct Figures(pub(super) Arc<Sources>);
 
 impl Collector for Figures {
     fn encode(&self, encoder: DescriptorEncoder) -> fmt::Result {
-        let Some(backplane) = self.0.get().and_then(Weak::upgrade) else {
+        let mut page = Page(encoder);
+        if let Some(listener) = self.0.listener.get() {
+            http(&mut page, &listener())?;
+        }
+        let Some(backplane) = self.0.backplane.get().and_then(Weak::upgrade) else {
             return Ok(());
         };
-        let mut page = Page(encoder);
         let stats = backplane.publisher.stats();
         outbox(&mut page, &stats)?;
         publisher(&mut page, &stats)?;
@@ -46,6 +54,26 @@ impl Collector for Figures {
         )?;
         upstreams(&mut page, &backplane)
     }
+}
+
+fn http(page: &mut Page<'_>, figures: &HttpFigures) -> fmt::Result {
+    page.gauge(
+        "http_connections",
+        "Connections that are open",
+        figures.connections as f64,
+    )?;
+    let streams = figures.streams.iter();
+    page.gauges(
+        "http_streams",
+        "Streams that are open, by kind",
+        streams.map(|(kind, count)| ([("kind", *kind)], *count)),
+    )?;
+    let refused = figures.refused.iter();
+    page.counters(
+        "http_refused",
+        "What was refused before anybody looked at what it wants, by reason",
+        refused.map(|(reason, times)| ([("reason", *reason)], *times)),
+    )
 }
 
 fn outbox(page: &mut Page<'_>, stats: &PublisherStats) -> fmt::Result {

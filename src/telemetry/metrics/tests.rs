@@ -1,5 +1,6 @@
 //! What is exported of calls, and that it stays within its bounds.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use super::*;
@@ -79,45 +80,38 @@ fn methods_that_share_a_name_are_counted_together() {
 }
 
 #[test]
-fn what_is_open_is_counted_while_it_is() {
+fn requests_are_counted_by_route_and_a_listener_is_asked_anew_each_time() {
     let metrics = metrics();
-    let http = metrics.http();
-    let open = [
-        http.connection(),
-        http.connection(),
-        http.stream(StreamKind::Sse),
-    ];
-    http.answered("/mcp", known_method("BREW"), 405, Duration::from_millis(2));
-    http.refused(HttpRefusal::Origin);
+    assert!(!metrics.encode().contains("http_connections"));
+    let connections = Arc::new(AtomicU64::new(2));
+    let asked = Arc::clone(&connections);
+    metrics.watch_listener(move || HttpFigures {
+        connections: asked.load(Ordering::SeqCst),
+        streams: vec![("sse", 1), ("websocket", 0)],
+        refused: vec![("origin", 1)],
+    });
+    metrics
+        .http()
+        .answered("/mcp", known_method("BREW"), 405, Duration::from_millis(2));
     let text = metrics.encode();
     for line in [
-        "agent_mesh_http_connections 2",
-        "agent_mesh_http_sessions 0",
-        r#"agent_mesh_http_streams{kind="sse"} 1"#,
+        "agent_mesh_http_connections 2.0",
+        r#"agent_mesh_http_streams{kind="sse"} 1.0"#,
+        r#"agent_mesh_http_streams{kind="websocket"} 0.0"#,
         r#"agent_mesh_http_requests_total{route="/mcp",method="other",status="405"} 1"#,
         r#"agent_mesh_http_refused_total{reason="origin"} 1"#,
     ] {
         assert!(text.lines().any(|found| found == line), "{line}: {text}");
     }
-    drop(open);
+    connections.store(0, Ordering::SeqCst);
     let text = metrics.encode();
-    assert!(text.contains("agent_mesh_http_connections 0\n"), "{text}");
-    assert!(
-        text.contains("agent_mesh_http_streams{kind=\"sse\"} 0\n"),
-        "{text}"
-    );
+    assert!(text.contains("agent_mesh_http_connections 0.0\n"), "{text}");
 }
 
 #[test]
 fn what_counts_nothing_costs_and_shows_nothing() {
     let http = HttpMetrics::default();
     http.answered("/mcp", "POST", 200, Duration::ZERO);
-    http.refused(HttpRefusal::Host);
-    drop((
-        http.connection(),
-        http.session(),
-        http.stream(StreamKind::Events),
-    ));
     UpstreamMetrics::default().called("http", "ok");
     AwsMetrics::default().ended("DynamoDB", "GetItem", AwsOutcome::Ok, Duration::ZERO);
     assert!(!metrics().encode().contains("http_requests"));

@@ -44,6 +44,7 @@ pub(crate) struct Served {
     /// Everything that the bus has taken.
     pub(crate) heard: Heard,
     address: SocketAddr,
+    operators: Option<SocketAddr>,
     faults: Faults,
     /// The other servers that there are.
     pub(crate) scripts: Arc<Scripts>,
@@ -98,6 +99,7 @@ impl ServePlan {
         Served {
             heard: Heard::of(cloud),
             address: serving.address(),
+            operators: serving.operators_address().expect("an address"),
             faults: cloud.faults(),
             scripts,
             people,
@@ -181,6 +183,13 @@ impl Served {
             address: self.address,
             token: None,
         }
+    }
+
+    /// What operators are told of its metrics, by a connection that is closed again.
+    pub(crate) async fn metrics(&self) -> String {
+        let address = self.operators.expect("AGENT_MESH_METRICS_BIND");
+        let asked = self.client.get(format!("http://{address}/metrics"));
+        told(asked.header("connection", "close")).await.text
     }
 
     pub(crate) fn faults(&self) -> &Faults {

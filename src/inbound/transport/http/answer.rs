@@ -6,7 +6,7 @@ use http::header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderValue, StatusCode};
 use serde_json::json;
 
-use super::Refused;
+use super::{Refused, TurnedAway};
 
 /// `application/json`.
 pub(super) const JSON: HeaderValue = HeaderValue::from_static("application/json");
@@ -42,9 +42,13 @@ pub(crate) fn fault(status: StatusCode, code: &str, message: &str) -> Response {
     response
 }
 
-/// There is too much at the moment.
-pub(in crate::inbound) fn overloaded(message: &str) -> Response {
-    fault(StatusCode::SERVICE_UNAVAILABLE, "OVERLOADED", message)
+/// There is too much at the moment, of what `reason` says.
+pub(in crate::inbound) fn overloaded(reason: TurnedAway, message: &str) -> Response {
+    reason.mark(fault(
+        StatusCode::SERVICE_UNAVAILABLE,
+        "OVERLOADED",
+        message,
+    ))
 }
 
 impl From<Refused> for Response {

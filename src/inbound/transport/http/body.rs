@@ -9,7 +9,7 @@ use http::StatusCode;
 use http_body_util::BodyExt;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::answer;
+use super::{TurnedAway, answer};
 
 /// In how many bytes the budget is counted.
 const UNIT_BYTES: usize = 1024;
@@ -107,19 +107,20 @@ impl BodyBudget {
 impl From<BodyFault> for Response {
     fn from(fault: BodyFault) -> Self {
         match fault {
-            BodyFault::TooLarge { most } => answer::fault(
+            BodyFault::TooLarge { most } => TurnedAway::TooLarge.mark(answer::fault(
                 StatusCode::PAYLOAD_TOO_LARGE,
                 "TOO_LARGE",
                 &format!("the body is longer than {most} bytes"),
-            ),
-            BodyFault::TooSlow => answer::fault(
+            )),
+            BodyFault::TooSlow => TurnedAway::TooSlow.mark(answer::fault(
                 StatusCode::REQUEST_TIMEOUT,
                 "TIMEOUT",
                 "the body did not come in time",
+            )),
+            BodyFault::Overloaded => answer::overloaded(
+                TurnedAway::InFlight,
+                "too many large requests are being read; ask again shortly",
             ),
-            BodyFault::Overloaded => {
-                answer::overloaded("too many large requests are being read; ask again shortly")
-            }
             BodyFault::Broken => answer::fault(
                 StatusCode::BAD_REQUEST,
                 "INVALID_REQUEST",
@@ -167,6 +168,19 @@ mod tests {
         assert!(budget.read(chunks(&[1024]), 8192, SOON).await.is_ok());
         drop(first);
         assert!(budget.read(chunks(&[4096]), 8192, SOON).await.is_ok());
+    }
+
+    #[test]
+    fn what_is_refused_for_its_body_says_so_to_whoever_counts() {
+        for (fault, expected) in [
+            (BodyFault::TooLarge { most: 1 }, Some(TurnedAway::TooLarge)),
+            (BodyFault::TooSlow, Some(TurnedAway::TooSlow)),
+            (BodyFault::Overloaded, Some(TurnedAway::InFlight)),
+            (BodyFault::Broken, None),
+        ] {
+            let response = Response::from(fault);
+            assert_eq!(response.extensions().get(), expected.as_ref(), "{fault:?}");
+        }
     }
 
     #[tokio::test]

@@ -10,7 +10,7 @@ use super::super::link::Link;
 use super::super::{Bearer, Limits, LineTransport};
 use super::inlet::Inlet;
 use super::seat::{Leave, Seat};
-use super::{Caller, Front, Http};
+use super::{Caller, Front, Http, StreamKind};
 use crate::inbound::session::{self, DrainTimes};
 
 /// How long such a session takes to end. A listener cuts off what takes longer than it was told to wait.
@@ -34,15 +34,16 @@ pub(in crate::inbound::transport) struct Carried {
 }
 
 impl<F: Front> Http<F> {
-    /// Opens a session of `caller`.
+    /// Opens a session of `caller` over a stream of `kind`.
     ///
     /// # Errors
     /// There are as many sessions as there may be.
     pub(in crate::inbound::transport) fn carry(
         &self,
         caller: &Caller,
+        kind: StreamKind,
     ) -> Result<Carried, Response> {
-        let seat = Arc::new(self.seat(caller)?);
+        let seat = Arc::new(self.seat(caller, kind)?);
         let bearer = Arc::new(Bearer::new(caller.token.clone()));
         let (inlet, messages) = Inlet::new();
         let transport = LineTransport::carried(messages, Limits::default(), Arc::clone(&bearer));

@@ -16,7 +16,7 @@ use super::super::message::Message;
 use super::super::output::Lines;
 use super::super::{Bearer, LineTransport, PresentedTrace};
 use super::answer::{self, json_text};
-use super::{KEEP_ALIVE, event_stream};
+use super::{KEEP_ALIVE, TurnedAway, event_stream};
 use crate::inbound::error::{SHUTTING_DOWN, TENANT_SUSPENDED, UNAUTHENTICATED};
 use crate::inbound::session::{self, Gatekeeper};
 use crate::mesh::tenant::Permission;
@@ -138,7 +138,11 @@ impl Exchange {
 
     fn json(&self, mut text: Vec<u8>) -> Response {
         text.pop_if(|byte| *byte == b'\n');
-        json_text(self.status(), text)
+        let response = json_text(self.status(), text);
+        match self.link.first_error() {
+            Some(SHUTTING_DOWN) => TurnedAway::Draining.mark(response),
+            _ => response,
+        }
     }
 
     /// What HTTP says of an error. To the older revisions an error of a handler is an answer as any other.

@@ -12,10 +12,11 @@ use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::Response;
 use http::header::{HOST, ORIGIN};
+use http::uri::Authority;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use tower_http::cors::{AllowOrigin, CorsLayer};
 
-use super::{answer, is_loopback};
+use super::{TurnedAway, answer, is_loopback};
 
 /// Headers of ours that a web page may send besides those that the operator names.
 const REQUEST_HEADERS: [&str; 9] = [
@@ -80,7 +81,7 @@ impl FromStr for Origin {
         let lower = text.to_ascii_lowercase();
         let (scheme, authority) = lower.split_once("://").ok_or(InvalidOrigin)?;
         let is_scheme = |byte: u8| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte);
-        let authority: http::uri::Authority = authority.parse().map_err(|_| InvalidOrigin)?;
+        let authority: Authority = authority.parse().map_err(|_| InvalidOrigin)?;
         let fits = !scheme.is_empty()
             && scheme.bytes().all(is_scheme)
             && !authority.as_str().contains('@')
@@ -134,23 +135,39 @@ impl Gate {
     }
 
     /// Whether a request with these headers may be looked at.
-    fn check(&self, uri: &http::Uri, headers: &HeaderMap) -> Result<(), &'static str> {
+    fn check(
+        &self,
+        uri: &http::Uri,
+        headers: &HeaderMap,
+    ) -> Result<(), (TurnedAway, &'static str)> {
+        let own = self.host(uri, headers);
+        let own = own.map_err(|message| (TurnedAway::Host, message))?;
+        self.check_origin(&own, headers)
+            .map_err(|message| (TurnedAway::Origin, message))
+    }
+
+    /// Where the request was sent to: this server.
+    fn host(&self, uri: &http::Uri, headers: &HeaderMap) -> Result<Authority, &'static str> {
         let mut hosts = headers.get_all(HOST).iter();
         let host = match (hosts.next(), hosts.next()) {
             (Some(host), None) => host.to_str().map_err(|_| "the Host header is no text")?,
             (None, _) => uri
                 .authority()
-                .map(http::uri::Authority::as_str)
+                .map(Authority::as_str)
                 .ok_or("the Host header is missing")?,
             (Some(_), Some(_)) => return Err("there is more than one Host header"),
         };
-        let authority: http::uri::Authority =
-            host.parse().map_err(|_| "the Host header names no host")?;
+        let authority: Authority = host.parse().map_err(|_| "the Host header names no host")?;
         if !self.is_ours(authority.host()) {
             return Err(
                 "this server is not known by the name in the Host header; the operator can allow it",
             );
         }
+        Ok(authority)
+    }
+
+    /// Whether a page asks from this server, `own`, or from an origin that may.
+    fn check_origin(&self, own: &Authority, headers: &HeaderMap) -> Result<(), &'static str> {
         let mut origins = headers.get_all(ORIGIN).iter();
         let Some(origin) = origins.next() else {
             return Ok(());
@@ -159,7 +176,7 @@ impl Gate {
         let Some(origin): Option<Origin> = origin.filter(|_| origins.next().is_none()) else {
             return Err("the Origin header names no origin");
         };
-        let own = authority.as_str().to_ascii_lowercase();
+        let own = own.as_str().to_ascii_lowercase();
         match origin.authority() == own || self.origins.contains(&origin) {
             true => Ok(()),
             false => Err("web pages of this origin may not ask; the operator can allow it"),
@@ -180,7 +197,9 @@ impl Gate {
 pub(super) async fn guard(State(gate): State<Arc<Gate>>, request: Request, next: Next) -> Response {
     match gate.check(request.uri(), request.headers()) {
         Ok(()) => next.run(request).await,
-        Err(reason) => answer::fault(StatusCode::FORBIDDEN, "FORBIDDEN", reason),
+        Err((reason, message)) => {
+            reason.mark(answer::fault(StatusCode::FORBIDDEN, "FORBIDDEN", message))
+        }
     }
 }
 
@@ -264,6 +283,23 @@ mod tests {
         assert!(passes(&gate, &[("host", "mesh.example")]));
         assert!(!passes(&gate, &[("host", "localhost")]));
         assert!(!passes(&gate, &[("host", "evil.example")]));
+    }
+
+    #[test]
+    fn a_foreign_host_and_a_foreign_origin_are_told_apart() {
+        let gate = Gate::new("127.0.0.1".parse().unwrap(), &[], &[]);
+        let why = |pairs: &[(&str, &str)]| {
+            let checked = gate.check(&http::Uri::from_static("/mcp"), &headers(pairs));
+            checked.err().map(|(reason, _)| reason)
+        };
+        let (ours, page) = (("host", "localhost"), ("origin", "https://evil.example"));
+        assert_eq!(
+            why(&[("host", "evil.example"), page]),
+            Some(TurnedAway::Host)
+        );
+        assert_eq!(why(&[]), Some(TurnedAway::Host));
+        assert_eq!(why(&[ours, page]), Some(TurnedAway::Origin));
+        assert_eq!(why(&[ours]), None);
     }
 
     #[test]

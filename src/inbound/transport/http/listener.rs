@@ -27,6 +27,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt;
 
+use super::figures::{Counted, Figures, TurnedAway};
 use super::tls::Tls;
 
 /// How long a connection may take to say the headers of a request, and how long it may be silent between requests.
@@ -75,6 +76,8 @@ pub struct ListenerSettings {
     /// How long a connection may take to say the headers of a request, and be silent between requests:
     /// [`SILENCE_MAX`] but in tests.
     pub silence_max: Duration,
+    /// Where its connections are counted.
+    pub figures: Arc<Figures>,
 }
 
 /// A socket that takes connections.
@@ -83,6 +86,7 @@ pub struct Listener {
     tls: Option<Arc<Tls>>,
     connections_max: usize,
     silence_max: Duration,
+    figures: Arc<Figures>,
 }
 
 impl Listener {
@@ -97,6 +101,7 @@ impl Listener {
             socket: TcpListener::bind(settings.bind).await?,
             connections_max: settings.connections_max,
             silence_max: settings.silence_max,
+            figures: settings.figures,
         })
     }
 
@@ -152,7 +157,7 @@ struct Connections {
     open: Arc<Mutex<Vec<Arc<Activity>>>>,
     tasks: TaskTracker,
     start: Instant,
-    refused: AtomicU64,
+    figures: Arc<Figures>,
 }
 
 /// What one connection is at.
@@ -193,6 +198,7 @@ struct Place {
     activity: Arc<Activity>,
     open: Arc<Mutex<Vec<Arc<Activity>>>>,
     _permit: OwnedSemaphorePermit,
+    _counted: Counted,
 }
 
 impl Connections {
@@ -206,7 +212,7 @@ impl Connections {
             open: Arc::default(),
             tasks: TaskTracker::new(),
             start: Instant::now(),
-            refused: AtomicU64::new(0),
+            figures: Arc::clone(&listener.figures),
         })
     }
 
@@ -263,6 +269,7 @@ impl Connections {
             activity,
             open: Arc::clone(&self.open),
             _permit: permit,
+            _counted: self.figures.connection(),
         })
     }
 
@@ -276,7 +283,7 @@ impl Connections {
     }
 
     fn refuse(&self) {
-        let count = self.refused.fetch_add(1, Ordering::Relaxed) + 1;
+        let count = self.figures.turn_away(TurnedAway::Connections);
         if count.is_power_of_two() {
             tracing::warn!(count, "connections are refused: there are too many at work");
         }

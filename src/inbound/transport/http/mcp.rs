@@ -23,7 +23,7 @@ use super::answer::{self, empty, overloaded};
 use super::exchange::{Accepts, Answered, Exchange, Part};
 use super::revision::{self, Era};
 use super::session_id::Session;
-use super::{Caller, Front, Http, KEEP_ALIVE, Share, event_stream};
+use super::{Caller, Front, Http, KEEP_ALIVE, Share, StreamKind, TurnedAway, event_stream};
 use crate::inbound::session;
 
 /// The header that names a session.
@@ -190,7 +190,7 @@ impl<F: Front> Http<F> {
         if let Some(nonce) = nonce {
             let entered = self.sessions.enter(nonce, number, exchange.link());
             let reason = "this session has too many requests under way";
-            exchange.keep(entered.ok_or_else(|| overloaded(reason))?);
+            exchange.keep(entered.ok_or_else(|| overloaded(TurnedAway::InFlight, reason))?);
         }
         Ok((exchange, handshake))
     }
@@ -199,7 +199,7 @@ impl<F: Front> Http<F> {
     pub(in crate::inbound) fn place(&self) -> Result<OwnedSemaphorePermit, Response> {
         Arc::clone(&self.exchanges)
             .try_acquire_owned()
-            .map_err(|_| overloaded("too many requests are under way"))
+            .map_err(|_| overloaded(TurnedAway::InFlight, "too many requests are under way"))
     }
 
     async fn answer(
@@ -246,8 +246,11 @@ impl<F: Front> Http<F> {
         let stream = self
             .sessions
             .open(session.nonce, &caller.share, end.clone());
-        let stream = stream
-            .map_err(|_| overloaded("too many sessions have a stream open; try again shortly"))?;
+        let stream = stream.map_err(|_| {
+            let message = "too many sessions have a stream open; try again shortly";
+            overloaded(TurnedAway::Streams, message)
+        })?;
+        let counted = self.figures.stream(StreamKind::Events);
         let bearer = Arc::new(Bearer::new(caller.token.clone()));
         let agreed = session.client.protocol_version.clone();
         let transport = LineTransport::taken(None, Some(agreed), bearer, None);
@@ -256,7 +259,7 @@ impl<F: Front> Http<F> {
         let service = session::begin(handler, transport, Some(session.client), end.clone());
         stream.attach(self.front.streaming(service.peer().clone()));
         let time = self.time_left(&caller);
-        let held = (service, stream, place);
+        let held = (service, stream, place, counted);
         let deadline = Instant::now() + time;
         let events = stream::unfold((held, link, deadline), async |(held, link, deadline)| {
             let end = held.1.end().clone();

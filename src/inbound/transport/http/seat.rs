@@ -9,7 +9,8 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::answer::overloaded;
-use super::{Caller, Front, Http, SESSION_TIME_MAX};
+use super::figures::Counted;
+use super::{Caller, Front, Http, SESSION_TIME_MAX, StreamKind, TurnedAway};
 use crate::mesh::{Clock, Timestamp};
 
 /// Why a session ends that its client has not ended.
@@ -37,6 +38,7 @@ pub(in crate::inbound) struct Seat {
     given_way: CancellationToken,
     touch: Box<dyn Fn() + Send + Sync>,
     _exchange: OwnedSemaphorePermit,
+    _counted: Counted,
 }
 
 impl Tenure {
@@ -82,23 +84,31 @@ impl Tenure {
 }
 
 impl<F: Front> Http<F> {
-    /// A place for a connection of `caller`. Streams of sessions count with them, in all and of a tenant.
+    /// A place for a connection of `caller` that is a stream of `kind`. Streams of sessions count with them, in all and of a tenant.
     ///
     /// # Errors
     /// There are as many as there may be.
-    pub(in crate::inbound) fn seat(&self, caller: &Caller) -> Result<Seat, Response> {
+    pub(in crate::inbound) fn seat(
+        &self,
+        caller: &Caller,
+        kind: StreamKind,
+    ) -> Result<Seat, Response> {
         let exchange = self.place()?;
         let given_way = CancellationToken::new();
         let stream = self
             .sessions
             .open(Uuid::new_v4(), &caller.share, given_way.clone())
-            .map_err(|_| overloaded("too many sessions are open; try again shortly"))?;
+            .map_err(|_| {
+                let message = "too many sessions are open; try again shortly";
+                overloaded(TurnedAway::Streams, message)
+            })?;
         Ok(Seat {
             tenure: Tenure::new(caller.ends_at, Arc::clone(&self.clock)),
             ending: self.ending.clone(),
             given_way,
             touch: Box::new(move || stream.touch()),
             _exchange: exchange,
+            _counted: self.figures.stream(kind),
         })
     }
 }

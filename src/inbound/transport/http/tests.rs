@@ -136,6 +136,7 @@ struct World {
     begin: CancellationToken,
     serving: JoinHandle<()>,
     http: Arc<Http<TestFront>>,
+    figures: Arc<Figures>,
 }
 
 impl World {
@@ -160,12 +161,21 @@ impl World {
         let keys = SessionKeys::new(&[vec![7; 32].into()]).unwrap();
         let clock: Arc<dyn Clock> =
             Arc::new(ManualClock::at(Timestamp::from_millis(1_790_000_000_000)));
-        let http = Http::new(front, keys, plan.streams, clock, drain.ending.clone());
+        let figures = Arc::<Figures>::default();
+        let http = Http::new(
+            front,
+            keys,
+            plan.streams,
+            clock,
+            drain.ending.clone(),
+            Arc::clone(&figures),
+        );
         let listener = Listener::bind(ListenerSettings {
             bind: "127.0.0.1:0".parse().unwrap(),
             tls: None,
             connections_max: plan.connections,
             silence_max: plan.silence,
+            figures: Arc::clone(&figures),
         });
         let listener = listener.await.unwrap();
         let address = listener.address().unwrap();
@@ -185,6 +195,7 @@ impl World {
             begin,
             serving,
             http,
+            figures,
         }
     }
 

@@ -101,6 +101,38 @@ async fn requests_under_way_do_not_give_way() {
 }
 
 #[tokio::test]
+async fn connections_are_counted_while_they_are_open_and_those_that_find_no_room() {
+    let world = World::of(Plan {
+        connections: 1,
+        ..Plan::default()
+    })
+    .await;
+    let refused = || {
+        let all = world.figures.turned_away().into_iter();
+        all.filter(|(reason, _)| *reason == TurnedAway::Connections)
+            .map(|(_, times)| times)
+            .sum::<u64>()
+    };
+    let call = stateless(world.post(&stateless_call("wait")), "tools/call", "wait");
+    let call = tokio::spawn(call.header("connection", "close").send());
+    world.running(1).await;
+    assert_eq!((world.figures.connections(), refused()), (1, 0));
+    for times in 1..=2 {
+        let mut other = TcpStream::connect(world.address).await.unwrap();
+        assert_eq!(rest(&mut other).await, "");
+        assert_eq!((world.figures.connections(), refused()), (1, times));
+    }
+    world.gate.add_permits(1);
+    assert_eq!(call.await.unwrap().unwrap().status(), StatusCode::OK);
+    let closed = async {
+        while world.figures.connections() > 0 {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, closed).await.unwrap();
+}
+
+#[tokio::test]
 async fn a_body_without_end_is_refused_at_its_bound() {
     let world = World::open().await;
     let mut stream = TcpStream::connect(world.address).await.unwrap();
