@@ -57,6 +57,7 @@ async fn main() -> Result<()> {
         tls: None,
         connections_max: CONNECTIONS_MAX,
         silence_max: SILENCE_MAX,
+        figures: Arc::default(),
     });
     let listener = listener.await?;
     let address = listener.address()?;
@@ -70,7 +71,14 @@ async fn main() -> Result<()> {
     let clock = Arc::new(SystemClock::new());
     let front = FixtureFront::new(Fixtures::new(clock.clone())?);
     let keys = SessionKeys::new(&[KEY.to_vec().into()])?;
-    let http = Http::new(front, keys, STREAMS_MAX, clock, drain.ending.clone());
+    let http = Http::new(
+        front,
+        keys,
+        STREAMS_MAX,
+        clock,
+        drain.ending.clone(),
+        Arc::default(),
+    );
     let router = guarded(http.routes(), Gate::new(address.ip(), &[], &[]), None);
     writeln!(std::io::stdout(), "http://{address}/mcp")?;
     let begin = drain.begin.clone();
