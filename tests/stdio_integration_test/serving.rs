@@ -1,13 +1,16 @@
 //! The product as `serve`, and clients that other people wrote, which must be answered there as over stdio.
 
+mod crowd;
 mod masks;
 mod readme;
+mod rolling;
 mod wire;
 
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
+use rustix::process::Signal;
 use serde_json::{Value, json};
 
 use crate::foreign::{Inspector, repository, tool};
@@ -22,7 +25,7 @@ const CORPUS_MIN: usize = 31;
 
 /// A server that listens. It is killed when it is dropped.
 pub(crate) struct Serving {
-    _server: Server,
+    server: Server,
     address: String,
 }
 
@@ -49,10 +52,7 @@ impl Serving {
         let Some(address) = address else {
             panic!("it does not listen:\n{}", server.log());
         };
-        Self {
-            _server: server,
-            address,
-        }
+        Self { server, address }
     }
 
     /// Where MCP is.
@@ -64,6 +64,18 @@ impl Serving {
     pub(crate) fn address(&self) -> &str {
         &self.address
     }
+
+    /// What it takes of memory, in bytes.
+    fn memory_bytes(&self) -> u64 {
+        self.server.memory()
+    }
+
+    /// Tells it to end, and waits until it has.
+    fn end(&mut self) {
+        self.server.signal(Signal::TERM);
+        let status = self.server.end();
+        assert!(status.success(), "{status}:\n{}", self.server.log());
+    }
 }
 
 /// A server with the token of an administrator, who is the same as whoever calls over stdio.
@@ -74,15 +86,20 @@ struct SignedIn {
 
 impl SignedIn {
     fn start(folder: &Path) -> Self {
+        Self {
+            token: Self::token(folder),
+            serving: Serving::of(Start::on(folder)),
+        }
+    }
+
+    /// A token for whatever serves this folder.
+    fn token(folder: &Path) -> String {
         let words = "tokens create --tenant local --user tester --role admin";
         let words: Vec<&str> = words.split(' ').collect();
         let output = Start::on(folder).arguments(&words).run();
         assert!(output.status.success(), "{output:?}");
         let token = String::from_utf8(output.stdout).unwrap();
-        Self {
-            serving: Serving::of(Start::on(folder)),
-            token: token.trim().to_owned(),
-        }
+        token.trim().to_owned()
     }
 }
 

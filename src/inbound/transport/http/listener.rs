@@ -303,15 +303,26 @@ impl Connections {
             () = place.activity.close.cancelled() => false,
             () = self.drain.ending.cancelled() => false,
         };
-        if !is_ready {
-            return;
+        if is_ready {
+            // What it then takes is no part of what it takes while it is silent.
+            Box::pin(self.greet(stream, peer, tls, &place)).await;
         }
+    }
+
+    /// Serves a connection that has something to say.
+    async fn greet(
+        &self,
+        stream: TcpStream,
+        peer: SocketAddr,
+        tls: Option<Arc<Tls>>,
+        place: &Arc<Place>,
+    ) {
         match tls {
-            None => self.speak(stream, peer, &place).await,
+            None => self.speak(stream, peer, place).await,
             Some(tls) => {
                 let handshake = tls.acceptor().accept(stream);
                 match timeout(HANDSHAKE_TIME_MAX, handshake).await {
-                    Ok(Ok(stream)) => self.speak(stream, peer, &place).await,
+                    Ok(Ok(stream)) => self.speak(stream, peer, place).await,
                     Ok(Err(error)) => {
                         tracing::debug!(error = %error.kind(), "a handshake of TLS has failed");
                     }

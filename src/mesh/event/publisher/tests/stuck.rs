@@ -125,6 +125,8 @@ async fn processes_that_are_killed_beside_a_stuck_tenant_lose_and_double_nothing
     let mut last = None;
     for generation in 0..4 {
         let process = world.start();
+        // What the one before has left of two rounds, and a third, is more than a tenant may have wait.
+        has_room(&world, &process).await;
         for round in 0..ROUNDS / 5 {
             if round % 4 == 0 {
                 stuck.extend(process.send_many("acme", 1));
