@@ -125,11 +125,9 @@ impl Failure {
     /// Reads `{"error": {...}}` and holds it to the contract.
     pub(crate) fn of(result: Value) -> Self {
         let members = result.as_object().expect("an object");
-        assert_eq!(
-            members.len(),
-            1,
-            "nothing stands beside the error: {result}"
-        );
+        // The protocol wants the address of a resource that is not there.
+        let others = members.keys().filter(|name| *name != "uri").count();
+        assert_eq!(others, 1, "nothing stands beside the error: {result}");
         Self::read(members["error"].clone())
     }
 
