@@ -93,20 +93,18 @@ fn sessions_that_are_left_leave_nothing_behind() {
 #[test]
 fn connections_that_say_nothing_take_little_and_hold_up_nobody() {
     with(async |asking| {
-        agent_mesh::platform::raise_descriptors();
+        // Other tests run in this process as well, and need some of what it may have open.
+        let files = agent_mesh::platform::raise_descriptors().unwrap_or(1024);
+        let most = usize::try_from(files / 2).unwrap_or(IDLE_CONNECTIONS);
         for _ in 0..200 {
             asking.initialize().await;
         }
         let before = asking.signed_in.serving.memory_bytes();
         let mut idle = Vec::new();
-        while idle.len() < IDLE_CONNECTIONS {
-            match TcpStream::connect(asking.signed_in.serving.address()).await {
-                Ok(stream) => idle.push(stream),
-                // This machine lets a process have no more.
-                Err(_) => break,
-            }
+        for _ in 0..IDLE_CONNECTIONS.min(most) {
+            let address = asking.signed_in.serving.address();
+            idle.push(TcpStream::connect(address).await.unwrap());
         }
-        assert!(idle.len() > 500, "{} connections", idle.len());
         tokio::time::timeout(Duration::from_secs(60), asking.initialize())
             .await
             .expect("an answer");
