@@ -164,8 +164,12 @@ promtool() {
     if type -P promtool >/dev/null; then
         ln -sf "$(type -P promtool)" "$folder/promtool"
     else
-        need apt-get "install Prometheus, whose promtool is then found in PATH"
-        (cd "$folder" && apt-get download --quiet prometheus >&2 && dpkg -x prometheus_*.deb unpacked)
+        # It comes with the system's packages, which a machine may have no way to: then it is named as left out.
+        if ! (cd "$folder" && apt-get download --quiet prometheus >&2 && dpkg -x prometheus_*.deb unpacked); then
+            rm -rf "$folder"
+            say "promtool: not there; install Prometheus, whose promtool is then found in PATH"
+            return
+        fi
         mv "$folder/unpacked/usr/bin/promtool" "$folder/promtool"
         rm -rf "$folder"/unpacked "$folder"/prometheus_*.deb
     fi
